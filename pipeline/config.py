@@ -1,0 +1,275 @@
+"""Turns a section of params.yaml into a frozen, typed object, or into an error that names the key.
+
+A section's class is a frozen dataclass beside the code that uses it; `setting` gives a field its
+default, its range and its unit. Nothing here imports more than the standard library until a file
+is read, so that the training core needs torch, torchvision and numpy alone.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import math
+import pkgutil
+import re
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pipeline.errors import ConfigError
+
+PARAMS = Path("params.yaml")
+SECTIONS = (
+    "kind",
+    "source",
+    "validate",
+    "prepare",
+    "features",
+    "baseline",
+    "tune",
+    "model",
+    "train",
+    "compress",
+    "evaluate",
+    "register",
+)
+T = TypeVar("T")
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    unit: str = "",
+) -> Any:
+    """A dataclass field with a range (`low`, `high` inclusive; `above`, `below` exclusive) and a unit."""
+    bounds = {"low": low, "high": high, "above": above, "below": below, "unit": unit}
+    if isinstance(default, dict | list):
+        return dataclasses.field(default_factory=lambda: type(default)(default), metadata=bounds)
+    return dataclasses.field(default=default, metadata=bounds)
+
+
+def nearest(word: str, known: typing.Iterable[str]) -> str:
+    """` (did you mean 'x'?)`, or nothing when no known word is near."""
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def parse(cls: type[T], section: object, where: str) -> T:
+    """The section as an instance of `cls`, whose `__post_init__` may raise ValueError for what no field sees.
+
+    Raises: ConfigError, naming key, value and what is allowed.
+    """
+    if section is None:
+        section = {}
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where}: found {_show(section)}; expected a mapping of settings, such as {{}}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in section:
+        if key not in fields:
+            allowed = ", ".join(fields) or "no settings"
+            raise ConfigError(f"{where}.{key}: unknown key{nearest(str(key), fields)}; allowed: {allowed}")
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for name, field in fields.items():
+        if name in section:
+            values[name] = _value(hints[name], section[name], f"{where}.{name}", field.metadata)
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ConfigError(f"{where}.{name}: missing; expected {_expected(hints[name], field.metadata)}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _show(value: object) -> str:
+    text = repr(dict(value) if isinstance(value, Mapping) else value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _expected(hint: Any, bounds: Mapping[str, Any]) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("null" if a is type(None) else _expected(a, bounds) for a in arguments)
+    if origin is tuple:
+        return f"a list, each item {_expected(arguments[0], bounds)}"
+    if origin is dict:
+        return f"a mapping of names, each value {_expected(arguments[1], bounds)}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    text = words.get(hint, "a mapping")
+    signs = {"low": "≥", "high": "≤", "above": ">", "below": "<"}
+    limits = [f"{sign} {bounds[key]:g}" for key, sign in signs.items() if bounds.get(key) is not None]
+    unit = f" ({bounds['unit']})" if bounds.get("unit") else ""
+    return " ".join([text, " and ".join(limits)]).strip() + unit
+
+
+def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
+    wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Literal:
+        if value in arguments and type(value) in {type(a) for a in arguments}:
+            return value
+        raise ConfigError(f"{wrong}{nearest(str(value), map(str, arguments))}")
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        members = [a for a in arguments if a is not type(None)]
+        for member in members[:-1]:
+            try:
+                return _value(member, value, where, bounds)
+            except ConfigError:
+                continue
+        return _value(members[-1], value, where, bounds) if len(members) == 1 else _last(members[-1], value, where, bounds, wrong)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise wrong
+        return tuple(_value(arguments[0], item, f"{where}[{k}]", bounds) for k, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise wrong
+        return {str(k): _value(arguments[1], v, f"{where}.{k}", bounds) for k, v in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return parse(typing.cast(type, hint), value, where)
+    if hint is bool:
+        if isinstance(value, bool):
+            return value
+        raise wrong
+    if hint is str:
+        if isinstance(value, str) and value.strip():
+            return str(value)
+        raise wrong
+    if isinstance(value, bool) or not isinstance(value, int | float) or (hint is int and not isinstance(value, int)):
+        raise wrong
+    if not math.isfinite(value):
+        raise wrong
+    inside = (
+        (bounds.get("low") is None or value >= bounds["low"])
+        and (bounds.get("high") is None or value <= bounds["high"])
+        and (bounds.get("above") is None or value > bounds["above"])
+        and (bounds.get("below") is None or value < bounds["below"])
+    )
+    if not inside:
+        raise wrong
+    return hint(value)
+
+
+def _last(hint: Any, value: Any, where: str, bounds: Mapping[str, Any], wrong: ConfigError) -> Any:
+    try:
+        return _value(hint, value, where, bounds)
+    except ConfigError:
+        raise wrong from None
+
+
+def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
+    """The tasks of params.yaml as plain mappings, their names and section names checked.
+
+    Raises: ConfigError for a missing or unreadable file, duplicate keys, tags, aliases by the million,
+    unknown or missing sections.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    if not path.is_file():
+        raise ConfigError(f"{path}: missing; expected the project's settings; run from the project's root, or `danlu init`")
+    text = path.read_text("utf-8", errors="replace")
+    if len(text) > 1_000_000 or len(re.findall(r"(?m)(?:^|[\s\[,{])\*\w", text)) > 100:
+        raise ConfigError(f"{path}: over 1 MB or over 100 aliases; expected a page of settings")
+    try:
+        loaded = YAML(typ="safe", pure=True).load(text)
+    except (YAMLError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ConfigError(f"{path}: not valid YAML: {line[:300]}") from None
+    if not isinstance(loaded, Mapping) or "tasks" not in loaded:
+        raise ConfigError(f"{path}: found no `tasks:`; expected `tasks: {{name: {{kind: image, source: …}}}}`")
+    for key in loaded:
+        if key != "tasks":
+            raise ConfigError(f"{path}: {key}: unknown key{nearest(str(key), ['tasks'])}; allowed: tasks")
+    tasks = loaded["tasks"]
+    if not isinstance(tasks, Mapping) or not tasks:
+        raise ConfigError(f"{path}: tasks: found {_show(tasks)}; expected at least one task; `danlu init FOLDER` writes one")
+    for name, task in tasks.items():
+        _check_task(name, task)
+    return {str(name): dict(task) for name, task in tasks.items()}
+
+
+def _check_task(name: object, task: object) -> None:
+    where = f"params.yaml: tasks.{name}"
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
+        raise ConfigError(f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -")
+    if not isinstance(task, Mapping):
+        raise ConfigError(f"{where}: found {_show(task)}; expected the sections {', '.join(SECTIONS)}")
+    for key in task:
+        if key not in SECTIONS:
+            raise ConfigError(f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}")
+    for key in SECTIONS:
+        if key not in task:
+            raise ConfigError(f"{where}.{key}: missing; expected every section to be present, if empty as `{key}: {{}}`")
+    if task["kind"] not in ("image", "text"):
+        raise ConfigError(f"{where}.kind: found {_show(task['kind'])}; expected image or text")
+
+
+def plugin(folder: str, name: object, where: str) -> types.ModuleType:
+    """The module `pipeline/<folder>/<name>.py`: a folder is the registry.
+
+    Raises: ConfigError when there is no such file, with the names there are.
+    """
+    package = importlib.import_module(f"pipeline.{folder}")
+    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    if name not in known:
+        raise ConfigError(f"{where}: found {_show(name)}; expected one of {', '.join(known)}{nearest(str(name), known)}")
+    return importlib.import_module(f"pipeline.{folder}.{name}")
+
+
+def named(folder: str, section: Mapping[str, Any], where: str) -> tuple[types.ModuleType, Any]:
+    """The module that `section.name` names in a folder, and the section parsed by that module's Config."""
+    if not isinstance(section, Mapping) or "name" not in section:
+        raise ConfigError(f"{where}.name: missing; expected the name of a file in pipeline/{folder}/")
+    module = plugin(folder, section["name"], f"{where}.name")
+    rest = {key: value for key, value in section.items() if key != "name"}
+    return module, parse(module.Config, rest, where)
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One block of params.yaml. Sections are parsed when asked for, so that a stage reads its own alone."""
+
+    name: str
+    kind: str
+    raw: Mapping[str, Any]
+
+    @property
+    def where(self) -> str:
+        return f"params.yaml: tasks.{self.name}"
+
+    def section(self, name: str, cls: type[T]) -> T:
+        return parse(cls, self.raw[name], f"{self.where}.{name}")
+
+    def of_kind(self, section: str, folder: str) -> tuple[types.ModuleType, Any]:
+        """The module `pipeline/<folder>/<kind>.py` and the section parsed by its Config."""
+        module = plugin(folder, self.kind, f"{self.where}.kind")
+        return module, self.section(section, module.Config)
+
+    def named(self, section: str, folder: str) -> tuple[types.ModuleType, Any]:
+        """The module that the section's `name` names, for a source or a model of this task's kind."""
+        module, config = named(folder, self.raw[section], f"{self.where}.{section}")
+        if self.kind != module.KIND:
+            raise ConfigError(
+                f"{self.where}.{section}.name: found {self.raw[section]['name']!r}, which is for kind {module.KIND}; "
+                f"expected one for kind {self.kind}"
+            )
+        return module, config
+
+
+def task(name: str, path: Path = PARAMS) -> Task:
+    """One task of params.yaml. Raises: ConfigError when there is none of that name."""
+    tasks = load(path)
+    if name not in tasks:
+        raise ConfigError(f"{path}: tasks.{name}: no such task{nearest(name, tasks)}; there are: {', '.join(tasks)}")
+    return Task(name, tasks[name]["kind"], tasks[name])

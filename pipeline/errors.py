@@ -1,0 +1,35 @@
+"""Every error that a user can meet.
+
+PipelineError            exit code 2 unless a subclass says otherwise
+├── ConfigError          params.yaml names something impossible
+├── DataError            the data cannot be used as they are
+├── TrainingError        training diverged (exit code 3)
+├── BudgetError          no variant keeps the compression budget (exit code 4)
+└── RegistryError        the model registry refuses or disagrees
+
+A message reads `place: found; expected; the way out`, on one line.
+"""
+
+
+class PipelineError(Exception):
+    exit_code = 2
+
+
+class ConfigError(PipelineError):
+    pass
+
+
+class DataError(PipelineError):
+    pass
+
+
+class TrainingError(PipelineError):
+    exit_code = 3
+
+
+class BudgetError(PipelineError):
+    exit_code = 4
+
+
+class RegistryError(PipelineError):
+    pass
