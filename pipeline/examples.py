@@ -1,0 +1,69 @@
+"""What flows between the stages: one example as a source gives it, and one split as training reads it.
+
+N examples, H height, W width, C channels in pixels, K classes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One example of a source, or with `refused` the reason why the source could not give it.
+
+    `id` is unique within a task: the file's path relative to the source, for a line of a file `path:line`.
+    `content` is the file to copy (image) or the undecoded bytes (text); None if refused.
+    """
+
+    id: str
+    content: Path | bytes | None = None
+    label: str | None = None
+    group: str | None = None
+    split: SplitName | None = None
+    probabilities: Mapping[str, float] | None = None
+    refused: str | None = None
+    path: str = ""  # of the file that holds it, relative to the source; empty where the id is that path
+    text: str | None = None  # decoded, what could not be decoded replaced by U+FFFD
+    encoding_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ImageInputs:
+    """What an image network reads: uint8 [B, H, W, C], of which it subtracts `mean` and divides by `std`.
+
+    `mean` and `std` are [C], of pixels in 0..1.
+    """
+
+    height: int
+    width: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TextInputs:
+    """What a text network reads: int64 [B, T ≤ length] of ids below `vocabulary`, 0 = padding, 1 = unknown."""
+
+    vocabulary: int  # entries, padding and unknown included
+    length: int  # tokens, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """One split in memory or memory-mapped: images, or the ids of text i as ids[offsets[i]:offsets[i + 1]]."""
+
+    labels: np.ndarray  # int64 [N]
+    targets: np.ndarray  # float32 [N, K], rows sum to 1
+    images: np.ndarray | None = None  # uint8 [N, H, W, C]
+    ids: np.ndarray | None = None  # int32, flat
+    offsets: np.ndarray | None = None  # int64 [N + 1]
+
+    def __len__(self) -> int:
+        return len(self.labels)
