@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from pipeline import artifacts, config
 from pipeline.errors import PipelineError
@@ -12,15 +13,23 @@ from pipeline.errors import PipelineError
 
 def run(stage: str, work: Callable[[config.Task], None]) -> None:
     """Runs one stage for the task named on the command line: `python -m pipeline.<stage> TASK`."""
-    logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m pipeline.{stage} TASK")
+    name = sys.argv[1]
+    _run(f"{stage} {name}", lambda: work(config.task(name)), Path(name) / f"{stage}.json")
+
+
+def run_over_all(stage: str, work: Callable[[], None]) -> None:
+    """Runs a stage that stands once for all tasks: `python -m pipeline.<stage>`."""
+    _run(stage, work, Path(f"{stage}.json"))
+
+
+def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
+    logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     started = time.monotonic()
     try:
-        task = config.task(sys.argv[1])
-        work(task)
+        work()
     except PipelineError as error:
-        print(f"{stage} {sys.argv[1]}: {error}", file=sys.stderr)
+        print(f"{title}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    seconds = round(time.monotonic() - started, 3)
-    artifacts.write_json(artifacts.STATE / "seconds" / task.name / f"{stage}.json", seconds)
+    artifacts.write_json(artifacts.STATE / "seconds" / seconds, round(time.monotonic() - started, 3))

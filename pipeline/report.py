@@ -1,0 +1,259 @@
+"""Stage `report`: every task's figures on one page, data/report/index.html, which needs no network.
+
+It restates what the other stages wrote and computes no figure of its own.
+"""
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts, config, stage
+
+TEMPLATE = Path("report.html.j2")
+SAMPLES = 12
+HEADLINES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
+COLOURS = {"eager": "#8a94a0", "fp32": "#1f5f99", "int8": "#b03a2e"}
+
+
+def interval_text(figure: dict[str, float] | None) -> str:
+    """`0.853 (0.836–0.869)`, or a dash for a figure that was not measured."""
+    if figure is None:
+        return "–"
+    if figure.get("low") is None:
+        return f"{figure['value']:.3f}"
+    return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
+
+
+def size_text(count: int) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def curve_words(history: Any) -> str:
+    """What the learning curves say: the gap between the losses at the best epoch, in a sentence.
+
+    history: a table with columns epoch, train_loss, validation_loss.
+    """
+    best = history.loc[history["validation_loss"].idxmin()]
+    gap = best["validation_loss"] - best["train_loss"]
+    words = f"Least validation loss {best['validation_loss']:.3f} in epoch {int(best['epoch'])} of {len(history)}; "
+    words += f"the training loss is then {abs(gap):.3f} {'lower' if gap >= 0 else 'higher'}. "
+    if gap > 0.25 * best["validation_loss"]:
+        return words + "It overfits: more data, augmentation, dropout or weight decay."
+    if int(best["epoch"]) == int(history["epoch"].iloc[-1]):
+        return words + "It was still improving when it stopped: more epochs."
+    return words + "Neither over- nor underfitting stands out."
+
+
+def _svg(figure: Any) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _axes() -> tuple[Any, Any]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    # The browser draws the words, and the ids inside do not change from run to run.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "danlu", "font.size": 9, "font.family": "sans-serif"})
+    figure = Figure(figsize=(5.2, 3.1))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    return figure, axes
+
+
+def curves(history: Any) -> str:
+    """Training and validation loss over the epochs, as SVG."""
+    figure, axes = _axes()
+    axes.plot(history["epoch"], history["train_loss"], color=COLOURS["fp32"], label="training loss")
+    axes.plot(history["epoch"], history["validation_loss"], color=COLOURS["int8"], label="validation loss")
+    axes.set(xlabel="epoch", ylabel="loss")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
+    """Latency across, quality up, size as the area of each dot, as SVG. Variants as `variant_rows` gives them."""
+    figure, axes = _axes()
+    largest = max(row["bytes"] for row in variants)
+    for row in variants:
+        colour = COLOURS.get(row["name"].split()[-1], "#555")
+        axes.scatter(row["latency"], row["score"], s=30 + 500 * row["bytes"] / largest, color=colour, alpha=0.75)
+        axes.annotate(f"{row['name']}, {row['size']}", (row["latency"], row["score"]), xytext=(7, 7), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.margins(0.25, 0.35)
+    axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
+    return _svg(figure)
+
+
+def variant_rows(compressed: dict[str, Any], headline: str) -> list[dict[str, Any]]:
+    """One row a variant of every candidate of compress.json."""
+    rows = []
+    for candidate, entry in sorted(compressed["candidates"].items(), reverse=True):
+        for name, variant in sorted(entry["variants"].items()):
+            score = variant["validation"][headline]
+            latency = variant["latency_ms"]
+            rows.append(
+                {
+                    "name": f"{candidate} {name}",
+                    "bytes": variant["bytes"],
+                    "latency": latency["median"],
+                    "score": score,
+                    "size": size_text(variant["bytes"]),
+                    "median": f"{latency['median']:.2f} ms",
+                    "p95": f"{latency['p95']:.2f} ms",
+                    "quality": f"{score:.3f}",
+                    "chosen": name == entry["chosen"],
+                }
+            )
+    return rows
+
+
+def candidate_rows(report: dict[str, Any], headlines: Sequence[str]) -> list[dict[str, Any]]:
+    rows = []
+    for candidate, entry in sorted(report["candidates"].items()):
+        for variant in ("trained", "compressed"):
+            metrics = entry["metrics"].get(variant)
+            if not metrics:
+                continue
+            chosen = candidate == report["chosen"] and variant == "compressed"
+            cells = [interval_text(metrics.get(name)) for name in headlines]
+            rows.append({"name": f"{candidate}, {variant}", "cells": cells, "chosen": chosen})
+    return rows
+
+
+def confusion_rows(table: Any, classes: Sequence[str]) -> list[dict[str, Any]]:
+    """Counts with a shade in 0..1 by the share of the row. table: columns actual, predicted, one row an example."""
+    rows = []
+    for actual in classes:
+        predicted = table.loc[table["actual"] == actual, "predicted"].value_counts()
+        total = max(1, int(predicted.sum()))
+        counts = [int(predicted.get(name, 0)) for name in classes]
+        rows.append({"name": actual, "cells": [{"count": n, "shade": round(n / total, 3)} for n in counts]})
+    return rows
+
+
+def _picture(pixels: Any) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
+    """The surest mistakes first, then sure right answers, half and half where there are enough."""
+    import numpy as np
+    import pandas as pd
+
+    prepared = artifacts.folder("prepared", task)
+    predictions = pd.read_parquet(artifacts.folder("reports", task) / "predictions.parquet")
+    predictions = predictions[predictions["split"] == "test"].merge(
+        pd.read_parquet(prepared / "examples.parquet").drop(columns=["label", "split"]), on="id"
+    )
+    table = pd.DataFrame(
+        {
+            "id": predictions["id"],
+            "row": predictions["row"],
+            "label": predictions["label"],
+            "prediction": predictions[f"{chosen}_compressed"],
+            "probability": predictions[f"{chosen}_compressed_probability"],
+        }
+    )
+    if kind == "text":
+        table["text"] = predictions["text"].str.slice(0, 160)
+    table["right"] = table["label"] == table["prediction"]
+    table = table.sort_values(["probability", "id"], ascending=[False, True])
+    wrong = table[~table["right"]].head(SAMPLES // 2)
+    rows = pd.concat([wrong, table[table["right"]].head(SAMPLES - len(wrong))]).to_dict("records")
+    if kind == "image":
+        images = np.load(prepared / "test.images.npy", mmap_mode="r")
+        for row in rows:
+            row["image"] = _picture(np.asarray(images[row["row"]]))
+    return rows
+
+
+def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequence[str]) -> list[dict[str, str]]:
+    """The few figures to read first: the chosen candidate's quality, size and speed."""
+    chosen, headline = report["chosen"], report["headline"]
+    metrics = report["candidates"][chosen]["metrics"]
+    figures = metrics.get("compressed") or metrics["trained"]
+    entry = compressed["candidates"][chosen]
+    served = entry["variants"][entry["chosen"]]
+    names = [headline, *[n for n in headlines if n not in HEADLINES], *(["accuracy"] if headline != "accuracy" else [])]
+    found = [
+        {
+            "name": name,
+            "value": f"{figures[name]['value']:.3f}",
+            "note": f"95 % interval {figures[name]['low']:.3f}–{figures[name]['high']:.3f}",
+        }
+        for name in names
+        if name in figures
+    ]
+    smaller = entry["variants"]["fp32"]["bytes"] / served["bytes"]
+    found.append({"name": "served size", "value": size_text(served["bytes"]), "note": f"{smaller:.1f}× smaller than fp32"})
+    against = entry["speedup"].get("vs_eager") or math.nan
+    note = f"{against:.1f}× faster than eager PyTorch" if math.isfinite(against) else "batch 1, one thread"
+    found.append({"name": "latency", "value": f"{served['latency_ms']['median']:.2f} ms", "note": note})
+    return found
+
+
+def describe(task: str, kind: str) -> dict[str, Any]:
+    """What the page says of one task."""
+    import pandas as pd
+
+    folder = artifacts.folder
+    report = artifacts.read_json(folder("reports", task) / "report.json")
+    compressed = artifacts.read_json(folder("compressed", task) / "compress.json")
+    summary = artifacts.read_json(folder("validated", task) / "summary.json")
+    meta = artifacts.read_json(folder("prepared", task) / "meta.json")
+    history = pd.read_csv(folder("models", task) / "history.csv")
+    confusion = pd.read_csv(folder("reports", task) / "confusion.csv", dtype=str)
+    measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
+    headlines = [*HEADLINES, *sorted(n for n in measured if n.endswith("_accuracy") and n not in HEADLINES)]
+    variants = variant_rows(compressed, report["headline"])
+    return {
+        "name": task,
+        "kind": kind,
+        "classes": report["classes"],
+        "headline": report["headline"],
+        "headlines": headlines,
+        "receipt": artifacts.read_json(folder("registered", task) / "receipt.json"),
+        "tiles": tiles(report, compressed, headlines),
+        "rows": candidate_rows(report, headlines),
+        "curves": curves(history),
+        "curve_words": curve_words(history),
+        "tradeoff": tradeoff(variants, report["headline"]),
+        "variants": variants,
+        "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],
+        "confusion": confusion_rows(confusion, report["classes"]),
+        "summary": summary,
+        "quarantined": sorted(summary["quarantined"].items(), key=lambda item: -item[1]),
+        "leaks": meta["leaks"],
+        "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
+        "samples": sample_rows(task, kind, report["chosen"]),
+    }
+
+
+def render(tasks: Sequence[dict[str, Any]]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    return environment.get_template(TEMPLATE.name).render(tasks=tasks)
+
+
+def main() -> None:
+    tasks = config.load()
+    page = render([describe(name, block["kind"]) for name, block in tasks.items()])
+    with artifacts.fresh(artifacts.DATA / "report") as out:
+        (out / "index.html").write_text(page, "utf-8")
+
+
+if __name__ == "__main__":
+    stage.run_over_all("report", main)
