@@ -126,7 +126,11 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
                 return _value(member, value, where, bounds)
             except ConfigError:
                 continue
-        return _value(members[-1], value, where, bounds) if len(members) == 1 else _last(members[-1], value, where, bounds, wrong)
+        return (
+            _value(members[-1], value, where, bounds)
+            if len(members) == 1
+            else _last(members[-1], value, where, bounds, wrong)
+        )
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise wrong
@@ -177,7 +181,9 @@ def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
     from ruamel.yaml.error import YAMLError
 
     if not path.is_file():
-        raise ConfigError(f"{path}: missing; expected the project's settings; run from the project's root, or `danlu init`")
+        raise ConfigError(
+            f"{path}: missing; expected the project's settings; run from the project's root, or `danlu init`"
+        )
     text = path.read_text("utf-8", errors="replace")
     if len(text) > 1_000_000 or len(re.findall(r"(?m)(?:^|[\s\[,{])\*\w", text)) > 100:
         raise ConfigError(f"{path}: over 1 MB or over 100 aliases; expected a page of settings")
@@ -193,7 +199,9 @@ def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
             raise ConfigError(f"{path}: {key}: unknown key{nearest(str(key), ['tasks'])}; allowed: tasks")
     tasks = loaded["tasks"]
     if not isinstance(tasks, Mapping) or not tasks:
-        raise ConfigError(f"{path}: tasks: found {_show(tasks)}; expected at least one task; `danlu init FOLDER` writes one")
+        raise ConfigError(
+            f"{path}: tasks: found {_show(tasks)}; expected at least one task; `danlu init FOLDER` writes one"
+        )
     for name, task in tasks.items():
         _check_task(name, task)
     return {str(name): dict(task) for name, task in tasks.items()}
@@ -202,15 +210,21 @@ def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
 def _check_task(name: object, task: object) -> None:
     where = f"params.yaml: tasks.{name}"
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
-        raise ConfigError(f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -")
+        raise ConfigError(
+            f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -"
+        )
     if not isinstance(task, Mapping):
         raise ConfigError(f"{where}: found {_show(task)}; expected the sections {', '.join(SECTIONS)}")
     for key in task:
         if key not in SECTIONS:
-            raise ConfigError(f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}")
+            raise ConfigError(
+                f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}"
+            )
     for key in SECTIONS:
         if key not in task:
-            raise ConfigError(f"{where}.{key}: missing; expected every section to be present, if empty as `{key}: {{}}`")
+            raise ConfigError(
+                f"{where}.{key}: missing; expected every section to be present, if empty as `{key}: {{}}`"
+            )
     if task["kind"] not in ("image", "text"):
         raise ConfigError(f"{where}.kind: found {_show(task['kind'])}; expected image or text")
 
@@ -223,7 +237,9 @@ def plugin(folder: str, name: object, where: str) -> types.ModuleType:
     package = importlib.import_module(f"pipeline.{folder}")
     known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
     if name not in known:
-        raise ConfigError(f"{where}: found {_show(name)}; expected one of {', '.join(known)}{nearest(str(name), known)}")
+        raise ConfigError(
+            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{nearest(str(name), known)}"
+        )
     return importlib.import_module(f"pipeline.{folder}.{name}")
 
 

@@ -59,7 +59,9 @@ def _axes() -> tuple[Any, Any]:
     from matplotlib.figure import Figure
 
     # The browser draws the words, and the ids inside do not change from run to run.
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "danlu", "font.size": 9, "font.family": "sans-serif"})
+    matplotlib.rcParams.update(
+        {"svg.fonttype": "none", "svg.hashsalt": "danlu", "font.size": 9, "font.family": "sans-serif"}
+    )
     figure = Figure(figsize=(5.2, 3.1))
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
@@ -84,7 +86,9 @@ def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     for row in variants:
         colour = COLOURS.get(row["name"].split()[-1], "#555")
         axes.scatter(row["latency"], row["score"], s=30 + 500 * row["bytes"] / largest, color=colour, alpha=0.75)
-        axes.annotate(f"{row['name']}, {row['size']}", (row["latency"], row["score"]), xytext=(7, 7), textcoords="offset points")
+        axes.annotate(
+            f"{row['name']}, {row['size']}", (row["latency"], row["score"]), xytext=(7, 7), textcoords="offset points"
+        )
     axes.set_xscale("log")
     axes.margins(0.25, 0.35)
     axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
@@ -196,7 +200,9 @@ def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequenc
         if name in figures
     ]
     smaller = entry["variants"]["fp32"]["bytes"] / served["bytes"]
-    found.append({"name": "served size", "value": size_text(served["bytes"]), "note": f"{smaller:.1f}× smaller than fp32"})
+    found.append(
+        {"name": "served size", "value": size_text(served["bytes"]), "note": f"{smaller:.1f}× smaller than fp32"}
+    )
     against = entry["speedup"].get("vs_eager") or math.nan
     note = f"{against:.1f}× faster than eager PyTorch" if math.isfinite(against) else "batch 1, one thread"
     found.append({"name": "latency", "value": f"{served['latency_ms']['median']:.2f} ms", "note": note})
