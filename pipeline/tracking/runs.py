@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from pipeline.tracking import provenance, store
 from pipeline.tracking.delivery import deliver, deliver_leftovers
@@ -60,7 +60,7 @@ class Run:
         self._delivered = threading.Event()
         self._id = ""
 
-    def __enter__(self) -> "Run":
+    def __enter__(self) -> Self:
         self._journal = Journal.create(journals(), self.key)
         opening = {"name": f"{self.task}/{self.stage}", "parent": os.environ.get(PARENT, "")}
         self._journal.append({**opening, "params": self._params, "tags": provenance.tags(self.task, self.stage)})
@@ -124,7 +124,7 @@ class Run:
                         leftovers = False
                         deliver_leftovers(client, journals())
                     pause = 0.0
-                except Exception as failure:  # a tracker's trouble, of whatever kind, is no reason to stop a training
+                except Exception as failure:  # noqa: BLE001 - a tracker's trouble, of whatever kind, is no reason to stop a training
                     pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pause))
                     next_attempt = time.monotonic() + pause
                     LOG.warning("tracking: %s; the journal keeps the points", _line(failure))
@@ -167,7 +167,7 @@ def close_parent(
         run_id = deliver(client, journal)
         deliver_leftovers(client, journals())
         return run_id
-    except Exception as failure:  # as for a stage's run
+    except Exception as failure:  # noqa: BLE001 - as for a stage's run
         LOG.warning("tracking: %s; the journal keeps the run", _line(failure))
         return ""
     finally:
