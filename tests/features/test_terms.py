@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from pipeline.features import terms
 
 TEXTS = ["房间 很 干净 ， 很 好", "不 好 ， 房间  小", "书 很 好 看 ， 很 值", "a  b\u3000\u3000c"]
