@@ -6,13 +6,14 @@ is a row of weights (how often each example was drawn), and the plain score is t
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 CHUNK = 4_000_000
 """Resampled weights held at once, so that memory does not grow with N times R."""
 
@@ -27,7 +28,7 @@ class Interval:
 
 
 def score(
-    labels: NDArray[np.integer],
+    labels: Array,
     probabilities: Array,
     classes: Sequence[str],
     binary: Mapping[str, Sequence[str]] | None = None,
@@ -47,7 +48,7 @@ def score(
 
 
 def interval(
-    labels: NDArray[np.integer],
+    labels: Array,
     probabilities: Array,
     classes: Sequence[str],
     binary: Mapping[str, Sequence[str]] | None = None,
@@ -66,7 +67,7 @@ def interval(
 
 
 def paired_gain(
-    labels: NDArray[np.integer],
+    labels: Array,
     a: Array,
     b: Array,
     metric: str = "accuracy",
@@ -96,7 +97,7 @@ def paired_gain(
     return Interval(float(value), float(low), float(high))
 
 
-def confusion(labels: NDArray[np.integer], probabilities: Array, count: int | None = None) -> NDArray[np.int64]:
+def confusion(labels: Array, probabilities: Array, count: int | None = None) -> Array:
     """How many examples of class row were predicted as class column, [K, K]."""
     count = count or probabilities.shape[1]
     cells = labels.astype(np.int64) * count + probabilities.argmax(axis=1)
@@ -107,16 +108,16 @@ def confusion(labels: NDArray[np.integer], probabilities: Array, count: int | No
 class _Facts:
     """What a measurement needs of one candidate, whatever the weights."""
 
-    labels: NDArray[np.int64]
+    labels: Array
     probabilities: Array
     classes: Sequence[str]
-    predicted: NDArray[np.int64]
+    predicted: Array
     surprise: Array  # [N], -log p of the label
     groups: Mapping[str, Array]  # name -> [N], 1 where membership is told rightly
 
 
 def _facts(
-    labels: NDArray[np.integer],
+    labels: Array,
     probabilities: Array,
     classes: Sequence[str],
     binary: Mapping[str, Sequence[str]] | None,

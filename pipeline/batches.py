@@ -1,0 +1,77 @@
+"""Which rows form a batch, and the arrays of one batch.
+
+N examples, B examples of a batch, H height, W width, C channels in pixels, T tokens of the longest text of a batch.
+"""
+
+import numpy as np
+
+from pipeline.examples import ImageInputs, Split, TextInputs
+
+POOL = 50
+"""Batches among which texts are sorted by length: enough for little padding, few enough to stay random."""
+
+
+def lengths(split: Split, inputs: TextInputs) -> np.ndarray:
+    """Tokens that the network reads of each text, int64 [N]."""
+    assert split.offsets is not None
+    return np.minimum(np.diff(split.offsets), inputs.length)
+
+
+def shuffled(split: Split, inputs: ImageInputs | TextInputs, size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Every row once, in batches whose sizes differ by at most one; texts of a batch are of similar length."""
+    order = random.permutation(len(split))
+    count = -(-len(split) // size)
+    if isinstance(inputs, ImageInputs):
+        return [np.sort(rows) for rows in np.array_split(order, count)]
+    tokens = lengths(split, inputs)
+    pools = np.array_split(order, -(-count // POOL))
+    order = np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
+    result = np.array_split(order, count)
+    return [result[k] for k in random.permutation(count)]
+
+
+def by_length(split: Split, inputs: ImageInputs | TextInputs, size: int) -> list[np.ndarray]:
+    """Every row once, in order; texts from short to long, so that a batch is padded little."""
+    order = np.arange(len(split))
+    if isinstance(inputs, TextInputs):
+        order = np.argsort(lengths(split, inputs), kind="stable")
+    return np.array_split(order, -(-len(split) // size))
+
+
+def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np.ndarray:
+    """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`)."""
+    if isinstance(inputs, ImageInputs):
+        assert split.images is not None
+        return np.ascontiguousarray(split.images[rows])
+    assert split.ids is not None and split.offsets is not None
+    tokens = lengths(split, inputs)[rows]
+    columns = np.arange(max(1, tokens.max()))
+    inside = columns < tokens[:, None]
+    places = np.where(inside, split.offsets[rows][:, None] + columns, 0)
+    if not len(split.ids):
+        return np.zeros(places.shape, np.int64)
+    return np.where(inside, split.ids[places], 0).astype(np.int64)
+
+
+def moved(images: np.ndarray, random: np.random.Generator, flips: str, shift: float) -> np.ndarray:
+    """Each image flipped and shifted by its own draw, [B, H, W, C]; what lies beyond an edge repeats the edge.
+
+    `flips` is none, horizontal or both; `shift` is the largest shift as a share of the side.
+    """
+    count, height, width, _ = images.shape
+    down = random.uniform(-shift, shift, count) * height
+    right = random.uniform(-shift, shift, count) * width
+    turned = random.random((count, 2)) < 0.5
+    result = np.empty_like(images)
+    for k in range(count):
+        rows = np.clip(np.arange(height) + round(down[k]), 0, height - 1)
+        columns = np.clip(np.arange(width) + round(right[k]), 0, width - 1)
+        rows = rows[::-1] if flips == "both" and turned[k, 0] else rows
+        columns = columns[::-1] if flips != "none" and turned[k, 1] else columns
+        result[k] = images[k][rows[:, None], columns]
+    return result
+
+
+def blanked(ids: np.ndarray, random: np.random.Generator, share: float) -> np.ndarray:
+    """A share of the tokens [B, T] turned into the unknown token 1, padding aside."""
+    return np.where((random.random(ids.shape) < share) & (ids != 0), 1, ids)

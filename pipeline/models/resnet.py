@@ -1,0 +1,86 @@
+"""A small residual network for images from 32 px up, of plain convolution, batch norm and ReLU, which int8 runs well.
+
+After He et al., Deep Residual Learning (2015), with three stages and the strides of its stem chosen by image size.
+B images, C channels, H height and W width in pixels, K classes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import setting
+from pipeline.examples import ImageInputs
+
+KIND = "image"
+
+
+@dataclass(frozen=True)
+class Config:
+    width: int = setting(32, low=32, high=512, unit="channels of the first stage; a multiple of 32")
+    blocks: int = setting(1, low=1, high=8, unit="residual blocks a stage")
+    dropout: float = setting(0.2, low=0, below=1)
+
+    def __post_init__(self) -> None:
+        if self.width % 32:
+            raise ValueError(f"width: found {self.width}; expected a multiple of 32, which int8 kernels need to be fast")
+
+
+class Block(nn.Module):
+    """Two 3×3 convolutions and a way around them, [B, C, H, W] → [B, channels, H / stride, W / stride]."""
+
+    def __init__(self, before: int, channels: int, stride: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        self.around = nn.Sequential()
+        if stride > 1 or before != channels:
+            self.around = nn.Sequential(
+                nn.Conv2d(before, channels, 1, stride, bias=False),
+                nn.BatchNorm2d(channels),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.around(x))
+
+
+class ResNet(nn.Module):
+    """float32 [B, C, H, W], normalised → logits [B, K]."""
+
+    def __init__(self, config: Config, inputs: ImageInputs, classes: int):
+        super().__init__()
+        side = min(inputs.height, inputs.width)
+        width = config.width
+        self.stem = nn.Sequential(
+            nn.Conv2d(inputs.channels, width, 5, stride=2 if side >= 48 else 1, padding=2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2, padding=1) if side >= 96 else nn.Identity(),
+        )
+        blocks: list[nn.Module] = []
+        before = width
+        for channels in (width, 2 * width, 4 * width):
+            for k in range(config.blocks):
+                stride = 2 if k == 0 and channels > width else 1
+                blocks.append(Block(before, channels, stride))
+                before = channels
+        self.blocks = nn.Sequential(*blocks)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(before, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.blocks(self.stem(images))  # [B, 4 width, H / 16, W / 16] from 96 px up
+        return self.head(self.dropout(maps.mean(dim=(2, 3))))
+
+
+def build(config: Config, *, inputs: ImageInputs, classes: int) -> nn.Module:
+    net = ResNet(config, inputs, classes)
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return net
