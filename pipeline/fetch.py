@@ -1,0 +1,203 @@
+"""Copies a task's source into data/raw/<task>: its files, and a manifest of one row an example.
+
+Nothing is judged here beyond what reading takes: an example that cannot be read keeps its row, with the reason.
+"""
+
+import hashlib
+import itertools
+import json
+import logging
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pipeline import artifacts, stage
+from pipeline.config import Task
+from pipeline.errors import DataError
+from pipeline.examples import Example
+from pipeline.sources import _place
+
+log = logging.getLogger(__name__)
+BLOCK = 1 << 20  # bytes read at a time
+ROWS = 10_000  # rows of the manifest held in memory
+NAME_LIMIT = 255  # bytes of a file name, on every usual file system
+Row = dict[str, Any]
+
+
+def fetch(
+    examples: Iterable[Example],
+    kind: str,
+    copy: Callable[[Example], tuple[str, str, int]],
+) -> Iterator[Row]:
+    """One row of the manifest an example; `copy` stores an image and returns its path, sha256 and size in bytes.
+
+    A second example of the same id gets a new one, and is refused: nothing can tell the two apart.
+    """
+    seen: Counter[str] = Counter()
+    for example in examples:
+        seen[example.id] += 1
+        if seen[example.id] > 1:
+            example = replace(
+                example,
+                id=f"{example.id}#{seen[example.id]}",
+                refused="another example has the same id",
+            )
+        yield _row(example, kind, copy)
+
+
+def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:
+    path, digest, size, refused = example.path or example.id, "", 0, example.refused
+    if not refused and isinstance(example.content, bytes):
+        digest, size = hashlib.sha256(example.content).hexdigest(), len(example.content)
+    elif not refused:
+        try:
+            path, digest, size = copy(example)
+        except _UnreadableError as error:
+            refused = f"unreadable: {error}"
+    probabilities = json.dumps(dict(example.probabilities), sort_keys=True) if example.probabilities else None
+    row: Row = {
+        "id": example.id,
+        "path": path,
+        "label": example.label,
+        "group": example.group,
+        "split": example.split,
+    }
+    row |= {
+        "probabilities": probabilities,
+        "sha256": digest,
+        "bytes": size,
+        "refused": refused,
+    }
+    if kind == "text":
+        row |= {
+            "text": "" if refused else example.text,
+            "encoding_ok": example.encoding_ok,
+        }
+    return row
+
+
+class _UnreadableError(Exception):
+    """The source's file, not ours, is at fault."""
+
+
+def copy_file(origin: Path, target: Path) -> tuple[str, int]:
+    """Copies a regular file and returns the sha256 and size of exactly the bytes written, whatever changes meanwhile."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    digest, size = hashlib.sha256(), 0
+    try:
+        with _open_regular(origin) as source, target.open("wb") as copy:
+            while block := _read(source):
+                digest.update(block)
+                size += copy.write(block)
+    except _UnreadableError:
+        target.unlink(missing_ok=True)
+        raise
+    return digest.hexdigest(), size
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    # Without O_NONBLOCK a pipe that took the file's place since it was listed would hang the run.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError as error:
+        raise _UnreadableError(error.strerror) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _UnreadableError("not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _read(file: BinaryIO) -> bytes:
+    try:
+        return file.read(BLOCK)
+    except OSError as error:
+        raise _UnreadableError(error.strerror) from None
+
+
+def stored_name(example_id: str) -> str:
+    """The id as a path below files/; a part too long for a file name, as escaped ones can be, becomes its hash."""
+
+    def part(name: str) -> str:
+        encoded = name.encode()
+        return name if len(encoded) <= NAME_LIMIT else hashlib.sha256(encoded).hexdigest() + Path(name).suffix[:20]
+
+    return "/".join(part(name) for name in example_id.split("/"))
+
+
+def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Counter[str | None]:
+    """Writes the rows as Parquet, in pieces, and counts the examples of each label; None counts the refused."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = [
+        "id",
+        "path",
+        "label",
+        "group",
+        "split",
+        "probabilities",
+        "sha256",
+        "refused",
+    ]
+    fields = [(name, pa.string()) for name in columns]
+    fields.insert(7, ("bytes", pa.int64()))
+    fields += [("text", pa.string()), ("encoding_ok", pa.bool_())] if kind == "text" else []
+    schema, counts, remaining = pa.schema(fields), Counter[str | None](), iter(rows)
+    with pq.ParquetWriter(path, schema) as writer:
+        while piece := list(itertools.islice(remaining, ROWS)):
+            writer.write_table(pa.Table.from_pylist(piece, schema=schema))
+            counts.update(None if row["refused"] else row["label"] for row in piece)
+    return counts
+
+
+def _require_classes(counts: Counter[str | None], place: str) -> None:
+    labels = sorted(str(label) for label in counts if label is not None)
+    if len(labels) < 2:
+        found = f"{counts.total() - counts[None]:,} examples in {len(labels)} classes ({', '.join(labels) or 'none'})"
+        refused = f" and {counts[None]:,} that could not be read" if counts[None] else ""
+        raise DataError(
+            f"{place}: found {found}{refused}; expected at least 2 classes; add examples or correct the source"
+        )
+
+
+def main(task: Task) -> None:
+    module, config = task.named("source", "sources")
+    place = _place.existing(config.path, f"{task.where}.source")
+    with artifacts.fresh(artifacts.folder("raw", task.name)) as out:
+        (out / "files").mkdir()
+
+        def copy(example: Example) -> tuple[str, str, int]:
+            name = stored_name(example.id)
+            return name, *copy_file(Path(str(example.content)), out / "files" / name)
+
+        counts = write_manifest(
+            fetch(module.read(config), task.kind, copy),
+            task.kind,
+            out / "manifest.parquet",
+        )
+        if task.kind == "text":
+            for name, path in module.files(config):
+                copy_file(path, out / "files" / name)
+        _require_classes(counts, str(place))
+        origin = {
+            "source": task.raw["source"]["name"],
+            **module.describe(config),
+            "rows": counts.total(),
+        }
+        artifacts.write_json(out / "source.json", origin)
+    classes = ", ".join(f"{label} {counts[label]:,}" for label in sorted(filter(None, counts)))
+    log.info(
+        "fetch %s: %s examples (%s); could not read: %s",
+        task.name,
+        f"{counts.total():,}",
+        classes,
+        f"{counts[None]:,}",
+    )
+
+
+if __name__ == "__main__":
+    stage.run("fetch", main)
