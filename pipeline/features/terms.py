@@ -18,6 +18,11 @@ PADDING, UNKNOWN = 0, 1
 _SPACES = re.compile(r"\s\s+")
 
 
+def fold(text: str) -> str:
+    """The text with two or more white spaces as one blank."""
+    return _SPACES.sub(" ", text)
+
+
 def word_ngrams(tokens: Sequence[str], low: int, high: int) -> Iterator[str]:
     """Every run of `low` to `high` tokens, joined by one blank."""
     for size in range(low, high + 1):
@@ -27,7 +32,7 @@ def word_ngrams(tokens: Sequence[str], low: int, high: int) -> Iterator[str]:
 
 def character_ngrams(text: str, low: int, high: int) -> Iterator[str]:
     """Every run of `low` to `high` characters."""
-    text = _SPACES.sub(" ", text)
+    text = fold(text)
     for size in range(low, high + 1):
         for start in range(len(text) - size + 1):
             yield text[start : start + size]
