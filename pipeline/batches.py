@@ -17,7 +17,9 @@ def lengths(split: Split, inputs: TextInputs) -> np.ndarray:
     return np.minimum(np.diff(split.offsets), inputs.length)
 
 
-def shuffled(split: Split, inputs: ImageInputs | TextInputs, size: int, random: np.random.Generator) -> list[np.ndarray]:
+def shuffled(
+    split: Split, inputs: ImageInputs | TextInputs, size: int, random: np.random.Generator
+) -> list[np.ndarray]:
     """Every row once, in batches whose sizes differ by at most one; texts of a batch are of similar length."""
     order = random.permutation(len(split))
     count = -(-len(split) // size)

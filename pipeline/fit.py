@@ -141,7 +141,9 @@ def _settings(config: Config, device: torch.device) -> Iterator[None]:
 class _Run:
     """What changes from step to step."""
 
-    def __init__(self, net: nn.Module, train: Split, validation: Split, inputs: Inputs, config: Config, device: torch.device):
+    def __init__(
+        self, net: nn.Module, train: Split, validation: Split, inputs: Inputs, config: Config, device: torch.device
+    ):
         self.net, self.train, self.validation, self.inputs = net, train, validation, inputs
         self.config, self.device = config, device
         self.precision = choose_precision(config, device)
@@ -254,7 +256,11 @@ class _Run:
         started = time.perf_counter()
         for some in measured:
             self._loss(net, some, random).backward()
-        return (time.perf_counter() - started) / len(measured) * (len(rows) + len(self.validation) / self.config.batch_size / 3)
+        return (
+            (time.perf_counter() - started)
+            / len(measured)
+            * (len(rows) + len(self.validation) / self.config.batch_size / 3)
+        )
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

@@ -74,7 +74,7 @@ def load(folder: Path) -> tuple[nn.Module, Inputs, list[str]]:
     about = json.loads((folder / "model.json").read_text("utf-8"))
     module, settings = config.named("models", {"name": about["name"], **about["config"]}, f"{folder}/model.json")
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in about["inputs"].items()}
-    inputs = ImageInputs(**given) if about["kind"] == "image" else TextInputs(**given)
+    inputs: Inputs = (ImageInputs if about["kind"] == "image" else TextInputs)(**given)
     net = network(about["kind"], module, settings, inputs, about["classes"])
     net.load_state_dict(load_file(folder / "weights.safetensors"))
     return net.eval(), inputs, about["classes"]

@@ -23,7 +23,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if self.width % 32:
-            raise ValueError(f"width: found {self.width}; expected a multiple of 32, which int8 kernels need to be fast")
+            raise ValueError(
+                f"width: found {self.width}; expected a multiple of 32, which int8 kernels need to be fast"
+            )
 
 
 class Block(nn.Module):

@@ -1,0 +1,93 @@
+"""The simple model first: a linear SVM on histograms of oriented gradients, after Dalal and Triggs (2005).
+
+N images, F values of a histogram, K classes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import artifacts
+from pipeline.baselines.linear import Linear, softmax
+from pipeline.config import setting
+
+
+@dataclass(frozen=True)
+class Config:
+    size: int = setting(96, low=32, high=512, unit="pixels a side at which gradients are taken")
+    cell: int = setting(12, low=4, high=64, unit="pixels a side of one histogram")
+    orientations: int = setting(9, low=2, high=36)
+    strength: float = setting(0.01, above=0, unit="C, the inverse of the regularisation")
+    folds: int = setting(3, low=2, high=20, unit="parts of train, for the calibration")
+    seed: int = setting(0, low=0, high=2**32 - 1)
+
+    def __post_init__(self) -> None:
+        if self.size < 3 * self.cell:
+            raise ValueError(f"cell: found {self.cell}; expected at most a third of size ({self.size})")
+
+
+def gradients(images: np.ndarray, config: Config) -> np.ndarray:
+    """Histograms of oriented gradients, float32 [N, F], of uint8 [N, H, W, C] as grey images of config.size."""
+    from PIL import Image
+    from skimage.feature import hog
+
+    rows = []
+    for pixels in images:
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
+        if image.size != (config.size, config.size):
+            image = image.resize((config.size, config.size), Image.Resampling.BILINEAR)
+        cell = (config.cell, config.cell)
+        rows.append(hog(np.asarray(image), config.orientations, cell, (2, 2), feature_vector=True))
+    return np.stack(rows).astype(np.float32)
+
+
+def fit(prepared: Path, features: Path, config: Config) -> Linear:
+    """Fitted on train; its margins become logits by one scale and shift, fitted on margins of held-out folds."""
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.svm import LinearSVC
+
+    x = {
+        split: gradients(np.load(prepared / f"{split}.images.npy", mmap_mode="r"), config) for split in artifacts.SPLITS
+    }
+    labels = np.load(prepared / "train.labels.npy")
+    count = len(artifacts.read_json(prepared / "meta.json")["classes"])
+    model = LinearSVC(C=config.strength, random_state=config.seed).fit(x["train"], labels)
+    folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
+    held_out = cross_val_predict(model, x["train"], labels, cv=folds, method="decision_function")
+    coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)
+    margins, present = _all_classes(held_out), model.classes_
+    scale, shift = _calibrate(margins, np.searchsorted(present, labels))
+    rows = np.concatenate([-model.coef_, model.coef_]) if len(present) == 2 else model.coef_
+    offsets = np.array([-1, 1]) * model.intercept_ if len(present) == 2 else model.intercept_
+    coefficients[present] = scale * rows
+    intercept[present] = scale * offsets + shift
+    arrays = {"coefficients": coefficients.astype(np.float32), "intercept": intercept.astype(np.float32)}
+    record = {"model": "linear SVM on histograms of oriented gradients", "values": x["train"].shape[1], "scale": scale}
+
+    def probabilities(split: str) -> np.ndarray:
+        return softmax(x[split] @ arrays["coefficients"].T + arrays["intercept"])
+
+    return Linear(arrays, record, {split: probabilities(split) for split in ("validation", "test")})
+
+
+def _all_classes(margins: np.ndarray) -> np.ndarray:
+    """Margins [N, K]; for two classes scikit-learn gives the second's alone, [N]."""
+    return np.stack([-margins, margins], axis=1) if margins.ndim == 1 else margins
+
+
+def _calibrate(margins: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Scale and shift [K] whose softmax(scale × margins + shift) has the least log loss."""
+    from scipy.optimize import minimize
+
+    target = np.eye(margins.shape[1])[labels]
+
+    def loss(values: np.ndarray) -> tuple[float, np.ndarray]:
+        probabilities = softmax(np.exp(values[0]) * margins + values[1:]).astype(np.float64)
+        error = probabilities - target
+        slope = (error * margins).sum(axis=1).mean() * np.exp(values[0])
+        surprise = -np.log(np.clip((probabilities * target).sum(axis=1), 1e-12, 1)).mean()
+        return float(surprise), np.concatenate([[slope], error.mean(axis=0)])
+
+    found = minimize(loss, np.zeros(1 + margins.shape[1]), jac=True, method="L-BFGS-B")
+    return float(np.exp(found.x[0])), found.x[1:]

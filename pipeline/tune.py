@@ -1,0 +1,36 @@
+"""Stage tune: the values that train uses; for now those of params.yaml, resolved."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline import artifacts, fit, stage
+from pipeline.config import Task, setting
+from pipeline.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Config:
+    trials: int = setting(0, low=0, unit="trials of a search")
+
+
+def tune(task: Task, config: Config) -> dict[str, Any]:
+    """The whole of the sections `model` and `train`. Raises: ConfigError for a search, which is yet to come."""
+    if config.trials:
+        raise ConfigError(
+            f"{task.where}.tune.trials: found {config.trials}; expected 0: search comes with a later version"
+        )
+    _, model = task.named("model", "models")
+    return {
+        "model": {"name": task.raw["model"]["name"], **asdict(model)},
+        "train": asdict(task.section("train", fit.Config)),
+    }
+
+
+def main(task: Task) -> None:
+    values = tune(task, task.section("tune", Config))
+    with artifacts.fresh(artifacts.folder("tuned", task.name)) as out:
+        artifacts.write_json(out / "values.json", values)
+
+
+if __name__ == "__main__":
+    stage.run("tune", main)
