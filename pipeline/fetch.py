@@ -11,7 +11,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,11 +28,7 @@ NAME_LIMIT = 255  # bytes of a file name, on every usual file system
 Row = dict[str, Any]
 
 
-def fetch(
-    examples: Iterable[Example],
-    kind: str,
-    copy: Callable[[Example], tuple[str, str, int]],
-) -> Iterator[Row]:
+def fetch(examples: Iterable[Example], kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Iterator[Row]:
     """One row of the manifest an example; `copy` stores an image and returns its path, sha256 and size in bytes.
 
     A second example of the same id gets a new one, and is refused: nothing can tell the two apart.
@@ -41,16 +37,12 @@ def fetch(
     for example in examples:
         seen[example.id] += 1
         if seen[example.id] > 1:
-            example = replace(
-                example,
-                id=f"{example.id}#{seen[example.id]}",
-                refused="another example has the same id",
-            )
+            example = replace(example, id=f"{example.id}#{seen[example.id]}", refused="another example has the same id")
         yield _row(example, kind, copy)
 
 
 def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:
-    path, digest, size, refused = example.path or example.id, "", 0, example.refused
+    path, digest, size, refused = stored_name(example.path or example.id), "", 0, example.refused
     if not refused and isinstance(example.content, bytes):
         digest, size = hashlib.sha256(example.content).hexdigest(), len(example.content)
     elif not refused:
@@ -59,24 +51,10 @@ def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, 
         except _UnreadableError as error:
             refused = f"unreadable: {error}"
     probabilities = json.dumps(dict(example.probabilities), sort_keys=True) if example.probabilities else None
-    row: Row = {
-        "id": example.id,
-        "path": path,
-        "label": example.label,
-        "group": example.group,
-        "split": example.split,
-    }
-    row |= {
-        "probabilities": probabilities,
-        "sha256": digest,
-        "bytes": size,
-        "refused": refused,
-    }
+    row: Row = {"id": example.id, "path": path, "label": example.label, "group": example.group, "split": example.split}
+    row |= {"probabilities": probabilities, "sha256": digest, "bytes": size, "refused": refused}
     if kind == "text":
-        row |= {
-            "text": "" if refused else example.text,
-            "encoding_ok": example.encoding_ok,
-        }
+        row |= {"text": "" if refused else example.text, "encoding_ok": example.encoding_ok}
     return row
 
 
@@ -128,40 +106,44 @@ def stored_name(example_id: str) -> str:
     return "/".join(part(name) for name in example_id.split("/"))
 
 
-def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Counter[str | None]:
-    """Writes the rows as Parquet, in pieces, and counts the examples of each label; None counts the refused."""
+@dataclass
+class Written:
+    """How many examples of each label a manifest holds, and how many refused rows, with the first of these."""
+
+    labels: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    first_refused: str = ""
+
+    def add(self, row: Row) -> None:
+        if not row["refused"]:
+            self.labels[row["label"]] += 1
+            return
+        self.refused += 1
+        name = row["id"] if row["id"].isprintable() else ascii(row["id"])
+        self.first_refused = self.first_refused or f"{name}: {row['refused']}"
+
+    def __str__(self) -> str:
+        labels = ", ".join(f"{label} {count:,}" for label, count in sorted(self.labels.items()))
+        refused = f"; {self.refused:,} could not be read (first: {self.first_refused})" if self.refused else ""
+        return f"{self.labels.total():,} examples in {len(self.labels)} classes ({labels or 'none'}){refused}"
+
+
+def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Written:
+    """Writes the rows as Parquet, in pieces."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [
-        "id",
-        "path",
-        "label",
-        "group",
-        "split",
-        "probabilities",
-        "sha256",
-        "refused",
-    ]
+    columns = ["id", "path", "label", "group", "split", "probabilities", "sha256", "refused"]
     fields = [(name, pa.string()) for name in columns]
     fields.insert(7, ("bytes", pa.int64()))
     fields += [("text", pa.string()), ("encoding_ok", pa.bool_())] if kind == "text" else []
-    schema, counts, remaining = pa.schema(fields), Counter[str | None](), iter(rows)
+    schema, written, remaining = pa.schema(fields), Written(), iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
         while piece := list(itertools.islice(remaining, ROWS)):
             writer.write_table(pa.Table.from_pylist(piece, schema=schema))
-            counts.update(None if row["refused"] else row["label"] for row in piece)
-    return counts
-
-
-def _require_classes(counts: Counter[str | None], place: str) -> None:
-    labels = sorted(str(label) for label in counts if label is not None)
-    if len(labels) < 2:
-        found = f"{counts.total() - counts[None]:,} examples in {len(labels)} classes ({', '.join(labels) or 'none'})"
-        refused = f" and {counts[None]:,} that could not be read" if counts[None] else ""
-        raise DataError(
-            f"{place}: found {found}{refused}; expected at least 2 classes; add examples or correct the source"
-        )
+            for row in piece:
+                written.add(row)
+    return written
 
 
 def main(task: Task) -> None:
@@ -174,29 +156,19 @@ def main(task: Task) -> None:
             name = stored_name(example.id)
             return name, *copy_file(Path(str(example.content)), out / "files" / name)
 
-        counts = write_manifest(
-            fetch(module.read(config), task.kind, copy),
-            task.kind,
-            out / "manifest.parquet",
-        )
+        rows = fetch(module.read(config), task.kind, copy)
+        written = write_manifest(rows, task.kind, out / "manifest.parquet")
+        if len(written.labels) < 2:
+            raise DataError(
+                f"{place}: found {written}; expected at least 2 classes; add examples or correct the source"
+            )
         if task.kind == "text":
             for name, path in module.files(config):
-                copy_file(path, out / "files" / name)
-        _require_classes(counts, str(place))
-        origin = {
-            "source": task.raw["source"]["name"],
-            **module.describe(config),
-            "rows": counts.total(),
-        }
+                copy_file(path, out / "files" / stored_name(name))
+        total = written.labels.total() + written.refused
+        origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": total}
         artifacts.write_json(out / "source.json", origin)
-    classes = ", ".join(f"{label} {counts[label]:,}" for label in sorted(filter(None, counts)))
-    log.info(
-        "fetch %s: %s examples (%s); could not read: %s",
-        task.name,
-        f"{counts.total():,}",
-        classes,
-        f"{counts[None]:,}",
-    )
+    log.info("fetch %s: %s", task.name, written)
 
 
 if __name__ == "__main__":

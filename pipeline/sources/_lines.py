@@ -24,10 +24,7 @@ BYTE_ORDER_MARKS = {
 
 def marked(start: bytes) -> str | None:
     """The wide encoding whose byte-order mark a file starts with, if any."""
-    return next(
-        (name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)),
-        None,
-    )
+    return next((name for mark, name in BYTE_ORDER_MARKS.items() if start.startswith(mark)), None)
 
 
 def read(path: Path, encoding: Encoding) -> Iterator[tuple[int, bytes]]:

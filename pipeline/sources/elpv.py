@@ -45,8 +45,4 @@ def _example(data: Path, path: str, defect: float, cell: str) -> Example:
 
 def describe(config: Config) -> Mapping[str, str]:
     _, version = _package.pinned(Path(config.path))
-    return {
-        "licence": "CC-BY-NC-SA-4.0",
-        "origin": "https://github.com/zae-bayern/elpv-dataset",
-        "version": version,
-    }
+    return {"licence": "CC-BY-NC-SA-4.0", "origin": "https://github.com/zae-bayern/elpv-dataset", "version": version}

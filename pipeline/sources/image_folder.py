@@ -1,0 +1,60 @@
+"""A folder of images, one folder a class; train/, val/ and test/ above the classes are the user's own split."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import setting
+from pipeline.examples import Example, SplitName
+from pipeline.sources import _place, _tree
+
+KIND = "image"
+
+
+@dataclass(frozen=True)
+class Config:
+    path: str = setting()  # the folder, relative to the project's root or absolute
+
+    def __post_init__(self) -> None:
+        _place.check_inside(self.path)
+
+
+def read(config: Config) -> Iterator[Example]:
+    """Every file in the folder; a file below a class folder's own folders has that class too.
+
+    Raises: DataError when the folder's layout can be read in two ways.
+    """
+    root = Path(config.path)
+    splits = _tree.split_folders(root)
+    empty = set(_class_folders(root, splits))
+    for found in _tree.walk(root):
+        example = _example(found, splits)
+        if not example.refused:
+            empty.discard(found.parts[: 2 if splits else 1])
+        yield example
+    for parts in sorted(empty):
+        yield Example(id="/".join(parts) + "/", label=parts[-1], refused="class folder without an image")
+
+
+def _class_folders(root: Path, splits: Mapping[str, SplitName]) -> Iterator[tuple[str, ...]]:
+    for above in splits or [""]:
+        for name in _tree.folders(root / above):
+            if not _tree.is_image(name):
+                yield (*filter(None, [above]), _tree.printable(name))
+
+
+def _example(found: _tree.Found, splits: Mapping[str, SplitName]) -> Example:
+    split = splits.get(found.parts[0])
+    depth = 2 if splits else 1
+    if found.refused:
+        return Example(found.name, split=split, refused=found.refused)
+    if not _tree.is_image(found.parts[-1]):
+        suffix = Path(found.parts[-1]).suffix or "none"
+        return Example(found.name, split=split, refused=f"not named as an image (suffix: {suffix})")
+    if len(found.parts) <= depth:
+        return Example(found.name, split=split, refused="not in a class folder")
+    return Example(found.name, found.path, label=found.parts[depth - 1], split=split)
+
+
+def describe(config: Config) -> Mapping[str, str]:
+    return {"licence": "the user's own", "origin": config.path, "version": ""}
