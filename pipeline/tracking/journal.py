@@ -111,7 +111,7 @@ class Journal:
         shelf = self.path.parent / "sent"
         shelf.mkdir(exist_ok=True)
         shutil.rmtree(self.files, ignore_errors=True)
-        os.replace(self.path, shelf / self.path.name)
+        self.path.replace(shelf / self.path.name)
         if self.mark.exists():
-            os.replace(self.mark, shelf / self.mark.name)
+            self.mark.replace(shelf / self.mark.name)
         self.release()

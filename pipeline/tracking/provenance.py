@@ -68,7 +68,7 @@ def _yaml(path: Path) -> Mapping[str, Any]:
 
 
 def _dependencies(task: str, stage: str) -> dict[str, str]:
-    """DVC's hash of each dependency: a folder's as its own stage recorded it, a file's from its content (DVC takes its md5)."""
+    """DVC's hash of each dependency: a folder's as its own stage recorded it, a file's from its content."""
     locked = _yaml(Path("dvc.lock")).get("stages", {})
     made = {out["path"]: out.get("md5", "") for entry in locked.values() for out in entry.get("outs", [])}
     before = {dep["path"]: dep.get("md5", "") for dep in locked.get(f"{stage}@{task}", {}).get("deps", [])}

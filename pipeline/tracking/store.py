@@ -24,7 +24,7 @@ DEFAULTS = {
 
 
 def root() -> Path:
-    """The DVC project that the current folder belongs to; for a `dvc exp run --temp` copy, the project it was made from."""
+    """The DVC project around the current folder; for a `dvc exp run --temp` copy, the project it was made from."""
     here = Path.cwd()
     parts = here.parts
     for k in range(len(parts) - 2):

@@ -1,0 +1,69 @@
+"""What both served models share: the graph, the answer's table, the refusal of a row.
+
+It travels with the model: no torch, no pickle, nothing of the pipeline but what travels too.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS_AT_ONCE = 32  # so that a large request does not hold all its arrays at the same time
+
+
+class Graph:
+    """An ONNX graph with one output, logits [B, K]."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        onnxruntime.set_default_logger_severity(3)
+        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+    def logits(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self._session.run(None, inputs)[0]
+        return found
+
+
+def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Probabilities [B, K] of logits [B, K]."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    result: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def table(logits: NDArray[Any], classes: Sequence[str]) -> "pd.DataFrame":
+    """One row an input: label, its probability, and the probability of every class."""
+    import pandas as pd
+
+    probabilities = softmax(logits)
+    best = probabilities.argmax(axis=1)
+    return pd.DataFrame(
+        {
+            "label": [classes[k] for k in best],
+            "probability": probabilities.max(axis=1),
+            "probabilities": [dict(zip(classes, map(float, row), strict=True)) for row in probabilities],
+        }
+    )
+
+
+def refuse(row: int, found: str, expected: str) -> NoReturn:
+    """Refuses the request for one of its rows, counted from 0; `mlflow models serve` answers 400."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+    raise MlflowException(f"row {row}: found {found}; expected {expected}", INVALID_PARAMETER_VALUE)
+
+
+def rows(model_input: Any) -> list[Any]:
+    """The request's rows: a list, an array, or the one column of a table."""
+    if hasattr(model_input, "columns"):
+        if model_input.shape[1] != 1:
+            refuse(0, f"{model_input.shape[1]} columns", "one")
+        return list(model_input.iloc[:, 0])
+    return list(model_input)
