@@ -11,7 +11,7 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +20,7 @@ from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Example
 from pipeline.sources import _place
+from pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes read at a time
@@ -106,30 +107,8 @@ def stored_name(example_id: str) -> str:
     return "/".join(part(name) for name in example_id.split("/"))
 
 
-@dataclass
-class Written:
-    """How many examples of each label a manifest holds, and how many refused rows, with the first of these."""
-
-    labels: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    first_refused: str = ""
-
-    def add(self, row: Row) -> None:
-        if not row["refused"]:
-            self.labels[row["label"]] += 1
-            return
-        self.refused += 1
-        name = row["id"] if row["id"].isprintable() else ascii(row["id"])
-        self.first_refused = self.first_refused or f"{name}: {row['refused']}"
-
-    def __str__(self) -> str:
-        labels = ", ".join(f"{label} {count:,}" for label, count in sorted(self.labels.items()))
-        refused = f"; {self.refused:,} could not be read (first: {self.first_refused})" if self.refused else ""
-        return f"{self.labels.total():,} examples in {len(self.labels)} classes ({labels or 'none'}){refused}"
-
-
-def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Written:
-    """Writes the rows as Parquet, in pieces."""
+def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Tally:
+    """Writes the rows as Parquet, in pieces, and counts them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -137,12 +116,12 @@ def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Written:
     fields = [(name, pa.string()) for name in columns]
     fields.insert(7, ("bytes", pa.int64()))
     fields += [("text", pa.string()), ("encoding_ok", pa.bool_())] if kind == "text" else []
-    schema, written, remaining = pa.schema(fields), Written(), iter(rows)
+    schema, written, remaining = pa.schema(fields), Tally(), iter(rows)
     with pq.ParquetWriter(path, schema) as writer:
         while piece := list(itertools.islice(remaining, ROWS)):
             writer.write_table(pa.Table.from_pylist(piece, schema=schema))
             for row in piece:
-                written.add(row)
+                written.add(row["id"], row["label"], row["refused"])
     return written
 
 
@@ -165,8 +144,7 @@ def main(task: Task) -> None:
         if task.kind == "text":
             for name, path in module.files(config):
                 copy_file(path, out / "files" / stored_name(name))
-        total = written.labels.total() + written.refused
-        origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": total}
+        origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)
 

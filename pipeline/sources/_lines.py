@@ -62,25 +62,3 @@ def decode(raw: bytes, encoding: Encoding) -> tuple[str, bool]:
         return raw.decode(encoding), True
     except UnicodeDecodeError:
         return raw.decode(encoding, "replace"), False
-
-
-def detect(path: Path) -> Encoding | None:
-    """The encoding in which the whole file decodes, utf-8 tried before gb18030; None if in neither."""
-    with path.open("rb") as file:
-        mark = marked(file.read(4))
-    if mark == "utf-16":
-        return "utf-16"
-    candidates: tuple[Encoding, ...] = () if mark else ("utf-8", "gb18030")
-    return next((encoding for encoding in candidates if _decodes(path, encoding)), None)
-
-
-def _decodes(path: Path, encoding: Encoding) -> bool:
-    decoder = codecs.getincrementaldecoder(encoding)("strict")
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                decoder.decode(block)
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -7,9 +7,9 @@ from pipeline.errors import ConfigError
 
 
 def check_inside(path: str) -> None:
-    """Raises: ValueError for a relative path that leaves the project or holds a control character."""
-    if not path.isprintable():
-        raise ValueError(f"path: found {path!r}; expected a path without control characters")
+    """Raises: ValueError for a relative path that leaves the project or that dvc.yaml cannot name."""
+    if not path.isprintable() or "${" in path:  # DVC reads ${…} as a variable
+        raise ValueError(f"path: found {path!r}; expected a path without control characters and without ${{")
     if not os.path.isabs(path) and os.path.normpath(path).split(os.sep)[0] == "..":
         raise ValueError(f"path: found {path!r}, outside the project; expected a path inside it, or an absolute one")
 

@@ -1,0 +1,100 @@
+"""Checks params.yaml whole before any work starts, and shows a task's settings with every default filled in.
+
+`python -m pipeline.check [--params FILE] [--show TASK]`: one line an error and exit code 2, or one line `ok`.
+"""
+
+import argparse
+import dataclasses
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline import config
+from pipeline.config import PARAMS, Task
+from pipeline.errors import ConfigError
+from pipeline.sources import _place
+
+FOLDERS_BY_KIND = {"validate": "validation", "prepare": "preparation", "features": "features", "baseline": "baselines"}
+FOLDERS_BY_NAME = {"source": "sources", "model": "models"}
+MODULES = {"tune": "tune", "train": "fit", "compress": "compress", "evaluate": "evaluate", "register": "register"}
+
+
+def _section(task: Task, name: str) -> Any:
+    """The section as its frozen Config. Raises: ConfigError."""
+    if name in FOLDERS_BY_KIND:
+        return task.of_kind(name, FOLDERS_BY_KIND[name])[1]
+    if name in FOLDERS_BY_NAME:
+        parsed = task.named(name, FOLDERS_BY_NAME[name])[1]
+        if name == "source":
+            _place.existing(parsed.path, f"{task.where}.source")
+        return parsed
+    return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+
+
+def errors(task: Task) -> list[ConfigError]:
+    """What is wrong in any of the task's sections, one error a section at most."""
+    found = []
+    for name in [*FOLDERS_BY_NAME, *FOLDERS_BY_KIND, *MODULES]:
+        try:
+            _section(task, name)
+        except ConfigError as error:
+            found.append(error)
+    return found
+
+
+def resolve(task: Task) -> dict[str, object]:
+    """Every section with every default filled in, as plain values in the order of params.yaml.
+
+    Raises: ConfigError for the first section that is wrong.
+    """
+    resolved: dict[str, object] = {"kind": task.kind}
+    for name in config.SECTIONS[1:]:
+        values = dataclasses.asdict(_section(task, name))
+        if name in FOLDERS_BY_NAME:
+            values = {"name": task.raw[name]["name"], **values}
+        resolved[name] = _plain(values)
+    return resolved
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _check(params: Path) -> int:
+    tasks = [Task(name, raw["kind"], raw) for name, raw in config.load(params).items()]
+    found = [error for task in tasks for error in errors(task)]
+    for error in found:
+        print(error, file=sys.stderr)
+    if found:
+        return ConfigError.exit_code
+    print(f"{params}: ok: {len(tasks)} task{'s' * (len(tasks) != 1)} ({', '.join(task.name for task in tasks)})")
+    return 0
+
+
+def _show(name: str, params: Path) -> int:
+    from ruamel.yaml import YAML
+
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump({name: resolve(config.task(name, params))}, sys.stdout)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser("python -m pipeline.check", description="Checks params.yaml whole.")
+    parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE")
+    parser.add_argument("--show", metavar="TASK", help="print this task's settings with every default filled in")
+    arguments = parser.parse_args()
+    try:
+        return _show(arguments.show, arguments.params) if arguments.show else _check(arguments.params)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

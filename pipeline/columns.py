@@ -1,0 +1,133 @@
+"""Finds the columns of texts and labels in a table of whatever make."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.errors import DataError
+
+TEXT_NAMES = (
+    "text",
+    "content",
+    "review",
+    "comment",
+    "sentence",
+    "body",
+    "内容",
+    "文本",
+    "评论",
+    "正文",
+    "句子",
+    "文字",
+)
+LABEL_NAMES = ("label", "category", "class", "sentiment", "target", "标签", "类别", "分类", "情感", "标注")
+SPLIT_NAMES = ("split", "划分")
+MOST_CLASSES = 100
+LONGEST_LABEL = 20  # characters
+MOSTLY = 0.5  # of the characters are Chinese
+FLAGS = "say --text-column NAME --label-column NAME"
+
+
+@dataclass
+class Column:
+    """What a column holds."""
+
+    filled: int = 0
+    characters: int = 0
+    chinese: int = 0
+    longest: int = 0
+    distinct: set[str] = field(default_factory=set)  # at most one more than MOST_CLASSES
+
+    def add(self, text: str) -> None:
+        text = text.strip()
+        if not text:
+            return
+        self.filled += 1
+        self.characters += len(text)
+        self.chinese += sum("\u3400" <= c <= "\u9fff" for c in text)
+        self.longest = max(self.longest, len(text))
+        if len(self.distinct) <= MOST_CLASSES:
+            self.distinct.add(text)
+
+    @property
+    def mostly_chinese(self) -> bool:
+        return self.chinese > MOSTLY * self.characters
+
+    @property
+    def like_labels(self) -> bool:
+        count = len(self.distinct)
+        return 2 <= count <= MOST_CLASSES and self.longest <= LONGEST_LABEL and count <= self.filled / 2
+
+
+def survey(rows: Iterable[Mapping[str, str]]) -> dict[str, Column]:
+    """What each column holds, in the order in which the columns appear."""
+    columns: dict[str, Column] = {}
+    for row in rows:
+        for name, text in row.items():
+            columns.setdefault(name, Column()).add(text)
+    return columns
+
+
+def choose(
+    columns: Mapping[str, Column], place: str, text: str | None = None, label: str | None = None
+) -> tuple[str, str]:
+    """The names of the text and the label column: those asked for, else known names, else by what they hold.
+
+    Raises: DataError, with all columns' names, when a column asked for is missing or several would do.
+    """
+    for asked in (text, label):
+        if asked is not None and asked not in columns:
+            raise DataError(f"{place}: found no column {asked!r}; expected one of {', '.join(columns)}; {FLAGS}")
+    text = text or _text(columns, place, label)
+    label = label or _label(columns, place, text)
+    if text == label:
+        raise DataError(f"{place}: found {text!r} as text and as label; expected two columns; {FLAGS}")
+    return text, label
+
+
+def _known(columns: Iterable[str], names: Sequence[str], taken: str | None) -> list[str]:
+    return [name for name in columns if name.strip().lower() in names and name != taken]
+
+
+def _text(columns: Mapping[str, Column], place: str, label: str | None) -> str:
+    likely = _known(columns, TEXT_NAMES, label)
+    if not likely:
+        chinese = [name for name in columns if columns[name].mostly_chinese and name != label]
+        likely = sorted(chinese, key=lambda name: -columns[name].characters / columns[name].filled)[:1]
+    return _only(likely, columns, place, "texts")
+
+
+def _label(columns: Mapping[str, Column], place: str, text: str) -> str:
+    likely = _known(columns, LABEL_NAMES, text)
+    if not likely:
+        spoken_for = {text, split(columns)}
+        likely = [name for name in columns if name not in spoken_for and columns[name].like_labels]
+    return _only(likely, columns, place, "labels")
+
+
+def _only(likely: Sequence[str], columns: Iterable[str], place: str, holds: str) -> str:
+    if len(likely) == 1:
+        return likely[0]
+    found = f"{', '.join(likely)} as columns that may hold the {holds}" if likely else f"no column that holds {holds}"
+    raise DataError(f"{place}: found {found}; expected one of {', '.join(columns)}; {FLAGS}")
+
+
+def split(
+    columns: Mapping[str, Column], allowed: Iterable[str] = ("train", "val", "valid", "validation", "test")
+) -> str | None:
+    """The column in which the user has written the split of every row, if there is one."""
+    words = set(allowed)
+    for name in _known(columns, SPLIT_NAMES, None):
+        if columns[name].distinct and {value.lower() for value in columns[name].distinct} <= words:
+            return name
+    return None
+
+
+def first_line_is_data(rows: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a table read without a header has none: its first line has no known name, and a label of later lines."""
+    first = {name: cell.strip() for name, cell in rows[0].items()}
+    if {cell.lower() for cell in first.values()} & {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES}:
+        return False
+    if len(set(first.values())) < len(first) or "" in first.values():
+        return True
+    columns = survey(rows[1:])
+    return any(column.like_labels and first[name] in column.distinct for name, column in columns.items())
