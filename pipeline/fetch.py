@@ -64,7 +64,7 @@ class _UnreadableError(Exception):
 
 
 def copy_file(origin: Path, target: Path) -> tuple[str, int]:
-    """Copies a regular file and returns the sha256 and size of exactly the bytes written, whatever changes meanwhile."""
+    """Copies a regular file and returns the sha256 and size of just the bytes written, whatever changes meanwhile."""
     target.parent.mkdir(parents=True, exist_ok=True)
     digest, size = hashlib.sha256(), 0
     try:

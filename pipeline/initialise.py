@@ -48,28 +48,28 @@ def describe(path: Path, said: Columns = Columns()) -> Block:
 
 def look(path: Path, said: Columns = Columns()) -> tuple[Block, str]:
     """The block for the data at `path`, and what was found there, in words."""
-    shown = _from_root(path)
-    _place.existing(str(path), "danlu init")
+    path = _from_root(path)
     try:
-        _place.check_inside(shown)
+        _place.check_inside(str(path))
     except ValueError as error:
         raise ConfigError(f"danlu init: {error}") from None
+    if not path.exists():
+        raise ConfigError(f"danlu init: found nothing at {path}; {EXPECTED}")
     source, remark = _source(path, said)
     module = {"image_folder": image_folder, "text_files": text_files, "text_table": text_table}[source["name"]]
-    settings = {**source, "path": shown}
-    del settings["name"]
+    settings = {key: value for key, value in source.items() if key != "name"}
     tally = Tally()
-    for example in module.read(config.parse(module.Config, {**settings, "path": str(path)}, "source")):
+    for example in module.read(config.parse(module.Config, settings, "danlu init")):
         tally.add(example.id, example.label, example.refused)
     if len(tally.labels) < 2:
         raise DataError(f"{path}: found {tally}; expected at least 2 classes; {EXPECTED}")
-    return _block(module.KIND, {"name": source["name"], **settings}), "; ".join(filter(None, [str(tally), remark]))
+    return _block(module.KIND, source), "; ".join(filter(None, [str(tally), remark]))
 
 
-def _from_root(path: Path) -> str:
+def _from_root(path: Path) -> Path:
     """The path relative to the project's root where it lies inside, else absolute."""
     whole, root = os.path.abspath(path), os.getcwd()
-    return os.path.relpath(whole, root) if whole.startswith(root + os.sep) else whole
+    return Path(os.path.relpath(whole, root) if whole.startswith(root + os.sep) else whole)
 
 
 def _block(kind: str, source: Mapping[str, Any]) -> Block:

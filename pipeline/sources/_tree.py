@@ -41,7 +41,7 @@ def printable(name: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.lower() in IMAGE_SUFFIXES
+    return name.lower().endswith(IMAGE_SUFFIXES) and name.lower() not in IMAGE_SUFFIXES
 
 
 def _ignored(entry: os.DirEntry[str]) -> bool:

@@ -1,4 +1,4 @@
-"""A folder of .txt files, one file a class and one text a line; train/, val/ and test/ above are the user's own split."""
+"""A folder of .txt files, one file a class, one text a line; train/, val/ and test/ above are the user's own split."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
