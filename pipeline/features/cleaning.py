@@ -7,9 +7,8 @@ import html
 import re
 import unicodedata
 
-# C0 and C1 controls but for tab and line ends, soft hyphen, zero-width and bidirectional marks, variation
-# selectors, byte-order mark, tags, lone surrogates and noncharacters. U+200D stays out: emoji are joined by it,
-# and a joined emoji is one token less rarely than it is noise.
+# C0 and C1 controls but for tab and line ends, soft hyphen, zero-width and bidirectional marks and joiners (a joined
+# emoji comes apart), fillers, variation selectors, byte-order mark, tags, lone surrogates, noncharacters.
 INVISIBLE = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"

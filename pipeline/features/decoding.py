@@ -56,7 +56,7 @@ class Decoded:
 
     @property
     def one_colour(self) -> bool:
-        extrema: Any = self.image.getextrema()
+        extrema: Any = self.image.getextrema()  # one pair, or one a channel
         pairs = [extrema] if self.image.mode == "L" else extrema
         return all(low == high for low, high in pairs)
 
@@ -120,7 +120,7 @@ def decode(content: bytes, limits: Limits = Limits()) -> Decoded:
         except Image.DecompressionBombError:
             raise Undecodable("too many pixels") from None
         # Pillow lets OSError, ValueError, IndexError, KeyError, SyntaxError, struct.error and more through.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             text = " ".join(str(error).split())[:200]
             cut = any(word in text.lower() for word in ("truncated", "broken data stream", "unexpected end"))
             raise Undecodable("truncated" if cut else "broken", f"{type(error).__name__}: {text}") from None
@@ -170,7 +170,7 @@ def _upright(image: Image.Image, conversions: list[str]) -> Image.Image:
     try:
         turned = ImageOps.exif_transpose(image)
     # Broken EXIF raises whatever its parser met; the pixels are whole, so they are kept as they lie.
-    except Exception:
+    except Exception:  # noqa: BLE001
         conversions.append("exif_broken")
         return image
     if turned is None or turned is image:
@@ -190,7 +190,8 @@ def _opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
         return image
     image = image.convert("RGBA")
     alpha = image.getchannel("A")
-    low, high = alpha.getextrema()
+    extrema: Any = alpha.getextrema()
+    low, high = extrema
     if high == 0:
         raise Undecodable("fully transparent")
     solid = image.convert("RGB")

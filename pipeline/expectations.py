@@ -1,0 +1,104 @@
+"""Rules on a table, checked by Great Expectations, with the offending rows by id and browsable Data Docs."""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Severity = Literal["critical", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An expectation by its name in Great Expectations.
+
+    Rows that break a rule with a `reason` go to quarantine. Breaking a critical rule, where `mostly` allows
+    for some rows, stops the task with `advice`.
+    """
+
+    expectation: str
+    arguments: dict[str, Any]
+    severity: Severity = "warning"
+    reason: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule found: `ids` of the rows that break it, or the `observed` value of a whole table."""
+
+    rule: Rule
+    success: bool
+    ids: list[str] = field(default_factory=list)
+    observed: Any = None
+
+    @property
+    def column(self) -> str | None:
+        return self.rule.arguments.get("column")
+
+    @property
+    def unexpected(self) -> int:
+        return len(self.ids) or int(not self.success)
+
+
+class Session:
+    """Checks tables one after the other, and writes the Data Docs of all."""
+
+    def __init__(self, folder: Path) -> None:
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        self._folder = folder
+        self._context: Any = gx.get_context(mode="file", project_root_dir=folder)
+        self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        self._source = self._context.data_sources.add_pandas("data")
+
+    def check(self, name: str, table: "pd.DataFrame", rules: Sequence[Rule]) -> list[Outcome]:
+        """One outcome a rule, in order. The table has a column `id` of unique names."""
+        import great_expectations as gx
+        from great_expectations import expectations
+
+        suite = self._context.suites.add(gx.ExpectationSuite(name=name))
+        for number, rule in enumerate(rules):
+            make = getattr(expectations, rule.expectation)
+            # A rule's number tells its result: equal expectations would be merged, and results come in any order.
+            suite.add_expectation(make(**rule.arguments, severity=rule.severity, meta={"rule": number}))
+        batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        definition = self._context.validation_definitions.add(
+            gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        )
+        form = {"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]}
+        checkpoint = gx.Checkpoint(name=name, validation_definitions=[definition], result_format=form)
+        run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
+        (report,) = run.run_results.values()
+        outcomes = {result.expectation_config.meta["rule"]: _outcome(rules, result) for result in report.results}
+        return [outcomes[number] for number in range(len(rules))]
+
+    def write_docs(self, out: Path) -> None:
+        self._context.build_data_docs()
+        shutil.copytree(self._folder / "gx/uncommitted/data_docs/local_site", out, dirs_exist_ok=True)
+
+
+def _outcome(rules: Sequence[Rule], result: Any) -> Outcome:
+    if result.exception_info and result.exception_info.get("raised_exception"):
+        raise AssertionError(f"expectation could not run: {result.exception_info}")
+    rule = rules[result.expectation_config.meta["rule"]]
+    rows = result.result.get("unexpected_index_list") or []
+    return Outcome(rule, bool(result.success), [row["id"] for row in rows], result.result.get("observed_value"))
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """A session in a temporary folder, which goes when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="danlu-expectations-") as folder:
+        yield Session(Path(folder))

@@ -1,0 +1,170 @@
+"""Turns the accepted examples into arrays on three sides of a split that no near duplicate crosses."""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import artifacts, split, stage
+from pipeline.artifacts import SPLITS
+from pipeline.config import Task
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+DRIFT = 0.03  # a class's share of a split may differ this much from its share of all
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The rows of each split, in the manifest's order, and what was dropped (id, split, near, near_split)."""
+
+    examples: dict[str, "pd.DataFrame"]
+    leaks: "pd.DataFrame"
+
+
+def prepare(accepted: "pd.DataFrame", neighbours: "pd.DataFrame", seed: int, shares: tuple[float, ...]) -> Sides:
+    """Puts each accepted row on its side; `neighbours` has the ids of near duplicates, in columns a and b."""
+    import pandas as pd
+
+    accepted = accepted.reset_index(drop=True)
+    groups = accepted["group"].fillna(accepted["content"])
+    given = [value if isinstance(value, str) else None for value in accepted["split"]]
+    sides = split.sides(groups.tolist(), given, seed, shares)
+    places = pd.Series(accepted.index, index=accepted["id"])
+    pairs = np.stack([places[neighbours["a"]].to_numpy(), places[neighbours["b"]].to_numpy()], axis=1)
+    leaks = split.leaks(sides, pairs)
+    ids = accepted["id"].to_numpy()
+    rows = [(ids[leak.dropped], sides[leak.dropped], ids[leak.near], sides[leak.near]) for leak in leaks]
+    placed = accepted.assign(split=sides).drop(index=[leak.dropped for leak in leaks])
+    examples = {name: placed[placed["split"] == name].reset_index(drop=True) for name in SPLITS}
+    total = sum(map(len, examples.values())) + len(leaks)
+    assert total == len(accepted), f"{len(accepted)} examples came in, {total} are split or dropped"
+    return Sides(examples, pd.DataFrame(rows, columns=["id", "split", "near", "near_split"], dtype="str"))
+
+
+def require_classes(sides: Sides, classes: list[str], place: str) -> None:
+    """Raises: DataError naming a split that lacks a class, and the way out."""
+    for name, rows in sides.examples.items():
+        lacking = [label for label in classes if label not in set(rows["label"])]
+        if lacking:
+            what = f"no example of class {', '.join(lacking[:5])}" if len(rows) else "no example at all"
+            dropped = int((sides.leaks["split"] == name).sum())
+            leaks = f" ({dropped} near duplicates of held-out examples were dropped)" if dropped else ""
+            raise DataError(
+                f"{place}: {name} has {what}{leaks}; expected some of each class; add examples, "
+                "or change prepare.shares or prepare.seed, or give your own split"
+            )
+
+
+def targets(rows: "pd.DataFrame", classes: list[str], place: str) -> np.ndarray:
+    """float32 [N, K]: the source's probabilities, else 1 for the label.
+
+    Raises: DataError for probabilities of no known class, or that do not sum to 1.
+    """
+    columns = {label: number for number, label in enumerate(classes)}
+    out = np.zeros((len(rows), len(classes)), np.float32)
+    for number, (label, text) in enumerate(zip(rows["label"], rows["probabilities"], strict=True)):
+        if not isinstance(text, str):
+            out[number, columns[label]] = 1
+            continue
+        soft = json.loads(text)
+        known = set(soft) <= set(columns) and all(0 <= value <= 1 for value in soft.values())
+        if not known or abs(sum(soft.values()) - 1) > 1e-3:
+            raise DataError(
+                f"{place}: {rows['id'].iloc[number]} has the probabilities {text[:200]}; "
+                f"expected some of {', '.join(classes)}, each 0 to 1, with the sum 1; correct the source"
+            )
+        for name, value in soft.items():
+            out[number, columns[name]] = value / sum(soft.values())
+    return out
+
+
+def shares_of(sides: Sides, classes: list[str]) -> dict[str, dict[str, float]]:
+    """Each class's share of each split."""
+    return {
+        name: {label: round(float((rows["label"] == label).mean()), 6) for label in classes}
+        for name, rows in sides.examples.items()
+    }
+
+
+def largest_drift(sides: Sides, classes: list[str]) -> float:
+    """By how much a class's share of a split differs from its share of all examples, at most."""
+    labels = [rows["label"] for rows in sides.examples.values()]
+    total = sum(map(len, labels))
+    found = 0.0
+    for label in classes:
+        overall = sum(int((column == label).sum()) for column in labels) / total
+        found = max(found, *(abs(float((column == label).mean()) - overall) for column in labels))
+    return found
+
+
+def write(sides: Sides, classes: list[str], kind: str, out: Path, preparation: Mapping[str, Any]) -> dict[str, Any]:
+    """Writes what is the same for every kind, and returns meta.json's content."""
+    import pandas as pd
+
+    tables = []
+    for name, rows in sides.examples.items():
+        labels = rows["label"].map({label: number for number, label in enumerate(classes)})
+        np.save(out / f"{name}.labels.npy", labels.to_numpy(np.int64))
+        np.save(out / f"{name}.targets.npy", targets(rows, classes, str(out)))
+        table = rows[["id", "split", "label", "group"]].copy()
+        table.insert(2, "row", np.arange(len(rows), dtype=np.int64))
+        tables.append(table.assign(text=rows["cleaned"]) if kind == "text" else table)
+    pd.concat(tables, ignore_index=True).to_parquet(out / "examples.parquet", index=False)
+    sides.leaks.to_parquet(out / "leaks.parquet", index=False)
+    meta = {
+        "kind": kind,
+        "classes": classes,
+        "counts": {name: len(rows) for name, rows in sides.examples.items()},
+        "leaks": len(sides.leaks),
+        "shares": shares_of(sides, classes),
+        "preparation": dict(preparation),
+    }
+    artifacts.write_json(out / "meta.json", meta)
+    return meta
+
+
+def run(task: Task, module: ModuleType, config: Any, out: Path) -> tuple[dict[str, Any], float]:
+    """The whole stage into the folder `out`: meta.json's content, and the largest drift of a class's share."""
+    import pandas as pd
+
+    raw, validated = artifacts.folder("raw", task.name), artifacts.folder("validated", task.name)
+    summary = artifacts.read_json(validated / "summary.json")
+    accepted = pd.read_parquet(validated / "accepted.parquet")
+    sides = prepare(accepted, pd.read_parquet(validated / "neighbours.parquet"), config.seed, config.shares)
+    require_classes(sides, summary["classes"], str(validated))
+    preparation = module.write(sides.examples, raw / "files", out, config, summary["settings"])
+    meta = write(sides, summary["classes"], task.kind, out, preparation)
+    return meta, largest_drift(sides, summary["classes"])
+
+
+def main(task: Task) -> None:
+    module, config = task.of_kind("prepare", "preparation")
+    with artifacts.fresh(artifacts.folder("prepared", task.name)) as out:
+        meta, drift = run(task, module, config, out)
+    counts = ", ".join(f"{name} {count:,}" for name, count in meta["counts"].items())
+    log.info(
+        "prepare %s: %s; %s leaks dropped; class shares within %.1f points",
+        task.name,
+        counts,
+        meta["leaks"],
+        drift * 100,
+    )
+    if drift > DRIFT:
+        log.warning(
+            "prepare %s: a class's share differs by more than %.0f points; another prepare.seed may help",
+            task.name,
+            DRIFT * 100,
+        )
+
+
+if __name__ == "__main__":
+    stage.run("prepare", main)

@@ -1,0 +1,82 @@
+"""What is measured of texts, and what is expected of them. Lengths are in characters of the cleaned text."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline import near
+from pipeline.config import setting
+from pipeline.expectations import Rule
+from pipeline.features import cleaning
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+USUAL_CHINESE = 0.2  # below this share of Han characters a text is flagged, not dropped
+
+
+@dataclass(frozen=True)
+class Config:
+    min_characters: int = setting(1, low=1, unit="characters")
+    max_characters: int = setting(100_000, low=1, unit="characters")
+    min_chinese: float = setting(0.0, low=0, high=1, unit="share of Han characters")
+    max_undecodable: float = setting(0.1, low=0, high=1, unit="share of all texts")  # more stop the task
+    classes: tuple[str, ...] = ()  # the labels there may be; empty: whatever there is
+    min_examples: int = setting(2, low=1, unit="texts of each class")
+    near_jaccard: float = setting(0.8, low=0.5, high=1)
+
+    def __post_init__(self) -> None:
+        if self.min_characters > self.max_characters:
+            raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
+
+
+def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path) -> "pd.DataFrame":
+    """The manifest with the columns that `rules` names.
+
+    `content` is equal for texts that are equal once cleaned, and decides an example's side of the split.
+    """
+    import pandas as pd
+
+    cleaned = [cleaning.clean(text) if isinstance(text, str) else "" for text in manifest["text"]]
+    refused = manifest["refused"].notna().to_numpy()
+    chinese = np.array([cleaning.chinese_share(text) for text in cleaned], np.float64)
+    measured = {
+        "length": pd.array([len(text) for text in cleaned], dtype="Int64"),
+        "chinese": np.where(refused, np.nan, chinese),
+        "content": [hashlib.sha256(text.encode()).hexdigest() for text in cleaned],
+        "cleaned": cleaned,
+    }
+    wrong = ~manifest["encoding_ok"].astype(bool).to_numpy()
+    measured["detail"] = pd.array(["bytes that the encoding lacks" if row else None for row in wrong], dtype="str")
+    table = manifest.assign(**measured)
+    table.loc[refused, "length"] = pd.NA
+    return table
+
+
+def rules(config: Config) -> list[Rule]:
+    """In the order in which a row's reason is looked for."""
+    advice = (
+        f"at most {config.max_undecodable:.0%} in the wrong encoding; set source.encoding: gb18030 (or big5, utf-16) "
+        "if the files are in it, or raise validate.max_undecodable"
+    )
+    encoding = {"column": "encoding_ok", "value_set": [True], "mostly": 1 - config.max_undecodable}
+    between = "ExpectColumnValuesToBeBetween"
+    found = [
+        Rule("ExpectColumnValuesToBeInSet", encoding, "critical", "encoding", advice),
+        Rule(between, {"column": "length", "min_value": 1}, reason="empty"),
+        Rule(between, {"column": "length", "max_value": config.max_characters}, reason="too_long"),
+        Rule(between, {"column": "chinese", "min_value": USUAL_CHINESE, "mostly": 0.5}, "info"),
+    ]
+    if config.min_characters > 1:
+        found.append(Rule(between, {"column": "length", "min_value": config.min_characters}, reason="too_short"))
+    if config.min_chinese > 0:
+        found.append(Rule(between, {"column": "chinese", "min_value": config.min_chinese}, reason="not_chinese"))
+    return found
+
+
+def neighbours(accepted: "pd.DataFrame", config: Config, scratch: Path) -> np.ndarray:
+    """int64 [M, 2]: pairs of near duplicates, as positions in `accepted`."""
+    return near.texts(accepted["cleaned"].tolist(), jaccard=config.near_jaccard)
