@@ -112,8 +112,8 @@ def check_served(task: Task, uri: str, rows: "pd.DataFrame") -> None:
         for (name, label, probability), (served, its) in zip(evaluated, found, strict=True):
             if served != label or abs(its - probability) > TOLERANCE:
                 raise RegistryError(
-                    f"{uri}: {name}: found {served} with {its:.4f} at batch size {size}; "
-                    f"expected {label} with {probability:.4f}, as evaluated; the served model prepares its input otherwise: nothing was registered"
+                    f"{uri}: {name}: found {served} with {its:.4f} at batch size {size}; expected {label} with "
+                    f"{probability:.4f}, as evaluated; nothing was registered: run evaluate again, or report this"
                 )
 
 

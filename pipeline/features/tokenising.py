@@ -34,7 +34,7 @@ class Tokeniser:
     """Cuts texts into words. `hmm` also finds words that the dictionary lacks.
 
     Jieba loads its cache with marshal, which can crash on a planted file, from the shared temporary folder;
-    here it lies in `cache`, a folder of this user alone, or in a temporary one that goes with the object.
+    here it lies in `cache`, a folder of this user alone, or in one that is gone once the dictionary is read.
     """
 
     def __init__(self, *, hmm: bool = True, cache: Path | None = None) -> None:
@@ -44,14 +44,15 @@ class Tokeniser:
         jieba.setLogLevel(logging.WARNING)
         self.hmm = hmm
         self.versions = versions()
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if cache is None:
-            self._temporary = tempfile.TemporaryDirectory(prefix="danlu-jieba-")
-            folder = Path(self._temporary.name)
-        else:
-            folder = private(cache / f"jieba-{self.versions['dictionary_sha256'][:16]}")
         self._jieba: Any = jieba.Tokenizer()
-        self._jieba.tmp_dir = str(folder)
+        if cache is None:
+            with tempfile.TemporaryDirectory(prefix="danlu-jieba-") as folder:
+                self._initialise(folder)
+        else:
+            self._initialise(str(private(cache / f"jieba-{self.versions['dictionary_sha256'][:16]}")))
+
+    def _initialise(self, folder: str) -> None:
+        self._jieba.tmp_dir = folder
         self._jieba.initialize()
 
     def cut(self, text: str) -> list[str]:

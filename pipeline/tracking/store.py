@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,13 +59,19 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
+def quieten() -> None:
+    """Keeps MLflow's advice about its own internals (each migration, each type hint) out of the user's log."""
+    warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
 def client() -> "MlflowClient":
     """A client for runs and models. A new database is created once, by one process."""
     settings()
+    quieten()
     import mlflow
 
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

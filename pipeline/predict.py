@@ -1,0 +1,130 @@
+"""Answers from the registered champion: `danlu predict TASK FILE_OR_TEXT…`."""
+
+import base64
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import config
+from pipeline.config import Task
+from pipeline.errors import DataError, PipelineError
+from pipeline.register import Config
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LONGEST = 60  # characters of an input that the table shows
+WIDEST_FILE = 64 * 2**20  # bytes of a file of texts
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`input` is the file's name or the text."""
+
+    input: str
+    label: str
+    probability: float
+    probabilities: dict[str, float]
+
+
+def predict(task: str, inputs: Sequence[str]) -> list[Answer]:
+    """The champion's answers to image files, or to texts and files of one text a line.
+
+    Raises: ConfigError for an unknown task, DataError for an input that cannot be read, RegistryError
+    without a champion or when it refuses to load.
+    """
+    block = config.task(task)
+    names, rows = _images(inputs) if block.kind == "image" else _texts(inputs)
+    if not rows:
+        raise DataError(f"{task}: found nothing to answer; expected at least one file or text")
+    table = _champion(block, rows)
+    return [
+        Answer(name, label, float(probability), probabilities)
+        for name, label, probability, probabilities in zip(
+            names, table["label"], table["probability"], table["probabilities"], strict=True
+        )
+    ]
+
+
+def show(answers: Sequence[Answer]) -> str:
+    """A table for reading: label, its probability, input."""
+    width = max(len(answer.label) for answer in answers)
+    lines = [f"{a.label:<{width}}  {a.probability:.3f}  {_short(a.input)}" for a in answers]
+    return "\n".join(lines)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+
+
+def _images(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
+    from pipeline.features import decoding
+
+    rows = []
+    for name in inputs:
+        try:
+            content = decoding.read(Path(name), decoding.Limits())
+            decoding.decode(content)
+        except decoding.Undecodable as error:
+            raise DataError(f"{name}: {error}") from None
+        rows.append(base64.b64encode(content).decode())
+    return list(inputs), rows
+
+
+def _texts(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
+    rows: list[str] = []
+    for text in inputs:
+        rows += _lines(Path(text)) if _is_file(text) else [text]
+    return rows, rows
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return os.path.isfile(text)
+    except ValueError:  # a NUL character
+        return False
+
+
+def _lines(path: Path) -> list[str]:
+    """The texts of a UTF-8 file, blank lines left out. Raises: DataError for another encoding or a huge file."""
+    if path.stat().st_size > WIDEST_FILE:
+        raise DataError(
+            f"{path}: found {path.stat().st_size:,} bytes; expected at most {WIDEST_FILE:,}; split the file"
+        )
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; expected UTF-8; convert the file") from None
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+def _champion(task: Task, rows: list[str]) -> "pd.DataFrame":
+    from pipeline.tracking import champion
+
+    name = task.section("register", Config).name or task.name
+    return champion.answer(name, rows)
+
+
+def main(words: Sequence[str]) -> None:
+    """`TASK [--json] FILE_OR_TEXT…`; an error is one line and exit code 2."""
+    plain = [word for word in words if word != "--json"]
+    if len(plain) < 2:
+        sys.exit("usage: danlu predict TASK [--json] FILE_OR_TEXT…")
+    try:
+        answers = predict(plain[0], plain[1:])
+    except PipelineError as error:
+        print(f"predict: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    if "--json" in words:
+        print(json.dumps([vars(answer) for answer in answers], ensure_ascii=False, indent=1))
+    else:
+        print(show(answers))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
