@@ -1,0 +1,46 @@
+"""int8 weights with activation ranges found at every call: recurrent networks, and linear models over terms.
+
+The graph must be folded first: a weight behind a Transpose or an Identity would silently stay fp32.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.graphs import Feed
+
+OPERATORS = ("MatMul", "LSTM", "Gather")
+
+
+@dataclass(frozen=True)
+class Config:
+    pass
+
+
+def compress(source: Path, target: Path, config: Config, calibration: Sequence[Feed]) -> None:
+    """Writes the folded fp32 graph `source` with int8 weights; the calibration batches are not needed."""
+    import onnx
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
+    from onnxruntime.quantization.quant_utils import QuantizationMode
+
+    from pipeline.export import save, strip
+
+    quantizer = ONNXQuantizer(
+        onnx.load(source),
+        True,  # per channel
+        False,  # the full range of 8 bits
+        QuantizationMode.IntegerOps,
+        False,  # not static
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        None,
+        [],
+        [],
+        list(OPERATORS),
+        {"MatMulConstBOnly": True},
+    )
+    quantizer.quantize_model()
+    quantised = quantizer.model.model
+    strip(quantised)
+    save(quantised, target)

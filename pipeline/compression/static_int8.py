@@ -1,0 +1,118 @@
+"""int8 with activation ranges fixed beforehand: convolutions and whatever else has no recurrence.
+
+Weights are signed and per channel, activations unsigned: the pairing (u8s8) whose kernels are fast on x86.
+On CPUs with VNNI no precision is lost; older ones may saturate sums of two products.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pipeline.graphs import Feed
+
+OPERATORS = (
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "Gather",
+    "Relu",
+    "Clip",
+    "Add",
+    "Mul",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "ReduceMax",
+    "Concat",
+    "Transpose",
+    "Reshape",
+    "Flatten",
+    "Squeeze",
+    "Unsqueeze",
+)
+HEAD_SHARE = 0.02
+"""A last layer with at most this share of the weights stays fp32: it costs no size, a faster graph, surer answers."""
+CHUNK = 16
+"""Calibration batches whose activations are held at once."""
+
+
+@dataclass(frozen=True)
+class Config:
+    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+
+
+def compress(source: Path, target: Path, config: Config, calibration: Sequence[Feed]) -> None:
+    """Writes the folded fp32 graph `source` as an int8 graph, its ranges taken from the calibration batches."""
+    import onnx
+    from onnxruntime.quantization import QuantType
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    from pipeline.export import save, strip
+
+    ranges = _ranges(source, config, calibration)
+    model = onnx.load(source)
+    quantizer = QDQQuantizer(
+        model,
+        True,  # per channel
+        False,  # the full range of 8 bits
+        QuantType.QInt8,
+        QuantType.QUInt8,
+        ranges,
+        [],
+        _kept_fp32(model),
+        list(OPERATORS),
+        {},
+    )
+    quantizer.quantize_model()
+    quantised = quantizer.model.model
+    strip(quantised)
+    save(quantised, target)
+
+
+class _Reader:
+    """Batches in the form that ONNX Runtime's calibrators ask for."""
+
+    def __init__(self, feeds: Sequence[Feed]):
+        self.feeds: Iterator[Feed] = iter(feeds)
+
+    def get_next(self) -> Feed | None:
+        return next(self.feeds, None)
+
+
+def _ranges(source: Path, config: Config, calibration: Sequence[Feed]) -> Any:
+    """The range of every activation, gathered chunk by chunk so that memory does not grow with the calibration set."""
+    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+
+    methods = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        calibrator = create_calibrator(
+            source,
+            list(OPERATORS),
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=methods[config.method],
+            providers=["CPUExecutionProvider"],
+        )
+        for start in range(0, len(calibration), CHUNK):
+            calibrator.collect_data(_Reader(calibration[start : start + CHUNK]))
+        return calibrator.compute_data()
+
+
+def _kept_fp32(model: Any) -> list[str]:
+    """The names of last layers whose weights are a small share of all."""
+    from onnx import numpy_helper
+
+    sizes = {tensor.name: numpy_helper.to_array(tensor).size for tensor in model.graph.initializer}
+    outputs = {output.name for output in model.graph.output}
+    kept = []
+    for node in model.graph.node:
+        if outputs & set(node.output) and node.op_type in ("Gemm", "MatMul", "Add"):
+            weights = sum(sizes.get(name, 0) for name in node.input)
+            if weights <= HEAD_SHARE * sum(sizes.values()):
+                kept.append(node.name)
+    return kept

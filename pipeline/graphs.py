@@ -1,0 +1,124 @@
+"""ONNX graphs at work: what feeds them, what they answer, and what is inside.
+
+N examples, B examples of a batch, T tokens or terms, H height, W width, C channels, K classes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import batches
+from pipeline.baselines.linear import softmax
+from pipeline.examples import ImageInputs, Split, TextInputs
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from scipy.sparse import csr_matrix
+
+Feed = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One split as a graph's inputs: `read(rows)` gives the batch of these rows, named as the graph names them."""
+
+    labels: np.ndarray  # int64 [N]
+    lengths: np.ndarray  # int64 [N], tokens or terms; equal where all are of one size
+    read: Callable[[np.ndarray], Feed]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def spread(self, count: int) -> list[Feed]:
+        """Up to `count` examples, each a batch of one, evenly spread over the split."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
+        return [self.read(np.array([row])) for row in rows]
+
+
+def of_net(split: Split, inputs: ImageInputs | TextInputs) -> Examples:
+    """`images` uint8 [B, H, W, C] or `ids` int64 [B, T]."""
+    name = "images" if isinstance(inputs, ImageInputs) else "ids"
+    lengths = np.zeros(len(split), np.int64) if isinstance(inputs, ImageInputs) else batches.lengths(split, inputs)
+    return Examples(split.labels, lengths, lambda rows: {name: batches.read(split, rows, inputs)})
+
+
+def of_terms(weights: "csr_matrix", labels: np.ndarray) -> Examples:
+    """`terms` int64 [B, T], filled with the column after the last, and `weights` float32 [B, T], filled with 0."""
+    lengths = np.diff(weights.indptr).astype(np.int64)
+
+    def read(rows: np.ndarray) -> Feed:
+        columns = np.arange(max(1, lengths[rows].max()))
+        inside = columns < lengths[rows][:, None]
+        terms, values = np.full(inside.shape, weights.shape[1], np.int64), np.zeros(inside.shape, np.float32)
+        places = (weights.indptr[rows][:, None] + columns)[inside]
+        terms[inside], values[inside] = weights.indices[places], weights.data[places]
+        return {"terms": terms, "weights": values}
+
+    return Examples(labels, lengths, read)
+
+
+def session(graph: Path, threads: int = 1) -> "InferenceSession":
+    """The graph ready to answer, on so many CPU threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+
+
+def answer(run: "InferenceSession") -> Callable[[Feed], np.ndarray]:
+    """The session as a function from a batch to logits [B, K]."""
+    names = [run.get_outputs()[0].name]
+    return lambda feed: run.run(names, feed)[0]
+
+
+def probabilities(logits: Callable[[Feed], np.ndarray], examples: Examples, batch_size: int = 64) -> np.ndarray:
+    """float32 [N, K] in the split's order; batches are of similar length, so that little is padded."""
+    order = np.argsort(examples.lengths, kind="stable")
+    parts = [logits(examples.read(rows)) for rows in np.array_split(order, -(-len(order) // batch_size))]
+    found = np.concatenate(parts)
+    result = np.empty(found.shape, np.float32)
+    result[order] = softmax(found)
+    return result
+
+
+def operators(graph: Path) -> dict[str, int]:
+    """How often each operator stands in the graph."""
+    import onnx
+
+    counted: dict[str, int] = {}
+    for node in onnx.load(graph).graph.node:
+        counted[node.op_type] = counted.get(node.op_type, 0) + 1
+    return counted
+
+
+def weight_bytes(graph: Path) -> Mapping[str, int]:
+    """Bytes of all constants by their element type, such as {"float32": 1200, "int8": 90000}."""
+    import onnx
+
+    counted: dict[str, int] = {}
+    for tensor in onnx.load(graph).graph.initializer:
+        array: Any = onnx.numpy_helper.to_array(tensor)
+        counted[str(array.dtype)] = counted.get(str(array.dtype), 0) + array.nbytes
+    return counted
+
+
+def quantised(graph: Path) -> int:
+    """How many operators with weights have them stored in int8: behind DequantizeLinear, or as integer operators."""
+    import onnx
+
+    model = onnx.load(graph)
+    eight = {
+        tensor.name
+        for tensor in model.graph.initializer
+        if tensor.data_type in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8) and len(tensor.dims) > 1
+    }
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in eight:
+            eight.update(node.output)
+    return sum(node.op_type != "DequantizeLinear" and bool(eight & set(node.input)) for node in model.graph.node)

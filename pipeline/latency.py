@@ -1,0 +1,61 @@
+"""How long one answer takes: several callables measured in turn, so that what disturbs one disturbs all."""
+
+import gc
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+WARM_UP = 20
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of wall time a call."""
+
+    median: float
+    p95: float
+
+
+def measure(calls: Mapping[str, Callable[[Any], object]], examples: Sequence[Any], rounds: int) -> dict[str, Latency]:
+    """Each callable's latency over `rounds` rounds; in round k every callable answers example k, one after another.
+
+    The order of the callables turns by one each round, so that none always finds the caches of the same other.
+    """
+    names = list(calls)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for k in range(-WARM_UP, rounds):
+            example = examples[k % len(examples)]
+            for name in names[k % len(names) :] + names[: k % len(names)]:
+                started = time.perf_counter()
+                calls[name](example)
+                seconds[name].append(time.perf_counter() - started)
+    finally:
+        if collecting:
+            gc.enable()
+    return {name: _latency(taken[WARM_UP:]) for name, taken in seconds.items()}
+
+
+def _latency(seconds: Sequence[float]) -> Latency:
+    ordered = sorted(seconds)
+    p95 = ordered[min(len(ordered) - 1, math.ceil(0.95 * len(ordered)) - 1)]
+    return Latency(round(1e3 * statistics.median(ordered), 5), round(1e3 * p95, 5))
+
+
+def processor() -> str:
+    """The CPU's name and the cores this process may use: latencies hold for this host alone."""
+    import platform
+
+    name = platform.processor() or platform.machine()
+    listing = Path("/proc/cpuinfo")
+    if listing.is_file():
+        lines = listing.read_text("utf-8", errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"
