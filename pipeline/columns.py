@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import DataError
+from pipeline.sources._tree import SPLIT_FOLDERS
 
 TEXT_NAMES = (
     "text",
@@ -111,13 +112,10 @@ def _only(likely: Sequence[str], columns: Iterable[str], place: str, holds: str)
     raise DataError(f"{place}: found {found}; expected one of {', '.join(columns)}; {FLAGS}")
 
 
-def split(
-    columns: Mapping[str, Column], allowed: Iterable[str] = ("train", "val", "valid", "validation", "test")
-) -> str | None:
+def split(columns: Mapping[str, Column]) -> str | None:
     """The column in which the user has written the split of every row, if there is one."""
-    words = set(allowed)
     for name in _known(columns, SPLIT_NAMES, None):
-        if columns[name].distinct and {value.lower() for value in columns[name].distinct} <= words:
+        if columns[name].distinct and {value.lower() for value in columns[name].distinct} <= SPLIT_FOLDERS.keys():
             return name
     return None
 

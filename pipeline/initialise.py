@@ -62,7 +62,9 @@ def look(path: Path, said: Columns = Columns()) -> tuple[Block, str]:
     for example in module.read(config.parse(module.Config, settings, "danlu init")):
         tally.add(example.id, example.label, example.refused)
     if len(tally.labels) < 2:
-        raise DataError(f"{path}: found {tally}; expected at least 2 classes; {EXPECTED}")
+        raise DataError(
+            f"{path}: found {tally}; expected examples of at least 2 classes; add them, or correct the path"
+        )
     return _block(module.KIND, source), "; ".join(filter(None, [str(tally), remark]))
 
 
@@ -193,7 +195,9 @@ def add(params: Path, name: str, block: Block) -> None:
     except YAMLError as error:
         raise ConfigError(f"{params}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
     settings = CommentedMap() if existing is None else existing
-    if settings.get("tasks") is None:
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("tasks") or {}, Mapping):
+        raise ConfigError(f"{params}: found no mapping `tasks:`; expected `tasks: {{name: …}}`; correct it")
+    if not settings.get("tasks"):
         settings["tasks"] = CommentedMap()
     if name in settings["tasks"]:
         raise ConfigError(f"{params}: tasks.{name}: found such a task already; expected a new name; say --name NAME")
@@ -201,5 +205,6 @@ def add(params: Path, name: str, block: Block) -> None:
     yaml.indent(mapping=2, sequence=indent or 4, offset=2 if offset is None else offset)
     with artifacts.whole(params) as building:
         with building.open("w", encoding="utf-8") as file:
+            file.write(text if existing is None else "")  # comments alone, which no mapping carries
             yaml.dump(settings, file)
         config.load(building)

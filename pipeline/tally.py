@@ -27,5 +27,5 @@ class Tally:
     def __str__(self) -> str:
         labels = ", ".join(f"{label} {count:,}" for label, count in sorted(self.labels.items()))
         labels = labels if len(labels) <= 500 else labels[:497] + "..."
-        refused = f"; {self.refused:,} could not be read (first: {self.first_refused})" if self.refused else ""
+        refused = f"; {self.refused:,} refused (first: {self.first_refused})" if self.refused else ""
         return f"{self.labels.total():,} examples in {len(self.labels)} classes ({labels or 'none'}){refused}"

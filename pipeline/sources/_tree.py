@@ -18,6 +18,7 @@ SPLIT_FOLDERS: dict[str, SplitName] = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
     "test": "test",
 }
 SYSTEM_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "__macosx", ".gitignore", ".gitkeep"})
@@ -108,7 +109,7 @@ def _judge(entry: os.DirEntry[str], parts: tuple[str, ...], inside: str) -> Foun
         if not real.startswith(inside + os.sep):
             return Found(parts, path, "a link out of the folder")
         if not os.path.isfile(real):
-            return Found(parts, path, "a link to no file")
+            return Found(parts, path, "a link that leads to no file")
         return Found(parts, Path(real))
     try:
         mode = entry.stat(follow_symlinks=False).st_mode

@@ -1,0 +1,18 @@
+from pipeline.tally import Tally
+
+
+def test_the_line_counts_classes_and_names_the_first_refused() -> None:
+    tally = Tally()
+    tally.add("a/1", "b", None)
+    tally.add("a/2", "a", None)
+    tally.add("a\n3", "a", "broken")
+    tally.add("a/4", None, "broken too")
+    assert str(tally) == "2 examples in 2 classes (a 1, b 1); 2 refused (first: 'a\\n3': broken)"
+    assert tally.total == 4
+
+
+def test_hundreds_of_classes_stay_on_one_page() -> None:
+    tally = Tally()
+    for k in range(1000):
+        tally.add(str(k), f"class {k}", None)
+    assert len(str(tally)) < 600 and "1,000 examples in 1000 classes" in str(tally)
