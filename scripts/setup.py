@@ -111,7 +111,9 @@ def main() -> None:
         if ready(wanted, index):
             return
         uv = shutil.which("uv") is not None and works("uv")
-        print(f"set-up: installing the locked packages with {'uv' if uv else 'pip'} (minutes at first)", file=sys.stderr)
+        print(
+            f"set-up: installing the locked packages with {'uv' if uv else 'pip'} (minutes at first)", file=sys.stderr
+        )
         make_venv(uv)
         STAMP.unlink(missing_ok=True)
         UNFINISHED.touch()

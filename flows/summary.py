@@ -1,0 +1,63 @@
+"""Every headline figure of every task, gathered from what the stages left: `danlu summary --json`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline import config
+from pipeline.artifacts import STATE, folder, read_json
+
+
+def summary() -> dict[str, Any]:
+    """One object a task under `tasks`; what a task has not reached yet is null or missing in it.
+
+    Raises: ConfigError for an unreadable params.yaml.
+    """
+    return {"tasks": {name: task_summary(name) for name in config.load()}}
+
+
+def task_summary(task: str) -> dict[str, Any]:
+    report = _read("reports", task, "report.json")
+    return {
+        "candidates": {name: candidate(entry) for name, entry in report.get("candidates", {}).items()},
+        "registered": registered(task, report),
+        "rows": {key: _read("validated", task, "summary.json").get(key) for key in ("read", "kept", "quarantined")},
+        "leaks": _read("prepared", task, "meta.json").get("leaks"),
+        "seconds": seconds(task),
+    }
+
+
+def _read(stage_output: str, task: str, name: str) -> dict[str, Any]:
+    path = folder(stage_output, task) / name
+    found = read_json(path) if path.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def candidate(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Test metrics (value, low, high) as trained, control and compressed; the cost of each variant; the one served."""
+    cost = {key: entry.get(key, {}) for key in ("bytes", "latency_ms", "speedup")}
+    return {"metrics": entry["metrics"], **cost, "variant": entry.get("variant")}
+
+
+def registered(task: str, report: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Which candidate, its test metrics, and where it stands in the registry."""
+    from pipeline import register
+    from pipeline.errors import RegistryError
+
+    try:
+        receipt = register.state(task)
+    except RegistryError:
+        return None
+    metrics = report.get("candidates", {}).get(receipt["candidate"], {}).get("metrics", {})
+    return {
+        "candidate": receipt["candidate"],
+        "metrics": metrics.get("compressed") or metrics.get("trained") or {},
+        "name": receipt["model_name"],
+        "version": receipt["version"],
+        "aliases": receipt["aliases"],
+        "decision": receipt["decision"],
+    }
+
+
+def seconds(task: str) -> dict[str, float]:
+    """Seconds of each stage's own work when it last ran."""
+    return {path.stem: read_json(path) for path in sorted((STATE / "seconds" / task).glob("*.json"))}

@@ -1,0 +1,87 @@
+"""The table that a run ends with: what ran, the figures, where to look, how to record it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from flows.stages import Outcome
+
+WORDS = {
+    "ran": "ran",
+    "restored": "restored from the cache",
+    "unchanged": "unchanged",
+    "failed": "FAILED",
+    "skipped": "skipped: a stage before it failed",
+    "stopped": "stopped",
+}
+HEADLINES = ("accuracy", "macro_f1")
+
+
+def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
+    """One row a stage; unchanged stages of a task share one."""
+    found = [["stage", "state", "seconds"]]
+    found += [[o.stage, WORDS[o.state], f"{o.seconds:.1f}"] for o in outcomes.values() if o.state != "unchanged"]
+    unchanged = sum(o.state == "unchanged" for o in outcomes.values())
+    if unchanged:
+        found.append([f"{unchanged} stage{'s' * (unchanged != 1)}", "unchanged", ""])
+    return found
+
+
+def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """One row a candidate model: test metrics with their intervals, size and latency of what is served, registry."""
+    found = [["task", "model", *(name.replace("_", "-") for name in HEADLINES), "size", "latency", "registry"]]
+    for name, task in tasks.items():
+        registered = task["registered"] or {}
+        for candidate, entry in task["candidates"].items():
+            metrics = entry["metrics"].get("compressed") or entry["metrics"].get("trained") or {}
+            decision = ""
+            if registered.get("candidate") == candidate:
+                decision = f"{registered['name']} version {registered['version']}: {registered['decision']}"
+            variant = entry["variant"]
+            model = f"{candidate} {variant}" if variant else candidate
+            figures = [_interval(metrics.get(headline)) for headline in HEADLINES]
+            latency = entry["latency_ms"].get(variant, {}).get("median")
+            size = entry["bytes"].get(variant)
+            row = [name, model, *figures, _size(size), f"{latency:.2f} ms" if latency else "", decision]
+            found.append(row)
+    return found
+
+
+def _interval(figure: Any) -> str:
+    if not isinstance(figure, Mapping):
+        return ""
+    return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+
+
+def _size(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.2f} MB"
+
+
+def text(rows: Sequence[Sequence[str]]) -> str:
+    """The rows in aligned columns, the first as a heading."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([lines[0], "  ".join("─" * width for width in widths), *lines[1:]])
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
+
+
+def failures(outcomes: Iterable[Outcome]) -> str:
+    """The last lines of each failed stage, in one place."""
+    found = []
+    for outcome in outcomes:
+        if outcome.state == "failed":
+            found.append(f"{outcome.stage} ended with {outcome.code}; all it said: .danlu/logs/{outcome.stage}.log")
+            found += [f"  {line}" for line in outcome.said]
+    return "\n".join(found)
+
+
+def where(tasks: Iterable[str], recorded: bool) -> list[str]:
+    """Where to look, and how to record the result."""
+    found = ["look at: data/report/index.html, or `make ui` for the MLflow and Prefect pages"]
+    found += [f"ask:     danlu predict {name} …" for name in tasks]
+    if not recorded:
+        found.append("record:  git add dvc.lock params.yaml data/metrics && git commit -m 'Train'")
+    return found

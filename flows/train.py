@@ -1,0 +1,149 @@
+"""Brings every task, or one, up to date: `python -m flows.train [TASK] [--until STAGE]`.
+
+Checks params.yaml, asks DVC what has changed, and walks that as a Prefect flow; when nothing has changed,
+Prefect is not even started. Exit codes: 0, 2 for an error with a message, 3 for a diverged training,
+4 for a missed budget, 1 for a crash, 130 when interrupted.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+from flows import graph as graphs
+from flows import locks, settings, table
+from flows.graph import Graph
+from flows.stages import Outcome
+from flows.summary import summary
+from pipeline.errors import PipelineError
+
+JOBS = 2  # stages at the same time
+
+
+def check() -> int:
+    """The exit code of `python -m pipeline.check`, a process of its own since it imports every model file."""
+    done = subprocess.run([sys.executable, "-m", "pipeline.check"], stdout=subprocess.PIPE)
+    return done.returncode
+
+
+def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> int:
+    """Checks, walks, reconciles the registry, prints the table; returns the exit code.
+
+    Raises: PipelineError for what the user has to mend before anything starts.
+    """
+    if code := check():
+        return code
+    title = " ".join(["danlu run", *([task] if task else []), *(["--until", until] if until else [])])
+    with locks.run(title) as mark:
+        graph = graphs.read()
+        names = graphs.select(graph, task, until)
+        stale = graphs.stale(names)
+        if stale:
+            outcomes = walked(title, mark, graph, names, stale, jobs)
+        else:
+            outcomes = {name: Outcome(name, "unchanged") for name in names}
+        code = next((o.code for o in outcomes.values() if o.state == "failed"), 0)
+        code = code or reconcile(graph, outcomes)
+    print(ending(graph, outcomes))
+    return code
+
+
+def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set[str], jobs: int) -> dict[str, Outcome]:
+    """Walks under one parent run, which MLflow shows above the stages' runs."""
+    from pipeline.tracking import runs
+
+    print(f"{len(stale)} of {len(names)} stages have changed; starting Prefect", file=sys.stderr)
+    from flows.walk import Crew, Walk, walk
+
+    parent = runs.open_parent(title)
+    os.environ |= {"DANLU_PARENT_RUN": parent, "DANLU_INVOCATION": mark}
+    plan = Walk(graph, names, stale, jobs)
+    ended = "KILLED"
+    try:
+        done = walk(title, plan, Crew(_show), lambda outcomes: publish(graph, outcomes))
+        ended = "FINISHED" if done else "FAILED"
+    finally:
+        ran = [outcome for outcome in plan.outcomes.values() if outcome.state == "ran"]
+        runs.close_parent(parent, ended, metrics={f"seconds.{o.stage.replace('@', '.')}": o.seconds for o in ran})
+    return {name: plan.outcomes[name] for name in names}
+
+
+def _show(stage: str, line: str) -> None:
+    print(f"{stage} │ {line}", file=sys.stderr, flush=True)
+
+
+def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
+    """The table as artefacts of the Prefect flow run."""
+    from prefect.artifacts import create_markdown_artifact
+
+    rows = table.figure_rows(_figures(graph, outcomes))
+    parts = ["## Stages", table.markdown(table.stage_rows(outcomes)), "## Models (test split)", table.markdown(rows)]
+    parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
+    create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
+
+
+def reconcile(graph: Graph, outcomes: Mapping[str, Outcome]) -> int:
+    """Fills a registry that lacks what the receipts name, such as a fresh clone's after `dvc pull`."""
+    code = 0
+    for name, outcome in outcomes.items():
+        if graph[name].step == "register" and outcome.state in ("unchanged", "restored"):
+            command = [sys.executable, "-m", "pipeline.register", graph[name].task, "--reconcile"]
+            code = code or subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    return code
+
+
+def _figures(graph: Graph, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, object]]:
+    tasks = {graph[name].task for name in outcomes}
+    return {name: task for name, task in summary()["tasks"].items() if name in tasks}
+
+
+def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
+    """What the user reads last."""
+    figures = _figures(graph, outcomes)
+    parts = [table.text(table.stage_rows(outcomes))]
+    if any(task["candidates"] for task in figures.values()):
+        parts.append(table.text(table.figure_rows(figures)))
+    if said := table.failures(outcomes.values()):
+        parts.append(said)
+    parts.append("\n".join(table.where([n for n, t in figures.items() if t["registered"]], _recorded())))
+    return "\n\n".join(["", *parts])
+
+
+def _recorded() -> bool:
+    """Whether git holds the result already."""
+    asked = ["git", "status", "--porcelain", "--", "dvc.lock", "params.yaml", "data/metrics"]
+    done = subprocess.run(asked, capture_output=True, text=True)
+    return done.returncode == 0 and not done.stdout.strip()
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m flows.train", description=__doc__.splitlines()[0] if __doc__ else "")
+    add_arguments(parser)
+    asked = parser.parse_args(words)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        settings.apply()
+        return run(asked.task, asked.until, asked.jobs)
+    except PipelineError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", nargs="?", metavar="TASK", help="a task of params.yaml; all of them when left out")
+    parser.add_argument("--until", metavar="STAGE", help="the last stage to run, such as prepare")
+    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help=f"stages at the same time ({JOBS})")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

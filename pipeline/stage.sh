@@ -1,0 +1,12 @@
+#!/bin/sh
+# Starts one stage: `sh pipeline/stage.sh train solar`. dvc.yaml's commands come here, so that `dvc repro` needs no
+# activated environment: the flow's own Python, else the project's, else the active one.
+for python in "$DANLU_PYTHON" .venv/bin/python "$VIRTUAL_ENV/bin/python" "$(dirname "$(command -v danlu || echo /)")/python"; do
+    if [ -x "$python" ]; then
+        stage=$1
+        shift
+        exec "$python" -m "pipeline.$stage" "$@"
+    fi
+done
+echo "$1: found no environment; expected .venv or an activated one; make it with \`make setup\`" >&2
+exit 2

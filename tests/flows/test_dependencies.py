@@ -1,0 +1,177 @@
+"""DVC does not follow imports: a dep forgotten in dvc.yaml is a stale model. This guard follows them."""
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dvc.dependency import ParamsDependency
+from dvc.repo import Repo
+from ruamel.yaml import YAML
+
+from pipeline.tracking import packaging
+
+ROOT = Path(__file__).parents[2]
+# Their change alters no result: messages and exit codes, settings (DVC hashes those), logs of runs.
+EXCLUDED = {f"pipeline/{name}.py" for name in ("errors", "config", "stage")} | {
+    f"pipeline/tracking/{name}.py" for name in ("runs", "journal", "delivery", "provenance", "store")
+}
+CHEAP = {"fetch", "validate", "prepare", "featurize", "register"}  # seconds, and equal outputs end the matter
+LOADERS = ("train", "compress", "evaluate")
+PLUGINS = {"of_kind": 1, "named": 1, "plugin": 0}  # position of the folder among the call's arguments
+
+
+@dataclass(frozen=True)
+class Stage:
+    step: str
+    task: str
+    paths: set[str]
+    params: set[str]
+    outs: set[str]
+
+    @property
+    def code(self) -> set[str]:
+        return {path for path in self.paths if path.startswith("pipeline/") and path.endswith((".py", ".j2"))}
+
+
+def file_of(module: str) -> str | None:
+    """The project's file of a dotted name; None for other packages' and for empty files."""
+    for path in (Path(*module.split(".")).with_suffix(".py"), Path(*module.split("."), "__init__.py")):
+        if (ROOT / path).is_file() and (ROOT / path).stat().st_size:
+            return path.as_posix()
+    return None
+
+
+@cache
+def imports(path: str) -> frozenset[str]:
+    """The project's files that a file names in its imports, those inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return frozenset(file for name in names if name.startswith("pipeline") and (file := file_of(name)))
+
+
+@cache
+def folders(path: str) -> frozenset[str]:
+    """The plug-in folders that a file's calls of `of_kind`, `named` and `plugin` name."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PLUGINS:
+            config_call = isinstance(node.func.value, ast.Name) and node.func.value.id == "config"
+            place = 0 if config_call else PLUGINS[node.func.attr]
+            word = node.args[place] if len(node.args) > place else None
+            if isinstance(word, ast.Constant) and isinstance(word.value, str):
+                found.add(word.value)
+    return frozenset(found)
+
+
+def plugins(folder: str, task: dict[str, Any]) -> set[str]:
+    """The files in a plug-in folder that a task uses: the one it names, or the one of its kind, or all."""
+    section = {"sources": "source", "models": "model"}.get(folder)
+    name = task[section]["name"] if section else task["kind"]
+    file = f"pipeline/{folder}/{name}.py"
+    if (ROOT / file).is_file():
+        return {file}
+    return {p.relative_to(ROOT).as_posix() for p in (ROOT / "pipeline" / folder).glob("[a-z]*.py")}
+
+
+def closure(start: str, task: dict[str, Any] | None) -> set[str]:
+    """Every file whose change may alter what a stage's module does for a task."""
+    seen: set[str] = set()
+    waiting = {start}
+    while waiting:
+        path = waiting.pop()
+        if path in seen or path in EXCLUDED:
+            continue
+        seen.add(path)
+        waiting |= imports(path)
+        if task:
+            for folder in folders(path):
+                waiting |= plugins(folder, task)
+    return seen
+
+
+def tasks() -> dict[str, Any]:
+    loaded: dict[str, Any] = YAML(typ="safe", pure=True).load((ROOT / "params.yaml").read_text("utf-8"))["tasks"]
+    return loaded
+
+
+# Reached by an import, but by no call of this step: its `load` reads arrays.
+NOT_CALLED = {step: {"pipeline/features/ngrams.py", "pipeline/features/terms.py"} for step in LOADERS}
+
+
+@pytest.fixture(scope="module")
+def stages() -> list[Stage]:
+    """Each stage of dvc.yaml for each task: name, task, and the paths and parameters that it depends on."""
+    with Repo(str(ROOT)) as repo:
+        return [_stage(stage) for stage in repo.index.stages]
+
+
+def _stage(stage: Any) -> Stage:
+    step, _, task = stage.addressing.partition("@")
+    paths, params = set(), set()
+    for dep in stage.deps:
+        if isinstance(dep, ParamsDependency):
+            params |= set(dep.params)
+        else:
+            paths.add(dep.def_path)
+    return Stage(step, task, paths, params, {out.def_path for out in stage.outs})
+
+
+def expected(stage: Stage) -> set[str]:
+    task = tasks()[stage.task] if stage.task else None
+    found = closure(f"pipeline/{stage.step}.py", task)
+    if stage.step == "register":  # the served model carries these files with it
+        carried = {f"pipeline/{name}" for name in packaging.CODE} | {f"pipeline/tracking/served_{task['kind']}.py"}
+        found |= {path for path in carried if (ROOT / path).stat().st_size}
+    if stage.step == "report":
+        found.add("pipeline/report.html.j2")
+    return found - EXCLUDED - NOT_CALLED.get(stage.step, set())
+
+
+def test_every_stage_depends_on_all_its_code(stages: list[Stage]) -> None:
+    missing = {f"{s.step}@{s.task}": lacks for s in stages if (lacks := expected(s) - s.code)}
+    assert not missing, "dvc.yaml lacks deps"
+
+
+def test_no_stage_depends_on_code_that_it_cannot_reach(stages: list[Stage]) -> None:
+    """What the other kind or another source alone imports is allowed where a stage is cheap, and nowhere else."""
+    for stage in stages:
+        surplus = stage.code - expected(stage)
+        if stage.step in CHEAP:
+            surplus -= set().union(*everything(stage))
+        assert not surplus, f"{stage.step}@{stage.task} has deps that its code never imports"
+
+
+def everything(stage: Stage) -> list[set[str]]:
+    """What the step would need for each source and each kind."""
+    sources = [path.stem for path in (ROOT / "pipeline/sources").glob("[a-z]*.py")]
+    fakes = [
+        {"kind": kind, "source": {"name": source}, "model": {"name": "resnet" if kind == "image" else "textcnn"}}
+        for kind in ("image", "text")
+        for source in sources
+    ]
+    return [closure(f"pipeline/{stage.step}.py", fake) for fake in fakes]
+
+
+def test_every_folder_and_section_that_a_stage_names_is_declared(stages: list[Stage]) -> None:
+    for stage in stages:
+        text = (ROOT / f"pipeline/{stage.step}.py").read_text("utf-8")
+        folders = set(re.findall(r'folder\("(\w+)", \w', text))
+        known = {path.split("/")[1] for path in stage.paths | stage.outs if path.startswith("data/")}
+        assert folders <= known, f"{stage.step}: reads or writes data/{folders - known}"
+        sections = set(re.findall(r'(?:section|of_kind|named)\("(\w+)", \w', text)) - {"models"}
+        declared = {name.rpartition(".")[2] for name in stage.params}
+        assert stage.params == {"tasks"} or sections <= declared, f"{stage.step}: reads the sections {sections}"
+
+
+def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
+    for stage in stages:
+        if stage.step == "fetch":
+            assert tasks()[stage.task]["source"]["path"] in stage.paths
