@@ -34,6 +34,7 @@ def main(task: Task) -> None:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
+        artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
     for old in checkpoints.parent.glob(f"{task.name}-*"):
