@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,21 @@ def _section(task: Task, name: str) -> Any:
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
 
 
-def errors(task: Task) -> list[ConfigError]:
-    """What is wrong in any of the task's sections, one error a section at most."""
-    found = []
-    for name in [*FOLDERS_BY_NAME, *FOLDERS_BY_KIND, *MODULES]:
+def faults(params: Path = PARAMS) -> list[ConfigError]:
+    """All that is wrong in params.yaml: at most one error a section, or the one that keeps the file from being read."""
+    try:
+        tasks = [Task(name, raw["kind"], raw) for name, raw in config.load(params).items()]
+    except ConfigError as error:
+        return [error]
+    return [error for task in tasks for error in _faults(task)]
+
+
+def _faults(task: Task) -> Iterator[ConfigError]:
+    for name in config.SECTIONS[1:]:
         try:
             _section(task, name)
         except ConfigError as error:
-            found.append(error)
-    return found
+            yield error
 
 
 def resolve(task: Task) -> dict[str, object]:
@@ -65,13 +71,12 @@ def _plain(value: Any) -> Any:
 
 
 def _check(params: Path) -> int:
-    tasks = [Task(name, raw["kind"], raw) for name, raw in config.load(params).items()]
-    found = [error for task in tasks for error in errors(task)]
+    found = faults(params)
     for error in found:
         print(error, file=sys.stderr)
     if found:
         return ConfigError.exit_code
-    print(f"{params}: ok: {len(tasks)} task{'s' * (len(tasks) != 1)} ({', '.join(task.name for task in tasks)})")
+    print(f"{params}: ok: {', '.join(config.load(params))}")
     return 0
 
 
@@ -80,6 +85,10 @@ def _show(name: str, params: Path) -> int:
 
     yaml = YAML()
     yaml.default_flow_style = False
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     yaml.dump({name: resolve(config.task(name, params))}, sys.stdout)
     return 0
 

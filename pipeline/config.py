@@ -243,11 +243,18 @@ def plugin(folder: str, name: object, where: str) -> types.ModuleType:
     return importlib.import_module(f"pipeline.{folder}.{name}")
 
 
-def named(folder: str, section: Mapping[str, Any], where: str) -> tuple[types.ModuleType, Any]:
-    """The module that `section.name` names in a folder, and the section parsed by that module's Config."""
+def named(folder: str, section: Mapping[str, Any], where: str, kind: str | None = None) -> tuple[types.ModuleType, Any]:
+    """The module that `section.name` names in a folder, and the section parsed by that module's Config.
+
+    Raises: ConfigError, also when the module is not for the given kind.
+    """
     if not isinstance(section, Mapping) or "name" not in section:
         raise ConfigError(f"{where}.name: missing; expected the name of a file in pipeline/{folder}/")
     module = plugin(folder, section["name"], f"{where}.name")
+    if kind is not None and kind != module.KIND:
+        raise ConfigError(
+            f"{where}.name: found {section['name']!r}, which is for kind {module.KIND}; expected one for kind {kind}"
+        )
     rest = {key: value for key, value in section.items() if key != "name"}
     return module, parse(module.Config, rest, where)
 
@@ -274,13 +281,7 @@ class Task:
 
     def named(self, section: str, folder: str) -> tuple[types.ModuleType, Any]:
         """The module that the section's `name` names, for a source or a model of this task's kind."""
-        module, config = named(folder, self.raw[section], f"{self.where}.{section}")
-        if self.kind != module.KIND:
-            raise ConfigError(
-                f"{self.where}.{section}.name: found {self.raw[section]['name']!r}, which is for kind {module.KIND}; "
-                f"expected one for kind {self.kind}"
-            )
-        return module, config
+        return named(folder, self.raw[section], f"{self.where}.{section}", self.kind)
 
 
 def task(name: str, path: Path = PARAMS) -> Task:

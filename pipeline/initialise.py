@@ -194,8 +194,8 @@ def add(params: Path, name: str, block: Block) -> None:
         existing, indent, offset = load_yaml_guess_indent(text, yaml=yaml)
     except YAMLError as error:
         raise ConfigError(f"{params}: not valid YAML: {' '.join(str(error).split())[:300]}") from None
-    settings = CommentedMap() if existing is None else existing
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("tasks") or {}, Mapping):
+    settings: Any = CommentedMap() if existing is None else existing
+    if not isinstance(settings, dict) or not isinstance(settings.get("tasks") or {}, dict):
         raise ConfigError(f"{params}: found no mapping `tasks:`; expected `tasks: {{name: …}}`; correct it")
     if not settings.get("tasks"):
         settings["tasks"] = CommentedMap()

