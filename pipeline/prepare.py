@@ -106,15 +106,22 @@ def largest_drift(sides: Sides, classes: list[str]) -> float:
     return found
 
 
-def write(sides: Sides, classes: list[str], kind: str, out: Path, preparation: Mapping[str, Any]) -> dict[str, Any]:
-    """Writes what is the same for every kind, and returns meta.json's content."""
+def write(
+    sides: Sides,
+    soft: Mapping[str, np.ndarray],
+    classes: list[str],
+    kind: str,
+    out: Path,
+    preparation: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Writes what is the same for every kind, and returns meta.json's content. `soft` is each split's targets."""
     import pandas as pd
 
     tables = []
     for name, rows in sides.examples.items():
         labels = rows["label"].map({label: number for number, label in enumerate(classes)})
         np.save(out / f"{name}.labels.npy", labels.to_numpy(np.int64))
-        np.save(out / f"{name}.targets.npy", targets(rows, classes, str(out)))
+        np.save(out / f"{name}.targets.npy", soft[name])
         table = rows[["id", "split", "label", "group"]].copy()
         table.insert(2, "row", np.arange(len(rows), dtype=np.int64))
         tables.append(table.assign(text=rows["cleaned"]) if kind == "text" else table)
@@ -141,8 +148,9 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> tuple[dict[st
     accepted = pd.read_parquet(validated / "accepted.parquet")
     sides = prepare(accepted, pd.read_parquet(validated / "neighbours.parquet"), config.seed, config.shares)
     require_classes(sides, summary["classes"], str(validated))
+    soft = {name: targets(rows, summary["classes"], str(validated)) for name, rows in sides.examples.items()}
     preparation = module.write(sides.examples, raw / "files", out, config, summary["settings"])
-    meta = write(sides, summary["classes"], task.kind, out, preparation)
+    meta = write(sides, soft, summary["classes"], task.kind, out, preparation)
     return meta, largest_drift(sides, summary["classes"])
 
 

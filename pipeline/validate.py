@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SPLIT_RANK = {"test": 0, "validation": 1}
+INTERNAL = ["refused", "detail", "duplicate_of", "conflicting"]
 QUARANTINE = ["id", "path", "label", "reason", "detail"]
 
 
@@ -50,8 +51,8 @@ def validate(
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
     rejected = table[reasons.notna()].assign(reason=reasons.dropna())
-    known = table.loc[table["refused"].isna(), "label"].dropna()
-    counts = {label: int((accepted["label"] == label).sum()) for label in sorted({*known, *config.classes})}
+    labels = config.classes or table.loc[table["refused"].isna(), "label"].dropna()
+    counts = {label: int((accepted["label"] == label).sum()) for label in sorted(set(labels))}
     outcomes += checks.check("kept", accepted, _kept_rules())
     outcomes += checks.check("classes", _class_table(counts), _class_rules(config))
     assert len(accepted) + len(rejected) == len(manifest), "a row is neither kept nor in quarantine"
@@ -192,6 +193,18 @@ def summary(verdict: Verdict, config: Any) -> dict[str, Any]:
     }
 
 
+def write(verdict: Verdict, facts: dict[str, Any], out: Path) -> None:
+    import pandas as pd
+
+    ids = verdict.accepted["id"].to_numpy()
+    pairs = {"a": ids[verdict.neighbours[:, 0]], "b": ids[verdict.neighbours[:, 1]]}
+    accepted = verdict.accepted.drop(columns=["cleaned", *INTERNAL], errors="ignore")
+    accepted.to_parquet(out / "accepted.parquet", index=False)
+    verdict.quarantine.to_parquet(out / "quarantine.parquet", index=False)
+    pd.DataFrame(pairs, dtype="str").to_parquet(out / "neighbours.parquet", index=False)
+    artifacts.write_json(out / "summary.json", facts)
+
+
 def main(task: Task) -> None:
     import pandas as pd
 
@@ -200,31 +213,19 @@ def main(task: Task) -> None:
     manifest = pd.read_parquet(raw / "manifest.parquet")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks)
+        # Also where the task stops below: the pages show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
             checks.write_docs(docs)
     message = failure(verdict, str(raw))
     if message:
         raise DataError(message)
-    ids = verdict.accepted["id"].to_numpy()
-    pairs = {"a": ids[verdict.neighbours[:, 0]], "b": ids[verdict.neighbours[:, 1]]}
     facts = summary(verdict, config)
     with artifacts.fresh(artifacts.folder("validated", task.name)) as out:
-        verdict.accepted.drop(columns=["refused", "detail", "duplicate_of", "conflicting"]).to_parquet(
-            out / "accepted.parquet", index=False
-        )
-        verdict.quarantine.to_parquet(out / "quarantine.parquet", index=False)
-        pd.DataFrame(pairs, dtype="str").to_parquet(out / "neighbours.parquet", index=False)
-        artifacts.write_json(out / "summary.json", facts)
+        write(verdict, facts, out)
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
-    log.info(
-        "validate %s: %s of %s kept; in quarantine: %s", task.name, f"{facts['kept']:,}", f"{facts['read']:,}", why
-    )
-    log.info(
-        "validate %s: %s near-duplicate pairs, largest group %s",
-        task.name,
-        f"{facts['near_pairs']:,}",
-        facts["largest_group"],
-    )
+    kept = f"{facts['kept']:,} of {facts['read']:,} kept"
+    near_pairs = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"
+    log.info("validate %s: %s; in quarantine: %s; %s", task.name, kept, why, near_pairs)
 
 
 if __name__ == "__main__":

@@ -78,10 +78,11 @@ def read(path: Path, limits: Limits) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise Undecodable("unreadable", error.strerror or "") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise Undecodable("not a regular file")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise Undecodable("not a regular file")
         if status.st_size > limits.bytes:
             raise Undecodable("too many bytes", f"{status.st_size:,} > {limits.bytes:,}")
         return file.read()

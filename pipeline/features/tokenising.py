@@ -3,6 +3,7 @@
 Only jieba and the standard library, so that a served model can carry this file with it.
 """
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -33,31 +34,33 @@ def versions() -> dict[str, str]:
 class Tokeniser:
     """Cuts texts into words. `hmm` also finds words that the dictionary lacks.
 
-    Jieba loads its cache with marshal, which can crash on a planted file, from the shared temporary folder;
-    here it lies in `cache`, a folder of this user alone, or in one that is gone once the dictionary is read.
+    Jieba loads its cache with marshal, which a planted file can crash, from the shared temporary folder; here it
+    lies in a folder below `cache` that is this user's alone, or without `cache` in a temporary one.
     """
 
     def __init__(self, *, hmm: bool = True, cache: Path | None = None) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # jieba 0.42.1 imports pkg_resources and has unescaped patterns
-            import jieba
-        jieba.setLogLevel(logging.WARNING)
         self.hmm = hmm
         self.versions = versions()
-        self._jieba: Any = jieba.Tokenizer()
-        if cache is None:
-            with tempfile.TemporaryDirectory(prefix="danlu-jieba-") as folder:
-                self._initialise(folder)
-        else:
-            self._initialise(str(private(cache / f"jieba-{self.versions['dictionary_sha256'][:16]}")))
-
-    def _initialise(self, folder: str) -> None:
-        self._jieba.tmp_dir = folder
-        self._jieba.initialize()
+        name = f"jieba-{self.versions['dictionary_sha256'][:16]}"
+        self._jieba = _load(private(cache.absolute() / name) if cache else None)
 
     def cut(self, text: str) -> list[str]:
         """The words and punctuation of a cleaned text, white space left out."""
         return [word for word in self._jieba.cut(text, HMM=self.hmm) if not word.isspace()]
+
+
+@functools.lru_cache(maxsize=1)
+def _load(folder: Path | None) -> Any:
+    """Jieba with its dictionary loaded, which takes 0.5 to 1 s; `folder` holds its cache."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # jieba 0.42.1 imports pkg_resources and has unescaped patterns
+        import jieba
+    jieba.setLogLevel(logging.WARNING)
+    found = jieba.Tokenizer()
+    with tempfile.TemporaryDirectory(prefix="danlu-jieba-") as temporary:
+        found.tmp_dir = str(folder or temporary)
+        found.initialize()
+    return found
 
 
 def private(folder: Path) -> Path:

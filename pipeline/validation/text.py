@@ -43,15 +43,14 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     cleaned = [cleaning.clean(text) if isinstance(text, str) else "" for text in manifest["text"]]
     refused = manifest["refused"].notna().to_numpy()
     chinese = np.array([cleaning.chinese_share(text) for text in cleaned], np.float64)
-    measured = {
-        "length": pd.array([len(text) for text in cleaned], dtype="Int64"),
-        "chinese": np.where(refused, np.nan, chinese),
-        "content": [hashlib.sha256(text.encode()).hexdigest() for text in cleaned],
-        "cleaned": cleaned,
-    }
-    wrong = ~manifest["encoding_ok"].astype(bool).to_numpy()
-    measured["detail"] = pd.array(["bytes that the encoding lacks" if row else None for row in wrong], dtype="str")
-    table = manifest.assign(**measured)
+    wrong = [not ok for ok in manifest["encoding_ok"]]
+    table = manifest.assign(
+        length=pd.array([len(text) for text in cleaned], dtype="Int64"),
+        chinese=np.where(refused, np.nan, chinese),
+        content=[hashlib.sha256(text.encode()).hexdigest() for text in cleaned],
+        cleaned=cleaned,
+        detail=pd.array(["bytes that the encoding lacks" if row else None for row in wrong], dtype="str"),
+    )
     table.loc[refused, "length"] = pd.NA
     return table
 

@@ -1,0 +1,212 @@
+import io
+import os
+import random
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.features import decoding
+from pipeline.features.decoding import Limits, Undecodable, decode, fit
+
+
+def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, form, **options)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def photo() -> Image.Image:
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (8, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((60, 40), Image.Resampling.BICUBIC)
+
+
+def reason(content: bytes, limits: Limits | None = None) -> str:
+    with pytest.raises(Undecodable) as caught:
+        decode(content, limits or Limits())
+    return caught.value.reason
+
+
+def test_every_allowed_format_gives_its_pixels(photo: Image.Image) -> None:
+    for form in decoding.FORMATS:
+        found = decode(encoded(photo, form))
+        assert (found.format, found.image.mode, found.image.size) == (form, "RGB", (60, 40))
+        gap = np.abs(np.asarray(found.image).astype(int) - np.asarray(photo)).mean()
+        assert gap < 12, form
+    assert decode(encoded(photo, "PNG")).image == photo
+
+
+def test_truncated_files_of_every_format_are_refused(photo: Image.Image) -> None:
+    options: list[tuple[str, dict[str, Any]]] = [(form, {}) for form in decoding.FORMATS]
+    for form, extra in [*options, ("JPEG", {"progressive": True}), ("TIFF", {"compression": "tiff_lzw"})]:
+        content = encoded(photo, form, **extra)
+        for share in (0.3, 0.6, 0.9):
+            assert reason(content[: int(len(content) * share)]) in ("truncated", "broken"), form
+    assert reason(b"") == "empty file"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x89",
+        b"%!PS-Adobe-3.0 EPSF-3.0\n",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\x80\x04\x95.",
+        b"hello",
+        b"RIFF0000WAVE",
+    ],
+)
+def test_what_is_no_allowed_image_is_refused_by_its_first_bytes(content: bytes) -> None:
+    assert reason(content) == "not an image"
+
+
+def test_a_flipped_byte_in_a_png_is_refused(photo: Image.Image) -> None:
+    content = bytearray(encoded(photo, "PNG"))
+    content[len(content) // 2] ^= 1
+    assert reason(bytes(content)) == "bad check sum"
+
+
+def test_trailing_bytes_do_no_harm(photo: Image.Image) -> None:
+    assert decode(encoded(photo, "PNG") + b"tail" * 9).image == photo
+
+
+def test_random_damage_never_escapes_as_another_error(photo: Image.Image) -> None:
+    chance = random.Random(0)
+    files = [encoded(photo, form) for form in decoding.FORMATS]
+    for _ in range(1500):
+        content = bytearray(chance.choice(files))
+        for _ in range(chance.choice([1, 2, 8])):
+            content[chance.randrange(len(content) if chance.random() < 0.5 else min(120, len(content)))] = (
+                chance.randrange(256)
+            )
+        try:
+            assert decode(bytes(content)).image.mode in ("L", "RGB")
+        except Undecodable as error:
+            assert error.reason
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def test_bombs_are_refused_before_they_take_memory() -> None:
+    header = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 0, 0, 0, 0)
+    bomb = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(bytes(10**6)))
+        + chunk(b"IEND", b"")
+    )
+    assert reason(bomb) == "too many pixels"
+    assert reason(encoded(Image.new("L", (30, 30)), "PNG"), Limits(pixels=899)) == "too many pixels"
+    assert reason(encoded(Image.new("L", (30, 30)), "PNG"), Limits(bytes=10)) == "too many bytes"
+    small = struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100 * 2**20)))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0\0"))
+    assert reason(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", small) + text + pixels + chunk(b"IEND", b"")) == "broken"
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "real.jpg").write_bytes(b"x" * 20)
+    (tmp_path / "link.jpg").symlink_to("real.jpg")
+    for name in ("pipe.jpg", "folder.jpg", "link.jpg", "missing.jpg"):
+        with pytest.raises(Undecodable):
+            decoding.read(tmp_path / name, Limits())
+    assert decoding.read(tmp_path / "real.jpg", Limits()) == b"x" * 20
+    with pytest.raises(Undecodable, match="too many bytes"):
+        decoding.read(tmp_path / "real.jpg", Limits(bytes=19))
+
+
+def test_exif_orientation_turns_the_image(photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = decode(encoded(photo, "PNG", exif=exif))
+    assert found.conversions == ("turned",)
+    assert found.image.tobytes() == photo.transpose(Image.Transpose.ROTATE_270).tobytes()
+    broken = decode(encoded(photo, "PNG", exif=b"Exif\0\0MM\0*garbage"))
+    assert broken.image.size == photo.size
+
+
+def test_wide_numbers_are_scaled_and_not_clipped() -> None:
+    ramp = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
+    deep = np.asarray(decode(encoded(Image.fromarray(ramp), "PNG")).image)
+    assert np.array_equal(deep, np.rint(ramp / 257).astype(np.uint8))
+    counts = (np.arange(4096, dtype=np.int32) * 1000 - 50_000).reshape(64, 64)
+    whole = np.asarray(decode(encoded(Image.fromarray(counts), "TIFF")).image)
+    assert (whole.min(), whole.max(), len(np.unique(whole))) == (0, 255, 256)
+    unit = np.linspace(0, 1, 4096, dtype=np.float32).reshape(64, 64)
+    assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(unit), "TIFF")).image), np.rint(unit * 255))
+    for bad in (np.nan, np.inf):
+        assert reason(encoded(Image.fromarray(np.where(unit > 0.9, np.float32(bad), unit)), "TIFF")) == "not finite"
+
+
+def test_transparency_is_shown_on_white() -> None:
+    pixels = np.zeros((20, 20, 4), np.uint8)
+    pixels[:, :10, 3] = 255
+    found = decode(encoded(Image.fromarray(pixels), "PNG"))
+    assert "on_white" in found.conversions
+    out = np.asarray(found.image)
+    assert (out[:, :10] == 0).all() and (out[:, 10:] == 255).all()
+    assert reason(encoded(Image.new("RGBA", (9, 9)), "PNG")) == "fully transparent"
+    grey = decode(encoded(Image.merge("LA", (Image.new("L", (9, 9), 7), Image.new("L", (9, 9), 255))), "PNG")).image
+    assert grey.mode == "L" and grey.getpixel((0, 0)) == 7
+    palette = Image.fromarray(pixels).convert("P")
+    assert (
+        np.asarray(decode(encoded(palette, "PNG", transparency=palette.getpixel((0, 0)))).image)[0, 0].tolist()
+        == [255] * 3
+    )
+
+
+def test_other_colour_spaces_keep_their_look() -> None:
+    red = Image.new("RGB", (16, 16), (200, 30, 40))
+    for form, mode in [("JPEG", "CMYK"), ("TIFF", "CMYK"), ("TIFF", "LAB"), ("PNG", "P"), ("JPEG", "RGB")]:
+        image = (
+            Image.new("LAB", (16, 16), (108, 192, 165))
+            if mode == "LAB"
+            else red.quantize()
+            if mode == "P"
+            else red.convert(mode)
+        )
+        pixel = np.asarray(decode(encoded(image, form)).image)[8, 8].astype(int)
+        assert abs(pixel[0] - 200) < 15 and pixel[1] < 60 and pixel[2] < 65, (form, mode, pixel)
+    bits = decode(encoded(Image.new("1", (9, 9), 1), "PNG")).image
+    assert bits.mode == "L" and bits.getpixel((0, 0)) == 255
+
+
+def test_of_an_animation_the_first_frame_counts() -> None:
+    frames = [Image.new("L", (12, 12), level) for level in (40, 200)]
+    for form in ("GIF", "TIFF", "WEBP"):
+        found = decode(encoded(frames[0], form, save_all=True, append_images=frames[1:]))
+        assert "first_frame" in found.conversions
+        assert np.abs(np.asarray(found.image).astype(int) - 40).max() < 6, form
+
+
+def test_one_colour_is_seen() -> None:
+    assert decode(encoded(Image.new("RGB", (9, 9), (5, 6, 7)), "PNG")).one_colour
+    assert not decode(encoded(Image.linear_gradient("L"), "PNG")).one_colour
+
+
+def test_fit_crops_pads_and_stretches() -> None:
+    halves = Image.new("RGB", (40, 20))
+    halves.paste((255, 255, 255), (20, 0, 40, 20))
+    crop, pad, stretch = (fit(halves, 10, how, "rgb") for how in ("crop", "pad", "stretch"))
+    assert crop.shape == pad.shape == stretch.shape == (10, 10, 3)
+    assert crop.dtype == np.uint8
+    assert crop[5, 1, 0] == 0 and crop[5, 8, 0] == 255
+    assert pad[0].max() == 0 and pad[5, 8, 0] == 255
+    assert stretch[0, 1, 0] == 0 and stretch[0, 8, 0] == 255
+    assert fit(halves, 10, "crop", "grey").shape == (10, 10, 1)
+    assert fit(Image.new("L", (500, 1)), 10, "pad", "grey").shape == (10, 10, 1)
+
+
+def test_fit_is_antialiased() -> None:
+    board = Image.fromarray((np.indices((200, 200)).sum(axis=0) % 2 * 255).astype(np.uint8))
+    assert np.abs(fit(board, 20, "crop", "grey").astype(int) - 127).max() < 10

@@ -1,0 +1,202 @@
+"""The stage on validated folders that are written by hand: sides, leaks, arrays and what serving must know."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import prepare
+from pipeline.config import Task
+from pipeline.errors import DataError
+from pipeline.features import cleaning, decoding, tokenising
+
+OUT = Path("data/prepared/mine")
+SETTINGS = {"max_bytes": 10**6, "max_pixels": 10**6}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(".danlu").symlink_to(state)  # jieba's dictionary is loaded once
+
+
+def accepted(rows: list[dict[str, Any]], pairs: Sequence[tuple[str, str]] = ()) -> None:
+    table = pd.DataFrame(rows)
+    for name in ("group", "split", "probabilities"):
+        table[name] = pd.Series(table.get(name), index=table.index, dtype="str")
+    folder = Path("data/validated/mine")
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(folder / "accepted.parquet")
+    pd.DataFrame(list(pairs), columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
+    summary = {"classes": sorted(table["label"].unique()), "settings": SETTINGS}
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def run(kind: str, **settings: Any) -> dict[str, Any]:
+    prepare.main(Task("mine", kind, {"prepare": settings}))
+    return json.loads((OUT / "meta.json").read_text())
+
+
+def texts(count: int) -> list[dict[str, Any]]:
+    rows = []
+    for k in range(count):
+        words = f"第{k}条评论，质量&amp;价格都很好。"
+        digest = hashlib.sha256(words.encode()).hexdigest()
+        rows.append({"id": f"t:{k}", "label": "xy"[k % 2], "text": words, "content": digest})
+    return rows
+
+
+def sides() -> dict[str, str]:
+    table = pd.read_parquet(OUT / "examples.parquet")
+    return dict(zip(table["id"], table["split"], strict=True))
+
+
+def test_texts_come_back_from_tokens_and_offsets() -> None:
+    rows = texts(120)
+    accepted(rows)
+    meta = run("text")
+    table = pd.read_parquet(OUT / "examples.parquet").set_index(["split", "row"])
+    types = json.loads((OUT / "types.json").read_text())
+    assert types == sorted(set(types))
+    tokeniser = tokenising.Tokeniser(cache=Path(".danlu"))
+    for name, count in meta["counts"].items():
+        tokens, offsets = np.load(OUT / f"{name}.tokens.npy"), np.load(OUT / f"{name}.offsets.npy")
+        labels, targets = np.load(OUT / f"{name}.labels.npy"), np.load(OUT / f"{name}.targets.npy")
+        assert (tokens.dtype, offsets.dtype, labels.dtype, targets.dtype) == ("uint32", "int64", "int64", "float32")
+        assert len(offsets) == count + 1 and len(labels) == len(targets) == count
+        for place in range(count):
+            found = [types[token] for token in tokens[offsets[place] : offsets[place + 1]]]
+            example = table.loc[(name, place)]
+            source = next(row for row in rows if row["id"] == example["id"])
+            assert example["text"] == cleaning.clean(source["text"])
+            assert found == tokeniser.cut(example["text"])
+            assert meta["classes"][labels[place]] == source["label"]
+            assert targets[place].tolist() == [float(source["label"] == label) for label in meta["classes"]]
+    assert meta["preparation"] == {
+        "entities": True,
+        "normalise": True,
+        "lower": True,
+        "hmm": True,
+        **tokenising.versions(),
+    }
+    assert sum(meta["counts"].values()) == 120
+
+
+def test_nobody_changes_side_when_a_fifth_is_added() -> None:
+    rows = texts(240)
+    accepted(rows[:200])
+    run("text")
+    before = sides()
+    accepted(rows[200:] + rows[:200])
+    run("text")
+    after = sides()
+    assert len(after) == 240
+    assert {name: after[name] for name in before} == before
+
+
+def test_a_planted_near_duplicate_leaves_the_lesser_side() -> None:
+    rows = texts(200)
+    accepted(rows)
+    run("text")
+    where = sides()
+    one = {name: next(key for key, side in where.items() if side == name) for name in ("train", "validation", "test")}
+    accepted(rows, [(one["train"], one["test"]), (one["test"], one["validation"])])
+    meta = run("text")
+    leaks = pd.read_parquet(OUT / "leaks.parquet").to_dict("records")
+    assert {(leak["id"], leak["split"], leak["near"], leak["near_split"]) for leak in leaks} == {
+        (one["train"], "train", one["test"], "test"),
+        (one["validation"], "validation", one["test"], "test"),
+    }
+    assert meta["leaks"] == 2
+    assert {key: side for key, side in where.items() if key not in (one["train"], one["validation"])} == sides()
+
+
+def test_two_runs_write_the_same_bytes_and_another_seed_another_split() -> None:
+    accepted(texts(150))
+    run("text")
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    first = sides()
+    run("text")
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+    run("text", seed=1)
+    assert sides() != first
+
+
+def images(count: int, mode: str = "L") -> list[dict[str, Any]]:
+    files = Path("data/raw/mine/files")
+    files.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k in range(count):
+        pixels = np.random.default_rng(k).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        Image.fromarray(pixels).convert(mode).save(files / f"{k}.png")
+        shared = {"id": f"{k}.png", "path": f"{k}.png", "label": "xy"[k % 2], "content": f"{k:064x}"}
+        rows.append({**shared, "channels": 1 if mode == "L" else 3})
+    return rows
+
+
+def test_images_are_those_that_serving_would_compute() -> None:
+    accepted(images(60))
+    meta = run("image", size=16, fit="pad")
+    how = meta["preparation"]
+    assert (how["size"], how["fit"], how["channels"]) == (16, "pad", "grey")
+    table = pd.read_parquet(OUT / "examples.parquet")
+    for name, count in meta["counts"].items():
+        pixels = np.load(OUT / f"{name}.images.npy", mmap_mode="r")
+        assert pixels.shape == (count, 16, 16, 1) and pixels.dtype == np.uint8
+        for example in table[table["split"] == name].itertuples():
+            content = (Path("data/raw/mine/files") / str(example.id)).read_bytes()
+            served = decoding.fit(decoding.decode(content).image, how["size"], how["fit"], how["channels"])
+            assert np.array_equal(pixels[int(str(example.row))], served)
+
+
+def test_one_colour_image_in_train_makes_all_rgb() -> None:
+    rows = [{**row, "split": ["train", "validation", "test"][k // 2 % 3]} for k, row in enumerate(images(12))]
+    accepted(rows)
+    assert run("image")["preparation"]["channels"] == "grey"
+    rows[0]["channels"] = 3
+    accepted(rows)
+    assert run("image")["preparation"]["channels"] == "rgb"
+    assert np.load(OUT / "test.images.npy").shape[-1] == 3
+    assert run("image", channels="grey")["preparation"]["channels"] == "grey"
+
+
+def test_soft_targets_come_from_the_sources_probabilities() -> None:
+    rows = texts(60)
+    rows[0]["probabilities"] = '{"x": 0.67, "y": 0.33}'
+    for k, row in enumerate(rows):
+        row["split"] = ["train", "validation", "test"][k // 2 % 3]
+    accepted(rows)
+    run("text")
+    assert np.load(OUT / "train.targets.npy")[0].tolist() == pytest.approx([0.67, 0.33])
+    for bad in ('{"x": 0.5, "z": 0.5}', '{"x": 0.5}', '{"x": 1.5, "y": -0.5}'):
+        rows[0]["probabilities"] = bad
+        accepted(rows)
+        with pytest.raises(DataError, match="t:0 has the probabilities"):
+            run("text")
+
+
+def test_a_split_without_a_class_stops_with_what_to_do() -> None:
+    rows = texts(40)
+    rows[0]["label"] = "rare"
+    accepted(rows)
+    with pytest.raises(DataError, match=r"has no example of class rare.*prepare.seed"):
+        run("text")
+    assert not OUT.exists()
+
+
+def test_a_file_that_changed_since_validation_stops() -> None:
+    accepted(images(60))
+    Path("data/raw/mine/files/7.png").write_bytes(b"gone")
+    with pytest.raises(DataError, match=r"7\.png: validated, but now not an image"):
+        run("image")

@@ -1,0 +1,202 @@
+"""The stage as a user runs it, on small manifests of both kinds."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import validate
+from pipeline.config import Task
+from pipeline.errors import DataError
+
+RAW = Path("data/raw/mine")
+OUT = Path("data/validated/mine")
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (RAW / "files").mkdir(parents=True)
+
+
+def row(name: str, content: bytes, label: str | None, **more: Any) -> dict[str, Any]:
+    own = {"id": name, "path": name, "label": label, "group": None, "split": None, "probabilities": None}
+    return {**own, "sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content), "refused": None, **more}
+
+
+def text(name: str, words: str, label: str | None, **more: Any) -> dict[str, Any]:
+    return row(name, words.encode(), label, **{"text": words, "encoding_ok": True, **more})
+
+
+def run(kind: str, rows: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
+    names = ["id", "path", "label", "group", "split", "probabilities", "sha256", "bytes", "refused"]
+    table = pd.DataFrame(rows, columns=names + (["text", "encoding_ok"] if kind == "text" else []))
+    table.astype({"group": "str", "split": "str", "probabilities": "str", "refused": "str"}).to_parquet(
+        RAW / "manifest.parquet"
+    )
+    validate.main(Task("mine", kind, {"validate": settings}))
+    return json.loads((OUT / "summary.json").read_text())
+
+
+def reasons() -> dict[str, str]:
+    table = pd.read_parquet(OUT / "quarantine.parquet")
+    return dict(zip(table["id"], table["reason"], strict=True))
+
+
+@pytest.fixture
+def sentences() -> Callable[[int], str]:
+    return lambda number: f"这是第{number * 7919}句话，内容{number * number}各不相同"
+
+
+def test_each_bad_text_is_in_quarantine_with_its_reason(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "好" if k % 2 else "坏") for k in range(1, 30)]
+    rows += [
+        text("same", sentences(3), "好"),
+        text("wide", sentences(5).replace("，", ",") + "\u200b", "好"),
+        text("both:1", "这句话有两个标签", "好"),
+        text("both:2", "这句话有两个标签", "坏"),
+        text("blank", "\u3000\u200b ", "好"),
+        text("long", "长" * 200, "好"),
+        text("nameless", "没有标签的一句话", None),
+        text("broken", "坏\ufffd字节", "坏", encoding_ok=False),
+        text("link", "", None, refused="a link out of the source"),
+    ]
+    summary = run("text", rows, max_characters=100)
+    assert reasons() == {
+        "same": "duplicate",
+        "wide": "duplicate",
+        "both:1": "conflicting_labels",
+        "both:2": "conflicting_labels",
+        "blank": "empty",
+        "long": "too_long",
+        "nameless": "no_label",
+        "broken": "encoding",
+        "link": "refused:a link out of the source",
+    }
+    assert summary["read"] == len(rows) == summary["kept"] + sum(summary["quarantined"].values())
+    assert summary["classes"] == sorted(["好", "坏"])
+    assert sum(summary["class_counts"].values()) == summary["kept"] == 29
+    quarantine = pd.read_parquet(OUT / "quarantine.parquet").set_index("id")
+    assert quarantine.loc["same", "detail"] == "same as a:3"
+    flagged = {entry["reason"]: entry["unexpected"] for entry in summary["expectations"] if entry["reason"]}
+    assert flagged["too_long"] == 1
+    assert (Path("data/docs/mine") / "index.html").is_file()
+
+
+def test_the_test_example_is_kept_of_two_that_are_equal(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2], split="train") for k in range(6)]
+    rows.append(text("held", sentences(0), "x", split="test"))
+    run("text", rows)
+    assert reasons() == {"a:0": "duplicate"}
+
+
+def test_near_texts_are_kept_and_named() -> None:
+    base = "房间很干净服务也很周到下次还会再来住这里的早餐也不错"
+    rows = [
+        text("one", base, "x"),
+        text("two", base + "哦", "x"),
+        text("far", "完全不同的一条负面评论", "y"),
+        text("b", "第二条", "y"),
+    ]
+    summary = run("text", rows)
+    assert pd.read_parquet(OUT / "neighbours.parquet").to_numpy().tolist() == [["one", "two"]]
+    assert (summary["near_pairs"], summary["largest_group"], summary["kept"]) == (1, 2, 4)
+
+
+def stops(kind: str, rows: list[dict[str, Any]], pattern: str, **settings: Any) -> None:
+    with pytest.raises(DataError) as caught:
+        run(kind, rows, **settings)
+    message = str(caught.value)
+    assert re.search(pattern, message), message
+    assert "\n" not in message and message.startswith("data/raw/mine: found ")
+    assert not OUT.exists()
+
+
+def test_a_wrong_encoding_stops_with_the_setting_to_change(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2], encoding_ok=k > 8) for k in range(12)]
+    stops("text", rows, r"9 of 12 rows encoding \(first: a:0.*source\.encoding: gb18030")
+
+
+def test_unusable_data_stop_with_what_to_do(sentences: Callable[[int], str]) -> None:
+    stops("text", [text(f"a:{k}", sentences(k), "x") for k in range(5)], "one usable class, x.*at least 2 classes")
+    stops("text", [text("a", " ", "x"), text("b", "", "y")], "0 usable of 2 rows .*empty 2")
+    rare = [text(f"a:{k}", sentences(k), "x") for k in range(5)] + [text("b", "唯一的一条", "y"), text("c", " ", "z")]
+    stops("text", rare, "too few usable examples of y 1, z 0 .*validate.min_examples")
+    stops("text", rare, "too few usable examples of v 0 .*unknown_label 1", classes=["x", "y", "v"], min_examples=1)
+
+
+def picture(number: int, side: int = 24) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8))
+
+
+def image(name: str, label: str | None, picture: Image.Image | bytes, **more: Any) -> dict[str, Any]:
+    path = RAW / "files" / name
+    if isinstance(picture, bytes):
+        path.write_bytes(picture)
+    else:
+        picture.save(path)
+    return row(name, path.read_bytes(), label, **more)
+
+
+def test_each_bad_image_is_in_quarantine_with_its_reason() -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(8)]
+    rows += [
+        image("text.jpg", "x", b"<html>"),
+        image("empty.png", "x", b""),
+        image("thin.png", "x", Image.new("RGB", (40, 1))),
+        image("huge.png", "x", Image.new("L", (200, 200))),
+        image("plain.png", "x", Image.new("L", (30, 30), 9)),
+        image("copy.png", "y", picture(1)),
+        image("other.png", "x", picture(2)),
+        image("wrong.png", "y", picture(2)),
+        image("nobody.png", None, picture(99)),
+        row("pipe.jpg", b"", None, refused="a FIFO"),
+    ]
+    summary = run("image", rows, max_undecodable=0.5, max_pixels=10_000)
+    assert reasons() == {
+        "text.jpg": "undecodable",
+        "empty.png": "undecodable",
+        "thin.png": "too_small",
+        "huge.png": "too_large",
+        "copy.png": "duplicate",
+        "2.png": "conflicting_labels",
+        "other.png": "conflicting_labels",
+        "wrong.png": "conflicting_labels",
+        "nobody.png": "no_label",
+        "pipe.jpg": "refused:a FIFO",
+    }
+    assert summary["read"] == 18 == summary["kept"] + sum(summary["quarantined"].values())
+    accepted: Any = pd.read_parquet(OUT / "accepted.parquet").set_index("id")
+    assert accepted.loc["plain.png", "one_colour"]
+    assert accepted.loc["0.png", ["width", "height", "channels", "mode", "format"]].tolist() == [
+        24,
+        24,
+        3,
+        "RGB",
+        "PNG",
+    ]
+    assert not {"refused", "duplicate_of"} & set(accepted.columns)
+
+
+def test_many_undecodable_images_stop_the_task_and_the_pages_show_why() -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k) if k > 3 else b"GIF89a") for k in range(10)]
+    stops("image", rows, r"4 of 10 rows undecodable \(first: 0.png: .*validate.max_undecodable")
+    assert (Path("data/docs/mine") / "index.html").is_file()
+
+
+def test_near_images_are_named_and_two_runs_write_the_same_bytes() -> None:
+    whole = [picture(k, 6).resize((60, 60), Image.Resampling.BICUBIC) for k in range(4)]
+    rows = [image(f"{k}.png", "xy"[k % 2], one) for k, one in enumerate(whole)]
+    rows.append(image("small.png", "x", whole[0].resize((50, 50))))
+    run("image", rows)
+    assert pd.read_parquet(OUT / "neighbours.parquet").to_numpy().tolist() == [["0.png", "small.png"]]
+    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    run("image", rows)
+    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
