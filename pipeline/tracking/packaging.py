@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.tracking import store
+
 CODE = (
     "__init__.py",
     "errors.py",
@@ -56,6 +58,7 @@ def log_model(
 
     from pipeline import artifacts
 
+    store.quieten()
     with tempfile.TemporaryDirectory() as folder:
         code = Path(folder) / "code" / "pipeline"
         for name in CODE:

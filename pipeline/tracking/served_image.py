@@ -28,6 +28,8 @@ class ServedImage(PythonModel):
     def load_context(self, context: Any) -> None:
         folder = Path(context.artifacts["bundle"])
         self.record = bundle.verify(folder, (context.model_config or {}).get("sha256"))
+        settings = self.record["preparation"]
+        self.limits = decoding.Limits(settings["max_bytes"], settings["max_pixels"])
         self.graph = serving.Graph(folder / "model.onnx")
 
     def predict(self, context: Any, model_input: list[str | bytes], params: dict[str, Any] | None = None) -> Any:
@@ -43,7 +45,7 @@ class ServedImage(PythonModel):
         """uint8 [H, W, C], as preparation made them."""
         settings = self.record["preparation"]
         try:
-            image = decoding.decode(item).image
+            image = decoding.decode(item, self.limits).image
         except decoding.Undecodable as error:
             serving.refuse(row, f"an image that cannot be read: {error.reason}", EXPECTED)
         return decoding.fit(image, settings["size"], settings["fit"], settings["channels"])

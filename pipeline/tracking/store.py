@@ -3,6 +3,7 @@
 import fcntl
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 EXPERIMENT = "danlu"
+_IMPORTING = threading.Lock()
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # with MLflow's own limits a dead server blocks one call for 247 s
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "3",
@@ -20,6 +22,7 @@ DEFAULTS = {
     "DO_NOT_TRACK": "true",  # MLflow honours the word, not 1
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }
 
@@ -62,16 +65,17 @@ def locked(name: str) -> Iterator[None]:
 def quieten() -> None:
     """Keeps MLflow's advice about its own internals (each migration, each type hint) out of the user's log."""
     warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.tracking.fluent"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.types.type_hints", "mlflow.utils.environment"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def client() -> "MlflowClient":
     """A client for runs and models. A new database is created once, by one process."""
     settings()
-    quieten()
-    import mlflow
-
+    with _IMPORTING:
+        quieten()
+        import mlflow
+    quieten()  # after the import: another thread's import may undo it
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)

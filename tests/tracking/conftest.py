@@ -1,6 +1,6 @@
 """Small finished projects, as evaluate leaves them: raw files, prepared meta, features, graphs and reports."""
 
-import json
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -12,7 +12,16 @@ from pipeline.features import cleaning, decoding, terms, tokenising
 from pipeline.tracking import serving, store
 
 SIDE = 8
-GOOD = ["房间很干净", "服务非常好，很满意", "书很好看", "物流很快", "味道不错，下次还来", "性价比高", "推荐购买", "画面清晰"]
+GOOD = [
+    "房间很干净",
+    "服务非常好，很满意",
+    "书很好看",
+    "物流很快",
+    "味道不错，下次还来",
+    "性价比高",
+    "推荐购买",
+    "画面清晰",
+]
 BAD = ["房间太小，很脏", "服务差，不满意", "质量不好", "等了三天才到", "不推荐", "屏幕坏了", "味道难吃", "再也不来"]
 
 
@@ -47,7 +56,10 @@ def image_graph(path, slope=0.05):
 
 def net_graph(path, table):
     """The sum of a row of `table` [vocabulary, 2] for each token."""
-    nodes = [("Gather", ["table", "ids"], "rows", {"axis": 0}), ("ReduceSum", ["rows", "axis"], "logits", {"keepdims": 0})]
+    nodes = [
+        ("Gather", ["table", "ids"], "rows", {"axis": 0}),
+        ("ReduceSum", ["rows", "axis"], "logits", {"keepdims": 0}),
+    ]
     graph(path, nodes, {"ids": ("int64", ["B", "T"])}, {"table": table, "axis": np.array([1], np.int64)})
 
 
@@ -59,7 +71,12 @@ def linear_graph(path, table, intercept):
         ("ReduceSum", ["weighted", "axis"], "sum", {"keepdims": 0}),
         ("Add", ["sum", "intercept"], "logits", {}),
     ]
-    constants = {"table": table, "axis": np.array([1], np.int64), "last": np.array([-1], np.int64), "intercept": intercept}
+    constants = {
+        "table": table,
+        "axis": np.array([1], np.int64),
+        "last": np.array([-1], np.int64),
+        "intercept": intercept,
+    }
     graph(path, nodes, {"terms": ("int64", ["B", "T"]), "weights": ("float32", ["B", "T"])}, constants)
 
 
@@ -108,13 +125,13 @@ def make_images(slope=0.05, dark_is="dark", count=32):
         image.save(files / f"{k}.png")
         content = (files / f"{k}.png").read_bytes()
         pixels.append(decoding.fit(decoding.decode(content).image, SIDE, "crop", "grey"))
-        sha256 = __import__("hashlib").sha256(content).hexdigest()
+        sha256 = hashlib.sha256(content).hexdigest()
         rows.append({"id": f"{k}.png", "path": f"{k}.png", "sha256": sha256, "label": ["dark", "bright"][bright]})
     pd.DataFrame(rows).to_parquet(artifacts.folder("raw", "toy") / "manifest.parquet")
     meta = {
         "kind": "image",
         "classes": ["dark", "bright"],
-        "preparation": {"size": SIDE, "fit": "crop", "channels": "grey"},
+        "preparation": {"size": SIDE, "fit": "crop", "channels": "grey", "max_bytes": 10**6, "max_pixels": 10**6},
     }
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     path = artifacts.folder("compressed", "toy") / "net" / "int8.onnx"
@@ -215,10 +232,21 @@ def text_project(request, project) -> Path:
 
 
 @pytest.fixture
+def make_project(tmp_path, monkeypatch):
+    """A project without a tracking database: `make_project("text", "baseline")`."""
+
+    def make(kind, candidate="net"):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "params.yaml").write_text(params(kind))
+        if kind == "image":
+            make_images()
+        else:
+            make_texts(candidate)
+
+    return make
+
+
+@pytest.fixture
 def remake_images():
     """Gives the image project another model: `remake_images(slope=…)`."""
     return make_images
-
-
-def receipt():
-    return json.loads(Path("data/registered/toy/receipt.json").read_text("utf-8"))
