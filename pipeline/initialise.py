@@ -27,7 +27,7 @@ class Columns:
 
     text: str | None = None
     label: str | None = None
-    encoding: Encoding | None = None
+    encoding: str | None = None
 
 
 def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS, said: Columns = Columns()) -> str:
@@ -107,7 +107,7 @@ def _sort(item: _tree.Found) -> str:
 
 def _encoding(paths: Iterator[Path], said: Columns) -> tuple[Encoding, str]:
     if said.encoding:
-        return said.encoding, ""
+        return _encodings.named(said.encoding), ""
     found: dict[Encoding, Path] = {}
     remarks = []
     for path in paths:

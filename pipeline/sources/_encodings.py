@@ -1,9 +1,10 @@
 """Finds out a text file's encoding, for `danlu init`, which writes it down; nothing else ever guesses."""
 
 import codecs
+import typing
 from pathlib import Path
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.sources import _lines
 from pipeline.sources._lines import Encoding
 
@@ -11,6 +12,21 @@ from pipeline.sources._lines import Encoding
 COMMON_LEADS = {"gb18030": range(0xB0, 0xD8), "big5": range(0xA4, 0xC7)}
 SAMPLE = 1 << 16  # characters judged
 MOSTLY = 0.9  # of the lines decode, or of the characters are common
+
+
+def named(word: str) -> Encoding:
+    """The encoding that a user calls so, in any usual spelling; gb18030 for its subsets gb2312 and gbk.
+
+    Raises: ConfigError.
+    """
+    known = {codecs.lookup(name).name: name for name in typing.get_args(Encoding)}
+    known |= {subset: "gb18030" for subset in ("gb2312", "gbk")}
+    try:
+        return known[codecs.lookup(word).name]
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"--encoding: found {word!r}; expected one of {', '.join(typing.get_args(Encoding))}"
+        ) from None
 
 
 def detect(path: Path) -> tuple[Encoding, str]:

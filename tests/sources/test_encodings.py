@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.sources import _encodings
 
 SIMPLIFIED = "这个产品的质量很好，我们都非常喜欢。\n" * 20
@@ -45,3 +45,17 @@ def test_neither_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xff\n" * 20)
     with pytest.raises(DataError, match="found neither utf-8 nor gb18030"):
         _encodings.detect(path)
+
+
+@pytest.mark.parametrize(
+    ("word", "found"),
+    [("UTF8", "utf-8"), ("GBK", "gb18030"), ("gb2312", "gb18030"), ("Big5", "big5"), ("utf16", "utf-16")],
+)
+def test_a_user_may_spell_it_as_usual(word: str, found: str) -> None:
+    assert _encodings.named(word) == found
+
+
+@pytest.mark.parametrize("word", ["latin-1", "nonsense", "a\0b"])
+def test_an_encoding_that_no_source_reads_is_refused(word: str) -> None:
+    with pytest.raises(ConfigError, match="expected one of utf-8, gb18030, big5, utf-16"):
+        _encodings.named(word)
