@@ -20,7 +20,7 @@ def named(word: str) -> Encoding:
     Raises: ConfigError.
     """
     known = {codecs.lookup(name).name: name for name in typing.get_args(Encoding)}
-    known |= {subset: "gb18030" for subset in ("gb2312", "gbk")}
+    known |= dict.fromkeys(("gb2312", "gbk"), "gb18030")
     try:
         return known[codecs.lookup(word).name]
     except (LookupError, ValueError):
