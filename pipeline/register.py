@@ -131,6 +131,11 @@ def register(task: Task, run: Run, known: Mapping[str, Any] | None = None) -> di
     known: an earlier receipt for the same artefacts, whose look at the test set is not counted again.
     Raises: RegistryError when the tracker does not answer or the served model answers otherwise than evaluated.
     """
+    run_id = run.wait()
+    if not run_id:
+        raise RegistryError(
+            f"{store.tracking_uri()}: the tracker does not answer; expected a registry; start it and run again"
+        )
     own = task.section("register", Config)
     name = own.name or task.name
     won = winner(task)
@@ -146,7 +151,7 @@ def register(task: Task, run: Run, known: Mapping[str, Any] | None = None) -> di
 
     with tempfile.TemporaryDirectory() as folder:
         sha256 = bundle.build(Path(folder) / "bundle", *served_files(task, won))
-        find = _version(task, run, models, won, today, Path(folder) / "bundle", sha256)
+        find = _version(task, run_id, models, won, today, Path(folder) / "bundle", sha256)
         same = known is not None and known["sha256"] == sha256
         looks = int(known["looks"]) if known is not None and same else None
         version, decision, total = promotion.apply(models, find, own.promote, compare, known_looks=looks)
@@ -167,7 +172,7 @@ def register(task: Task, run: Run, known: Mapping[str, Any] | None = None) -> di
 
 
 def _version(
-    task: Task, run: Run, models: registry.Models, won: Winner, today: Measured, folder: Path, sha256: str
+    task: Task, run_id: str, models: registry.Models, won: Winner, today: Measured, folder: Path, sha256: str
 ) -> Any:
     """Logs and checks the model now, outside the lock; what it returns finds or adds its version, under the lock."""
     code = packaging.code_sha256(task.kind)
@@ -175,11 +180,6 @@ def _version(
     if existing is not None:
         check_served(task, existing.uri, won.rows)
         return lambda: existing
-    run_id = run.wait(60)
-    if not run_id:
-        raise RegistryError(
-            f"{store.tracking_uri()}: the tracker does not answer; expected a registry; start it and run again"
-        )
     example = raw_inputs(task, won.rows.iloc[:2])
     uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id)
     check_served(task, uri, won.rows)

@@ -57,7 +57,7 @@ class Run:
         self._params = flat(params)
         self._live = live
         self._closing = threading.Event()
-        self._delivered = threading.Event()
+        self._tried = threading.Event()
         self._id = ""
 
     def __enter__(self) -> Self:
@@ -91,9 +91,9 @@ class Run:
         """MLflow's id of this run; empty while MLflow does not have it."""
         return self._id
 
-    def wait(self, seconds: float = 30.0) -> str:
-        """MLflow's id of this run, waited for up to so many seconds; empty when the tracker does not answer."""
-        self._delivered.wait(seconds)
+    def wait(self, seconds: float = 180.0) -> str:
+        """MLflow's id of this run once a delivery has been tried; empty when the tracker did not answer."""
+        self._tried.wait(seconds)
         return self._id
 
     def __exit__(
@@ -119,8 +119,8 @@ class Run:
                     client = store.client()
                     if not self._journal.retired:
                         self._id = deliver(client, self._journal)
-                    self._delivered.set()
                     if leftovers:
+                        self._tried.set()
                         leftovers = False
                         deliver_leftovers(client, journals())
                     pause = 0.0
@@ -128,6 +128,7 @@ class Run:
                     pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, 2 * pause))
                     next_attempt = time.monotonic() + pause
                     LOG.warning("tracking: %s; the journal keeps the points", _line(failure))
+                self._tried.set()
             if closing:
                 return
             self._closing.wait(INTERVAL)

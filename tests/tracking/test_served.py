@@ -42,7 +42,7 @@ def test_raw_texts_are_answered_as_evaluated_at_every_batch_size(make_project, c
 def test_a_text_with_nothing_to_read_is_refused_by_its_row(make_project, bad):
     make_project("text", "net")
     model, _ = loaded("text")
-    with pytest.raises(MlflowException, match="row 1: found|invalid elements") as caught:
+    with pytest.raises(MlflowException, match=r"row 1: found|invalid elements") as caught:
         model.predict(None, ["很好", bad])
     assert caught.value.error_code == "INVALID_PARAMETER_VALUE"
 
