@@ -44,7 +44,7 @@ class Config:
     shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
     unknown_tokens: float = setting(0.0, low=0, below=1, unit="share of a text's tokens")
     seed: int = setting(0, low=0, high=2**32 - 1)
-    threads: int = setting(2, low=1, high=256, unit="CPU threads; another number gives other roundings")
+    threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 

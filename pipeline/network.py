@@ -23,6 +23,9 @@ Inputs = ImageInputs | TextInputs
 class Normalised(nn.Module):
     """uint8 [B, H, W, C] → logits [B, K]: an image model with the statistics of its training pixels inside."""
 
+    mean: Tensor  # [1, C, 1, 1], in 0..255
+    std: Tensor
+
     def __init__(self, body: nn.Module, inputs: ImageInputs):
         super().__init__()
         self.body = body
@@ -73,8 +76,12 @@ def load(folder: Path) -> tuple[nn.Module, Inputs, list[str]]:
 
     about = json.loads((folder / "model.json").read_text("utf-8"))
     module, settings = config.named("models", {"name": about["name"], **about["config"]}, f"{folder}/model.json")
-    given = {key: tuple(value) if isinstance(value, list) else value for key, value in about["inputs"].items()}
-    inputs: Inputs = (ImageInputs if about["kind"] == "image" else TextInputs)(**given)
+    given: dict[str, Any] = about["inputs"]
+    inputs: Inputs
+    if about["kind"] == "image":
+        inputs = ImageInputs(**given | {name: tuple(given[name]) for name in ("mean", "std")})
+    else:
+        inputs = TextInputs(**given)
     net = network(about["kind"], module, settings, inputs, about["classes"])
     net.load_state_dict(load_file(folder / "weights.safetensors"))
     return net.eval(), inputs, about["classes"]

@@ -174,7 +174,9 @@ def _texts(prepared: Path, sizes: Sequence[int]) -> list[str]:
     for split, size in zip(artifacts.SPLITS, sizes, strict=True):
         part = table[table["split"] == split].sort_values("row")
         if part["row"].tolist() != list(range(size)):
-            raise DataError(f"{prepared}/examples.parquet: the rows of {split} are not 0..{size - 1}; run prepare again")
+            raise DataError(
+                f"{prepared}/examples.parquet: the rows of {split} are not 0..{size - 1}; run prepare again"
+            )
         result += [terms.fold(text) for text in part["text"]]
     return result
 

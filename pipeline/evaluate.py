@@ -1,0 +1,237 @@
+"""Stage evaluate: every candidate on the test split with intervals; the one to register, chosen on validation.
+
+A candidate is measured as `trained` (PyTorch, or the fitted baseline), as `control` (as long trained, not
+compressed) and as `compressed` (the chosen ONNX graph). Compression trains nothing yet, so the control is the
+trained model itself and shares its figures.
+N examples, K classes.
+"""
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import artifacts, config, quality, stage
+from pipeline.config import Task
+from pipeline.quality import Config
+
+__all__ = ["Answers", "Config", "chosen", "evaluate", "main"]
+log = logging.getLogger(__name__)
+JUDGED = ("validation", "test")
+EXACT = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Metrics that always have an interval in data/metrics; the binary groups' come with them."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One candidate's probabilities [N, K], by variant (trained, compressed) and split (validation, test)."""
+
+    variants: Mapping[str, Mapping[str, np.ndarray]]
+
+    @property
+    def servable(self) -> bool:
+        return "compressed" in self.variants
+
+
+def chosen(scores: Mapping[str, float]) -> str:
+    """The candidate with the highest validation headline; of equals the first, which is the simpler."""
+    return max(scores, key=lambda name: scores[name])
+
+
+def evaluate(
+    candidates: Mapping[str, Answers],
+    labels: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    wanted: Config,
+) -> dict[str, Any]:
+    """Every figure of every candidate on both splits, the choice and the paired gains; no file is touched.
+
+    `labels` holds int64 [N] for validation and test. Raises: DataError where answers and labels do not fit.
+    """
+    figures = {
+        split: {name: _figures(answers, split, labels[split], classes, wanted) for name, answers in candidates.items()}
+        for split in JUDGED
+    }
+    scores = {
+        name: figures["validation"][name]["metrics"]["compressed"][wanted.headline]["value"]
+        for name, answers in candidates.items()
+        if answers.servable
+    }
+    paired = {split: _paired(candidates, split, labels[split], classes, wanted) for split in JUDGED}
+    return {
+        "classes": list(classes),
+        "headline": wanted.headline,
+        "chosen": chosen(scores),
+        "candidates": figures["test"],
+        "validation": figures["validation"],
+        "paired": paired,
+        "examples": {split: len(labels[split]) for split in JUDGED},
+    }
+
+
+def _figures(
+    answers: Answers, split: str, labels: np.ndarray, classes: Sequence[str], wanted: Config
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, Any] = {"trained": None, "control": None, "compressed": None}
+    for variant, by_split in answers.variants.items():
+        measured = quality.intervals(wanted, labels, by_split[split], classes)
+        found[variant] = {name: asdict(value) for name, value in measured.items()}
+    found["control"] = found["trained"]
+    return {"metrics": found}
+
+
+def _paired(
+    candidates: Mapping[str, Answers], split: str, labels: np.ndarray, classes: Sequence[str], wanted: Config
+) -> list[dict[str, Any]]:
+    """How much the headline gains from a candidate's training to its compression, and from candidate to candidate."""
+    found = {f"{name}_{v}": by[split] for name, answers in candidates.items() for v, by in answers.variants.items()}
+    pairs = [(f"{n}_trained", f"{n}_compressed") for n, answers in candidates.items() if answers.servable]
+    best = [f"{n}_{'compressed' if answers.servable else 'trained'}" for n, answers in candidates.items()]
+    pairs += [(before, after) for k, before in enumerate(best) for after in best[k + 1 :]]
+    return [
+        {"from": a, "to": b, "gain": asdict(quality.gain(wanted, labels, found[a], found[b], classes))}
+        for a, b in pairs
+    ]
+
+
+def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
+    """Every candidate's answers on validation and test, baseline first, and the labels of both splits."""
+    from scipy import sparse
+
+    from pipeline import graphs, network
+
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    folders = {name: artifacts.folder(name, task.name) for name in ("prepared", "features", "baseline", "compressed")}
+    compressed = artifacts.read_json(folders["compressed"] / "compress.json")["candidates"]
+    splits = {split: reader.load(folders["prepared"], folders["features"], split) for split in JUDGED}
+    labels = {split: np.asarray(splits[split].labels) for split in JUDGED}
+
+    def served(candidate: str, examples: Mapping[str, graphs.Examples]) -> dict[str, np.ndarray]:
+        graph = folders["compressed"] / candidate / f"{compressed[candidate]['chosen']}.onnx"
+        logits = graphs.answer(graphs.session(graph))
+        return {split: graphs.probabilities(logits, examples[split]) for split in JUDGED}
+
+    saved = {split: np.load(folders["baseline"] / f"{split}.probabilities.npy") for split in JUDGED}
+    baseline: dict[str, Mapping[str, np.ndarray]] = {"trained": saved}
+    if "baseline" in compressed:
+        terms = {
+            split: graphs.of_terms(sparse.load_npz(folders["features"] / f"{split}.tfidf.npz"), labels[split])
+            for split in JUDGED
+        }
+        baseline["compressed"] = served("baseline", terms)
+    net, inputs, _ = network.load(artifacts.folder("models", task.name))
+    trained = {split: network.predict(net, splits[split], inputs) for split in JUDGED}
+    read = {split: graphs.of_net(splits[split], inputs) for split in JUDGED}
+    return {
+        "baseline": Answers(baseline),
+        "net": Answers({"trained": trained, "compressed": served("net", read)}),
+    }, labels
+
+
+def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Config) -> dict[str, Any]:
+    """What git tracks: test and validation quality and sizes, and no measured time, so that it repeats bit by bit."""
+    with_interval = {*EXACT, *(f"{name}_accuracy" for name in wanted.binary)}
+    found: dict[str, Any] = {}
+    for split, candidates in (("test", report["candidates"]), ("validation", report["validation"])):
+        for name, entry in candidates.items():
+            for variant in ("trained", "compressed"):
+                measured = entry["metrics"][variant]
+                if measured is None:
+                    continue
+                values = {metric: round(value["value"], 6) for metric, value in measured.items()}
+                for metric in with_interval & measured.keys():
+                    values |= {f"{metric}_{end}": round(measured[metric][end], 6) for end in ("low", "high")}
+                found.setdefault(split, {}).setdefault(name, {})[variant] = values
+    sizes = {n: {v: f["bytes"] for v, f in entry["variants"].items()} for n, entry in compressed["candidates"].items()}
+    return found | {"bytes": sizes, "examples": report["examples"]}
+
+
+def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str, Answers]) -> None:
+    """report.json, paired.json, confusion.csv and predictions.parquet."""
+    import pandas as pd
+
+    artifacts.write_json(out / "paired.json", {"headline": report["headline"], **report["paired"]})
+    artifacts.write_json(out / "report.json", {key: value for key, value in report.items() if key != "paired"})
+    rows = pd.read_parquet(artifacts.folder("prepared", task.name) / "examples.parquet")
+    table = pd.concat([_predictions(rows, split, candidates, report["classes"]) for split in JUDGED])
+    table.to_parquet(out / "predictions.parquet", index=False)
+    test = table[table["split"] == "test"]
+    with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file)
+        lines.writerow(["actual", "predicted"])
+        lines.writerows(zip(test["label"], test[f"{report['chosen']}_compressed"], strict=True))
+
+
+def _predictions(rows: Any, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
+    """id, split, label, and of each candidate's variants the predicted class and its probability."""
+    table = rows[rows["split"] == split].sort_values("row")[["id", "split", "label"]].reset_index(drop=True)
+    for name, answers in candidates.items():
+        for variant, by_split in answers.variants.items():
+            probabilities = by_split[split]
+            best = probabilities.argmax(axis=1)
+            table[f"{name}_{variant}"] = [classes[k] for k in best]
+            table[f"{name}_{variant}_probability"] = probabilities[np.arange(len(best)), best]
+    return table
+
+
+def _with_cost(report: dict[str, Any], compressed: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds size, latency and speed-up of every compressed candidate."""
+    for name, entry in compressed["candidates"].items():
+        report["candidates"][name] |= {
+            "bytes": {variant: figures["bytes"] for variant, figures in entry["variants"].items()},
+            "latency_ms": {variant: figures["latency_ms"] for variant, figures in entry["variants"].items()},
+            "speedup": entry["speedup"],
+            "variant": entry["chosen"],
+            "reason": entry["reason"],
+        }
+    return report
+
+
+def main(task: Task) -> None:
+    from pipeline.tracking.runs import Run
+
+    wanted = task.section("evaluate", Config)
+    classes = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")["classes"]
+    quality.check(wanted, classes, f"{task.where}.evaluate")
+    compressed = artifacts.read_json(artifacts.folder("compressed", task.name) / "compress.json")
+    with Run(task.name, "evaluate", asdict(wanted), live=False) as run:
+        candidates, labels = collect(task)
+        report = _with_cost(evaluate(candidates, labels, classes, wanted), compressed)
+        out = artifacts.folder("reports", task.name)
+        with artifacts.fresh(out) as building:
+            write(building, task, report, candidates)
+        artifacts.copy_plot(out / "confusion.csv", task.name)
+        artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.json", numbers(report, compressed, wanted))
+        run.log(0, _points(report))
+        for name in ("report.json", "confusion.csv"):
+            run.artifact(out / name)
+    _say(report)
+
+
+def _points(report: Mapping[str, Any]) -> dict[str, float]:
+    points = {}
+    for split, candidates in (("test", report["candidates"]), ("validation", report["validation"])):
+        for name, entry in candidates.items():
+            for variant in ("trained", "compressed"):
+                for metric, value in (entry["metrics"][variant] or {}).items():
+                    points[f"{split}/{name}/{variant}/{metric}"] = value["value"]
+    return points
+
+
+def _say(report: Mapping[str, Any]) -> None:
+    headline = report["headline"]
+    for name, entry in report["candidates"].items():
+        for variant in ("trained", "compressed"):
+            if entry["metrics"][variant]:
+                figure = entry["metrics"][variant][headline]
+                bounds = f"{figure['low']:.4f}..{figure['high']:.4f}"
+                log.info("%s, %s: test %s %.4f (%s)", name, variant, headline, figure["value"], bounds)
+    log.info("chosen on validation: %s", report["chosen"])
+
+
+if __name__ == "__main__":
+    stage.run("evaluate", main)
