@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SPLIT_RANK = {"test": 0, "validation": 1}
-INTERNAL = ["refused", "detail", "duplicate_of", "conflicting"]
+INTERNAL = ["refused", "undecodable", "too_large", "detail", "duplicate_of", "conflicting"]
 QUARANTINE = ["id", "path", "label", "reason", "detail"]
 
 

@@ -11,6 +11,7 @@ import struct
 import threading
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ MAGIC = {
     "AVIF": (),
 }
 FORMATS = tuple(MAGIC)
-BACKGROUND = 255  # transparent pixels are shown on white
+STRIP = 256  # rows
 # catch_warnings changes the whole process, so one thread decodes at a time.
 _WARNINGS = threading.Lock()
 
@@ -135,17 +136,26 @@ def _decode(content: bytes, kind: str, limits: Limits) -> Decoded:
         raise Undecodable("no pixels", f"{width}×{height}")
     if width * height > limits.pixels:
         raise Undecodable("too many pixels", f"{width}×{height} > {limits.pixels:,}")
-    conversions = ["first_frame"] if getattr(image, "n_frames", 1) > 1 else []
+    conversions = ["first_frame"] if _animated(image) else []
     if image.info.get("icc_profile"):
         conversions.append("profile_ignored")
     mode = image.mode
     image.load()
-    turned = _upright(image, conversions)
-    plain = _opaque(turned, conversions)
-    if plain.mode not in ("L", "RGB"):
-        conversions.append(f"{plain.mode}_to_8bit")
-        plain = _plain(plain)
-    return Decoded(plain, kind, mode, tuple(conversions))
+    # One name for all steps, so that no step's input outlives it: 40 million pixels are 160 MB a copy.
+    image = _upright(image, conversions)
+    image = _opaque(image, conversions)
+    if image.mode not in ("L", "RGB"):
+        conversions.append(f"{image.mode}_to_8bit")
+        image = _plain(image)
+    return Decoded(image, kind, mode, tuple(conversions))
+
+
+def _animated(image: Image.Image) -> bool:
+    """Whether there is a second frame; `n_frames` would walk through all of a million."""
+    if image.format == "TIFF":
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        return bool(tags.next)
+    return bool(getattr(image, "is_animated", False))
 
 
 def _check_chunks(content: bytes) -> None:
@@ -181,27 +191,32 @@ def _upright(image: Image.Image, conversions: list[str]) -> Image.Image:
     return turned
 
 
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """(first row, copy of the next 256 rows): what works strip by strip needs no second whole copy."""
+    for top in range(0, image.height, STRIP):
+        yield top, image.crop((0, top, image.width, min(top + STRIP, image.height)))
+
+
 def _opaque(image: Image.Image, conversions: list[str]) -> Image.Image:
     """Composited on white where the file has transparency. Raises: Undecodable when nothing is visible."""
     if not image.has_transparency_data:
         return image
-    grey = image.mode in ("1", "L", "LA", "La", "I;16")
-    if image.mode == "I;16":  # 16-bit grey with one transparent value: scale first, or it would be clipped
+    if image.mode.startswith("I;16"):  # one transparent level of 16-bit grey: the conversion would clip the others
         image.info.pop("transparency", None)
         return image
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    extrema: Any = alpha.getextrema()
-    low, high = extrema
-    if high == 0:
+    mode = "L" if image.mode in ("1", "L", "LA", "La") else "RGB"
+    out, lowest, highest = Image.new(mode, image.size, "white"), 255, 0
+    for top, strip in _strips(image):
+        full = strip.convert("RGBA")
+        alpha = full.getchannel("A")
+        extrema: Any = alpha.getextrema()
+        lowest, highest = min(lowest, extrema[0]), max(highest, extrema[1])
+        out.paste(full.convert(mode), (0, top), alpha)
+    if highest == 0:
         raise Undecodable("fully transparent")
-    solid = image.convert("RGB")
-    if low < 255:
+    if lowest < 255:
         conversions.append("on_white")
-        background = Image.new("RGB", image.size, (BACKGROUND,) * 3)
-        background.paste(solid, mask=alpha)
-        solid = background
-    return solid.convert("L") if grey else solid
+    return out
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -209,36 +224,39 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode.startswith("I;16"):
-        return _scaled(np.asarray(image), 0, 65535)
+        return _scaled(image, 0, 65535)
     if image.mode in ("I", "F"):
-        pixels = np.asarray(image)
-        if not np.isfinite(pixels).all():
-            raise Undecodable("not finite", "NaN or infinite pixels")
-        return _scaled(pixels, *_range(pixels))
+        return _scaled(image, *_range(image))
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     return image.convert("RGB")
 
 
-def _range(pixels: np.ndarray) -> tuple[float, float]:
+def _range(image: Image.Image) -> tuple[float, float]:
     """The first of 0..1 (floats), 0..255, 0..65535 that holds all pixels, else their own range."""
-    low, high = float(pixels.min()), float(pixels.max())
-    tops = (1.0, 255.0, 65535.0) if pixels.dtype.kind == "f" else (255.0, 65535.0)
+    ranges = []
+    for _, strip in _strips(image):
+        pixels = np.asarray(strip)
+        if not np.isfinite(pixels).all():
+            raise Undecodable("not finite", "NaN or infinite pixels")
+        ranges.append((float(pixels.min()), float(pixels.max())))
+    low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+    tops = (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0)
     for top in tops:
         if low >= 0 and high <= top:
             return 0.0, top
     return low, high
 
 
-def _scaled(pixels: np.ndarray, low: float, high: float) -> Image.Image:
-    """Strip by strip: a float copy of 40 million pixels would take 320 MB."""
-    out = np.empty(pixels.shape, np.uint8)
+def _scaled(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Mode L: low becomes 0, high 255."""
+    out = Image.new("L", image.size)
     scale = 255.0 / (high - low) if high > low else 0.0
-    for start in range(0, len(pixels), 256):
-        strip = pixels[start : start + 256].astype(np.float64)
-        out[start : start + 256] = np.rint((strip - low) * scale)
-    return Image.fromarray(out)
+    for top, strip in _strips(image):
+        pixels = np.rint((np.asarray(strip).astype(np.float64) - low) * scale).astype(np.uint8)
+        out.paste(Image.fromarray(pixels), (0, top))
+    return out
 
 
 def fit(image: Image.Image, size: int, how: Fit, channels: Channels) -> np.ndarray:
