@@ -3,25 +3,31 @@
 import csv
 import hashlib
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from pipeline import artifacts, config, fit, network, stage
+from pipeline import artifacts, config, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Split
+
+if TYPE_CHECKING:
+    from pipeline import fit
 
 log = logging.getLogger(__name__)
 
 
 def main(task: Task) -> None:
+    # Read when torch is imported. Threads that wait by spinning take five times the CPU as soon as another
+    # process wants the core, which is so whenever two tasks train at once.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from pipeline import fit
     from pipeline.tracking.runs import Run
 
     values_path = artifacts.folder("tuned", task.name) / "values.json"
@@ -42,9 +48,13 @@ def main(task: Task) -> None:
 
 
 def run_training(
-    task: Task, name: str, model: Any, train: fit.Config, checkpoints: Path, run: Any
-) -> tuple[fit.Fit, dict[str, Any]]:
+    task: Task, name: str, model: Any, train: "fit.Config", checkpoints: Path, run: Any
+) -> tuple["fit.Fit", dict[str, Any]]:
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
+    import torch
+
+    from pipeline import fit, network
+
     prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
     classes = artifacts.read_json(prepared / "meta.json")["classes"]
@@ -54,7 +64,7 @@ def run_training(
     torch.manual_seed(train.seed)
     net = network.network(task.kind, module, model, inputs, classes)
 
-    def on_epoch(row: fit.Row) -> None:
+    def on_epoch(row: dict[str, float]) -> None:
         run.log(int(row["epoch"]), row)
         log.info(
             "epoch %d: train loss %.4f, validation loss %.4f, accuracy %.4f, macro-F1 %.4f, %.1f s",
@@ -88,7 +98,7 @@ def _bar(total: int) -> Iterator[Any]:
         yield lambda done: bar.update(done - bar.n)
 
 
-def write(folder: Path, fitted: fit.Fit, about: dict[str, Any]) -> None:
+def write(folder: Path, fitted: "fit.Fit", about: dict[str, Any]) -> None:
     """weights.safetensors, model.json and history.csv."""
     from safetensors.torch import save_file
 
@@ -102,9 +112,13 @@ def write(folder: Path, fitted: fit.Fit, about: dict[str, Any]) -> None:
 
 def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
+    import torch
+
+    from pipeline import batches, fit, network
+
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (module, fit, network, fit.batches)]
+    sources = [Path(str(part.__file__)) for part in (module, fit, network, batches)]
     data = [
         path
         for stage_output in ("prepared", "features")
