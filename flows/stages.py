@@ -17,7 +17,8 @@ State = Literal["ran", "restored", "unchanged", "failed", "skipped", "stopped"]
 # DVC's own words, which a reader of the run need not see
 CHATTER = re.compile(
     r"Running stage '|Stage '.*' (is cached|didn't change)|Updating lock file|Generating lock file|Use `dvc push`"
-    r"|To track the changes|git add |To enable auto staging|dvc config core\.autostage|> |Data and pipelines are up|$"
+    r"|To track the changes|\s*git add |To enable auto staging|\s*dvc config core\.autostage|> |Data and pipelines are"
+    r"|$"
 )
 ENDED = re.compile(r"exited with (-?\d+)")
 KNOWN_CODES = {2, 3, 4}  # an error with a message: to try again gives the same
@@ -43,10 +44,11 @@ class Outcome:
 
 
 class Running:
-    """A stage at work; `stop` may be called from another thread."""
+    """A stage at work; `stop` may be called from another thread. again: after an attempt that failed."""
 
-    def __init__(self, stage: str) -> None:
+    def __init__(self, stage: str, *, again: bool = False) -> None:
         self.stage = stage
+        self._again = again
         self._stopped = False
         command = [sys.executable, "-m", "flows.leash", str(GRACE)]
         command += [sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--single-item", stage]
@@ -73,7 +75,7 @@ class Running:
         log = STATE / "logs" / f"{self.stage}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         assert self._process.stdout
-        with log.open("w", encoding="utf-8") as file:
+        with log.open("a" if self._again else "w", encoding="utf-8") as file:
             for raw in self._process.stdout:
                 line = raw.decode("utf-8", "replace").rstrip()
                 file.write(line + "\n")

@@ -1,6 +1,7 @@
 """The table that a run ends with: what ran, the figures, where to look, how to record it."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from flows.stages import Outcome
@@ -13,6 +14,8 @@ WORDS = {
     "skipped": "skipped: a stage before it failed",
     "stopped": "stopped",
 }
+REPORT = Path("data/report/index.html")
+RECORDED = ("dvc.lock", "params.yaml", "data/metrics")  # what git keeps of a run
 HEADLINES = ("accuracy", "macro_f1")
 
 
@@ -79,9 +82,12 @@ def failures(outcomes: Iterable[Outcome]) -> str:
 
 
 def where(tasks: Iterable[str], recorded: bool) -> list[str]:
-    """Where to look, and how to record the result."""
-    found = ["look at: data/report/index.html, or `make ui` for the MLflow and Prefect pages"]
-    found += [f"ask:     danlu predict {name} …" for name in tasks]
+    """Where to look, and how to record the result. tasks: those with a registered model."""
+    found = []
+    if REPORT.is_file():
+        found.append(f"look at  {REPORT}, or `make ui` for the MLflow and Prefect pages")
+    found += [f"ask      danlu predict {name} …" for name in tasks]
     if not recorded:
-        found.append("record:  git add dvc.lock params.yaml data/metrics && git commit -m 'Train'")
+        paths = " ".join(path for path in RECORDED if Path(path).exists())
+        found.append(f'record   git add {paths} && git commit -m "Train"')
     return found

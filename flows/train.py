@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from flows import graph as graphs
@@ -108,29 +108,24 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)
-    parts.append("\n".join(table.where([n for n, t in figures.items() if t["registered"]], _recorded())))
+    if lines := table.where([n for n, t in figures.items() if t["registered"]], _recorded()):
+        parts.append("\n".join(lines))
     return "\n\n".join(["", *parts])
 
 
 def _recorded() -> bool:
     """Whether git holds the result already."""
-    asked = ["git", "status", "--porcelain", "--", "dvc.lock", "params.yaml", "data/metrics"]
+    asked = ["git", "status", "--porcelain", "--", *table.RECORDED]
     done = subprocess.run(asked, capture_output=True, text=True)
     return done.returncode == 0 and not done.stdout.strip()
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def main(words: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m flows.train", description=__doc__.splitlines()[0] if __doc__ else "")
-    add_arguments(parser)
-    asked = parser.parse_args(words)
+def guarded(act: Callable[[], int]) -> int:
+    """Applies the settings and runs a command; an error or an interruption is one line and an exit code."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         settings.apply()
-        return run(asked.task, asked.until, asked.jobs)
+        return act()
     except PipelineError as error:
         print(error, file=sys.stderr)
         return error.exit_code
@@ -139,10 +134,27 @@ def main(words: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", nargs="?", metavar="TASK", help="a task of params.yaml; all of them when left out")
     parser.add_argument("--until", metavar="STAGE", help="the last stage to run, such as prepare")
-    parser.add_argument("--jobs", type=int, default=JOBS, metavar="N", help=f"stages at the same time ({JOBS})")
+    parser.add_argument("--jobs", type=_jobs, default=JOBS, metavar="N", help=f"stages at the same time ({JOBS})")
+
+
+def _jobs(word: str) -> int:
+    if not word.isdecimal() or int(word) < 1:
+        raise argparse.ArgumentTypeError(f"found {word!r}; expected a whole number ≥ 1")
+    return int(word)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m flows.train", description="Brings every task, or one, up to date.")
+    add_arguments(parser)
+    asked = parser.parse_args(words)
+    return guarded(lambda: run(asked.task, asked.until, asked.jobs))
 
 
 if __name__ == "__main__":

@@ -79,11 +79,13 @@ class Crew:
         with self._lock:
             if self._closed:
                 return Outcome(name, "stopped", code=130)
-            running = self._working[name] = Running(name)
+            running = self._working[name] = Running(name, again=name in self.outcomes)
         outcome = running.wait(lambda line: self.show(name, line))
         with self._lock:
             del self._working[name]
             self.outcomes[name] = outcome
+        if outcome.state == "failed":
+            self.show(name, f"ended with {outcome.code} after {outcome.seconds:.0f} s")
         return outcome
 
     def stop(self) -> None:
