@@ -79,10 +79,11 @@ def client() -> "MlflowClient":
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     mlflow.set_registry_uri(uri)
-    made = mlflow.MlflowClient(uri, uri)
-    if uri.startswith("sqlite:"):
-        with locked("mlflow"):
-            made.search_experiments(max_results=1)
+    if not uri.startswith("sqlite:"):
+        return mlflow.MlflowClient(uri, uri)
+    with locked("mlflow"):  # the constructor already makes or migrates the tables
+        made = mlflow.MlflowClient(uri, uri)
+        made.search_experiments(max_results=1)
     return made
 
 
