@@ -26,6 +26,8 @@ RECURRENT = ("LSTM", "GRU", "RNN")
 FEW, MANY = 0.02, 0.01
 """The default budget below and from `LARGE` validation examples: with few, one point is within the noise."""
 LARGE = 1500
+TIMED = 200
+"""Validation examples on which latency is measured."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Config:
     examples: int = setting(256, low=1, high=100_000, unit="training examples for calibration")
     min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph")
     threads: int = setting(1, low=1, high=256, unit="CPU threads while latency is measured")
-    rounds: int = setting(200, low=100, high=100_000, unit="answers timed a variant")
+    rounds: int = setting(100, low=100, high=100_000, unit="turns of each variant while latency is measured")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,7 @@ def profile(source: Source, files: Mapping[str, Path], settings: Config, profile
     try:
         # On one thread the thread's own CPU time is what a quiet core needs, however busy this host is.
         clock = time.thread_time if settings.threads == 1 else time.perf_counter
-        measured = latency.measure(calls, source.validation.spread(settings.rounds), settings.rounds, clock)
+        measured = latency.measure(calls, source.validation.spread(TIMED), settings.rounds, clock)
     finally:
         torch.set_num_threads(threads)
     found = {name: asdict(value) for name, value in measured.items()}

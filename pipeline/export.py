@@ -8,9 +8,10 @@ import io
 import logging
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def export(net: "nn.Module", inputs: ImageInputs | TextInputs, path: Path) -> No
     image = isinstance(inputs, ImageInputs)
     batch = torch.from_numpy(sample(inputs))
     dynamic = {0: torch.export.Dim.DYNAMIC} if image else {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
-    with _quiet():
+    with quietly():
         program = torch.onnx.export(
             net,
             (batch,),
@@ -110,11 +111,38 @@ def write(model: "ModelProto", path: Path, dynamic: list[str]) -> None:
     for k, name in enumerate(dynamic):
         model.graph.input[0].type.tensor_type.shape.dim[k].dim_param = name
     model.graph.output[0].type.tensor_type.shape.dim[0].dim_param = dynamic[0]
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder, quietly():
         plain, folded = Path(folder) / "plain.onnx", Path(folder) / "folded.onnx"
         save(model, plain)
         quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
-        save(onnx.load(folded), path)
+        model = onnx.load(folded)
+        relu_before_pooling(model)
+        del model.graph.value_info[:]
+        save(onnx.shape_inference.infer_shapes(model), path)
+
+
+def relu_before_pooling(model: "ModelProto") -> None:
+    """Turns ReLU of a maximum into the maximum of ReLUs, which is the same.
+
+    Training is faster with ReLU on the few pooled values; an int8 graph is faster where it merges into the convolution.
+    """
+    readers = Counter(name for node in model.graph.node for name in node.input)
+    makers = {node.output[0]: node for node in model.graph.node}
+    kept = {output.name for output in model.graph.output}
+    for relu in model.graph.node:
+        pool = makers.get(relu.input[0]) if relu.op_type == "Relu" else None
+        if pool is None or pool.op_type not in ("MaxPool", "ReduceMax", "GlobalMaxPool"):
+            continue
+        if len(pool.output) > 1 or readers[pool.output[0]] > 1 or pool.output[0] in kept:
+            continue
+        after, between = relu.output[0], pool.output[0]
+        relu.input[0], pool.input[0] = pool.input[0], between
+        relu.output[0], pool.output[0] = between, after
+        at = [node.output[0] for node in model.graph.node].index(after)  # nodes stand in the order of their use
+        moved = type(relu)()
+        moved.CopyFrom(relu)
+        model.graph.node.remove(relu)
+        model.graph.node.insert(at, moved)
 
 
 def strip(model: "ModelProto") -> None:
@@ -161,17 +189,13 @@ def _compare(net: "nn.Module", batch: np.ndarray, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the exporter's progress on stdout, its log and its deprecation warnings, which name its own parts."""
-    loggers: list[Any] = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    root_disabled = logging.root.manager.disable
+    disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.disable(root_disabled)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)

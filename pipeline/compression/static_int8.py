@@ -85,12 +85,14 @@ def _ranges(source: Path, config: Config, calibration: Sequence[Feed]) -> Any:
     """The range of every activation, gathered chunk by chunk so that memory does not grow with the calibration set."""
     from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
 
+    from pipeline.export import quietly
+
     methods = {
         "minmax": CalibrationMethod.MinMax,
         "entropy": CalibrationMethod.Entropy,
         "percentile": CalibrationMethod.Percentile,
     }
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quietly():
         calibrator = create_calibrator(
             source,
             list(OPERATORS),
