@@ -22,8 +22,7 @@ def answer(name: str, rows: Sequence[str]) -> "pd.DataFrame":
 
     if registry.Models(client, name).holder("champion") is None:
         raise RegistryError(f"{name}: found no champion in {store.tracking_uri()}; expected one; run `danlu run` first")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True):
         try:
             model = mlflow.pyfunc.load_model(f"models:/{name}@champion")
         except PipelineError as error:
