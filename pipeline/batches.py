@@ -27,7 +27,8 @@ def shuffled(
         return [np.sort(rows) for rows in np.array_split(order, count)]
     tokens = lengths(split, inputs)
     pools = np.array_split(order, -(-count // POOL))
-    order = np.concatenate([pool[np.argsort(tokens[pool], kind="stable")] for pool in pools])
+    rising = [pool[np.argsort(tokens[pool], kind="stable")] for pool in pools]
+    order = np.concatenate([pool[:: -1 if k % 2 else 1] for k, pool in enumerate(rising)])  # alike where pools meet
     result = np.array_split(order, count)
     return [result[k] for k in random.permutation(count)]
 

@@ -1,0 +1,25 @@
+import pytest
+import torch
+
+from pipeline import config
+from pipeline.errors import ConfigError
+from pipeline.examples import TextInputs
+from pipeline.models import textcnn
+
+
+def test_embeddings_start_at_a_tenth_and_padding_at_zero():
+    net = textcnn.build(textcnn.Config(), inputs=TextInputs(2000, 16), classes=2)
+    assert net.embedding.weight[1:].std().item() == pytest.approx(0.1, rel=0.05)
+    assert not net.embedding.weight[0].any()
+
+
+@pytest.mark.parametrize("kernels", [[], [2], [3, 3]])
+def test_kernels_that_have_no_middle_or_repeat_are_refused(kernels):
+    with pytest.raises(ConfigError, match="expected different odd numbers"):
+        config.parse(textcnn.Config, {"kernels": kernels}, "model")
+
+
+def test_a_text_shorter_than_the_widest_kernel_reads_all_its_tokens():
+    torch.manual_seed(0)
+    net = textcnn.build(textcnn.Config(kernels=(7,)), inputs=TextInputs(20, 16), classes=2).eval()
+    assert not torch.equal(net(torch.tensor([[2, 3]])), net(torch.tensor([[2, 4]])))

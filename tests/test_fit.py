@@ -1,0 +1,242 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from pipeline import checkpoint, fit, network
+from pipeline.config import parse
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.examples import ImageInputs, Split, TextInputs
+
+IMAGE = ImageInputs(8, 8, 1, (0.5,), (0.25,))
+TEXT = TextInputs(20, 8)
+CONFIG = fit.Config(epochs=4, batch_size=8, threads=1, patience=10, learning_rate=0.02)
+
+
+class Brightness(nn.Module):
+    """A toy with what a run must restore: batch norm's counts, dropout's draws."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
+
+    def forward(self, images):
+        return self.body(images.float() / 255)
+
+
+def images(count, seed=0):
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    pixels = random.integers(0, 128, (count, 8, 8, 1)) + 100 * labels[:, None, None, None]
+    return Split(labels, np.eye(2, dtype=np.float32)[labels], images=pixels.astype(np.uint8))
+
+
+def toy():
+    torch.manual_seed(0)
+    return Brightness()
+
+
+def train(net, config=CONFIG, **others):
+    return fit.fit(net, images(40), images(16, seed=1), IMAGE, config, **others)
+
+
+def equal(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def without_seconds(history):
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+def test_a_toy_learns_and_its_best_weights_stay_in_it():
+    net = toy()
+    rows, done = [], []
+    found = train(net, on_epoch=rows.append, on_step=done.append)
+    assert rows == found.history
+    assert done == list(range(1, 21))
+    assert rows[found.best_epoch - 1]["validation_accuracy"] > 0.9
+    assert rows[found.best_epoch - 1]["validation_loss"] == min(row["validation_loss"] for row in rows)
+    assert equal(net.state_dict(), found.state)
+    measured = ["train_loss", "validation_loss", "validation_accuracy", "validation_macro_f1"]
+    assert list(rows[0]) == ["epoch", *measured, "learning_rate", "seconds"]
+
+
+def test_the_same_seed_repeats_bit_for_bit_and_another_does_not():
+    first, again = train(toy()), train(toy())
+    assert equal(first.state, again.state)
+    assert not equal(first.state, train(toy(), dataclasses.replace(CONFIG, seed=1)).state)
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+def test_a_run_stopped_after_any_epoch_ends_as_the_unbroken_one(tmp_path, stop):
+    unbroken = train(toy())
+
+    def interrupt(row):
+        if row["epoch"] == stop + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(toy(), checkpoints=tmp_path, on_epoch=interrupt)
+    torch.manual_seed(99)
+    resumed = train(Brightness(), checkpoints=tmp_path)
+    assert equal(resumed.state, unbroken.state)
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+    assert resumed.best_epoch == unbroken.best_epoch
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+sys.path.insert(0, {folder!r})
+import test_fit as t
+
+def on_epoch(row):
+    if row["epoch"] == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+t.train(t.toy(), checkpoints=Path({checkpoints!r}), on_epoch=on_epoch)
+"""
+
+
+def test_a_run_killed_by_the_system_ends_as_the_unbroken_one(tmp_path):
+    script = KILLED.format(folder=str(Path(__file__).parent), checkpoints=str(tmp_path))
+    killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    assert checkpoint.load(tmp_path)["epoch"] == 2
+    resumed = train(toy(), checkpoints=tmp_path)
+    assert equal(resumed.state, train(toy()).state)
+
+
+def test_text_networks_resume_too(tmp_path):
+    from pipeline.models import textcnn
+
+    random = np.random.default_rng(0)
+    sizes = random.integers(1, 12, 40)
+    labels = np.arange(40) % 2
+    ids = random.integers(4, 20, sizes.sum()).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    ids[offsets[:-1]] = 2 + labels
+    split = Split(labels, np.eye(2, dtype=np.float32)[labels], ids=ids, offsets=offsets)
+    config = dataclasses.replace(CONFIG, unknown_tokens=0.1)
+
+    def build():
+        torch.manual_seed(0)
+        return network.network("text", textcnn, textcnn.Config(embedding=16, channels=16), TEXT, ["a", "b"])
+
+    unbroken = fit.fit(build(), split, split, TEXT, config)
+    assert unbroken.history[-1]["validation_accuracy"] > 0.9
+
+    def interrupt(row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(build(), split, split, TEXT, config, checkpoints=tmp_path, on_epoch=interrupt)
+    assert equal(fit.fit(build(), split, split, TEXT, config, checkpoints=tmp_path).state, unbroken.state)
+
+
+class Breaking(Brightness):
+    """Answers NaN from its 7th training step on: the second of epoch 2 of 5 steps an epoch, after 1 estimate."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def __deepcopy__(self, memo):
+        return toy()
+
+    def forward(self, images):
+        self.steps += self.training
+        return super().forward(images) * (float("nan") if self.steps >= 7 else 1)
+
+
+def test_a_loss_that_is_not_a_number_stops_within_a_step_and_keeps_the_checkpoint(tmp_path):
+    done = []
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan in epoch 2, step 7; .*lower train\.learning_rate"
+    ) as error:
+        train(Breaking(), checkpoints=tmp_path, on_step=done.append)
+    assert error.value.exit_code == 3
+    assert done[-1] == 6
+    kept = checkpoint.load(tmp_path)
+    assert kept["epoch"] == 1
+    assert all(value.isfinite().all() for value in kept["net"].values())
+
+
+def test_training_stops_when_patience_runs_out():
+    config = dataclasses.replace(CONFIG, epochs=40, patience=2, learning_rate=1e-6)
+    labels = images(16, seed=1)
+    worse = Split(1 - labels.labels, 1 - labels.targets, images=labels.images)
+    found = fit.fit(toy(), images(40), worse, IMAGE, dataclasses.replace(config, learning_rate=0.05))
+    assert len(found.history) == found.best_epoch + 2 < 40
+
+
+def test_soft_targets_are_what_is_learnt():
+    split = images(40)
+    soft = Split(split.labels, np.full((40, 2), 0.5, np.float32), images=split.images)
+    net = toy()
+    fit.fit(net, soft, soft, IMAGE, dataclasses.replace(CONFIG, epochs=20))
+    assert np.abs(network.predict(net, soft, IMAGE) - 0.5).max() < 0.2
+
+
+def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_zero():
+    config = fit.Config(learning_rate=1.0, warmup=0.1)
+    rates = [fit.rate(config, step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
+    assert rates[10] == 1 and rates[55] == pytest.approx(0.5)
+    assert rates[99] < 0.001
+
+
+def test_norms_biases_and_embeddings_do_not_decay():
+    net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3))
+    decayed, others = fit._groups(net, fit.Config())
+    assert [tuple(p.shape) for p in decayed["params"]] == [(3, 4)]
+    assert decayed["weight_decay"] > 0 == others["weight_decay"]
+    assert len(others["params"]) == 4
+
+
+def test_the_device_its_reason_and_the_minutes_are_told_before_the_start(caplog):
+    caplog.set_level("INFO")
+    train(toy(), dataclasses.replace(CONFIG, device="cpu"))
+    assert "training on cpu (as train.device says)" in caplog.text
+    assert "minutes" in caplog.text
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_what_this_machine_cannot_do_is_refused():
+    with pytest.raises(ConfigError, match=r"train\.device: found cuda"):
+        train(toy(), fit.Config(device="cuda"))
+    with pytest.raises(ConfigError, match=r"train\.precision: found fp16 on a CPU"):
+        train(toy(), fit.Config(precision="fp16"))
+
+
+def test_bf16_on_a_cpu_learns_too():
+    found = train(toy(), dataclasses.replace(CONFIG, precision="bf16"))
+    assert max(row["validation_accuracy"] for row in found.history) > 0.9
+    assert all(value.dtype != torch.bfloat16 for value in found.state.values())
+
+
+@pytest.mark.gpu
+def test_automatic_mixed_precision_on_cuda():
+    found = train(toy(), dataclasses.replace(CONFIG, device="cuda"))
+    assert found.device == "cuda" and max(row["validation_accuracy"] for row in found.history) > 0.9
+
+
+def test_threads_and_random_state_are_as_before():
+    net, threads, state = toy(), torch.get_num_threads(), torch.get_rng_state()
+    train(net, dataclasses.replace(CONFIG, threads=threads + 1, epochs=1))
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("section", [{"learning_rate": 0}, {"epochs": 0}, {"shift": 0.9}, {"device": "gpu"}])
+def test_impossible_settings_are_refused(section):
+    with pytest.raises(ConfigError, match=rf"train\.{next(iter(section))}: found"):
+        parse(fit.Config, section, "train")
