@@ -1,0 +1,46 @@
+import json
+
+import numpy as np
+import pytest
+
+from pipeline import config, metrics
+from pipeline.baselines import image
+from pipeline.errors import ConfigError
+
+CONFIG = image.Config(size=32, cell=8)
+
+
+def write(folder, classes, channels=1):
+    """Stripes, lying, standing or slanted, in noise."""
+    random = np.random.default_rng(0)
+    down, right = np.mgrid[0:40, 0:40]
+    stripes = np.stack([np.sin(down), np.sin(right), np.sin((down + right) / 1.4)])
+    for split, count in (("train", 90), ("validation", 60), ("test", 30)):
+        labels = np.arange(count) % classes
+        grey = 128 + 30 * stripes[labels] + random.normal(0, 45, (count, 40, 40))
+        images = np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], channels, axis=-1)
+        np.save(folder / f"{split}.images.npy", images)
+        np.save(folder / f"{split}.labels.npy", labels)
+    (folder / "meta.json").write_text(json.dumps({"classes": ["a", "b", "c"][:classes]}))
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3)])
+def test_directions_are_told_apart_with_probabilities_that_mean_something(tmp_path, classes, channels):
+    write(tmp_path, classes, channels)
+    fitted = image.fit(tmp_path, tmp_path, CONFIG)
+    labels = np.load(tmp_path / "validation.labels.npy")
+    found = metrics.score(labels, fitted.probabilities["validation"], ["a", "b", "c"][:classes])
+    assert found["accuracy"] > 0.9
+    assert found["log_loss"] < 0.35
+    assert fitted.arrays["coefficients"].shape == (classes, fitted.record["values"])
+
+
+def test_the_same_seed_gives_the_same_model(tmp_path):
+    write(tmp_path, 3)
+    first, again = (image.fit(tmp_path, tmp_path, CONFIG) for _ in range(2))
+    assert np.array_equal(first.arrays["coefficients"], again.arrays["coefficients"])
+
+
+def test_a_cell_too_large_for_the_size_is_refused():
+    with pytest.raises(ConfigError, match="expected at most a third of size"):
+        config.parse(image.Config, {"size": 32, "cell": 16}, "baseline")
