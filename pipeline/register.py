@@ -6,6 +6,7 @@ lacks what a receipt names, from the same artefacts, and decides again.
 
 import base64
 import logging
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,11 @@ TOLERANCE = 1e-3  # between an evaluated probability and a served one
 @dataclass(frozen=True)
 class Config:
     name: str | None = setting(None)  # of the registered model; null: the task's
-    promote: Promote = setting("auto")  # never: a new version is only ever challenger
+    promote: Promote = "auto"  # never: a new version is only ever challenger
+
+    def __post_init__(self) -> None:
+        if self.name is not None and not re.fullmatch(r"[\w.-]{1,100}", self.name):
+            raise ValueError(f"name: found {self.name!r}; expected up to 100 letters, digits, _ - and .")
 
 
 @dataclass(frozen=True)
@@ -229,8 +234,8 @@ def reconcile(task: Task) -> dict[str, Any] | None:
     if not (artifacts.folder("registered", task.name) / "receipt.json").is_file():
         return None
     known = state(task.name)
-    name = task.section("register", Config).name or task.name
-    if registry.all_well(name, known["sha256"]):
+    own = task.section("register", Config)
+    if registry.all_well(own.name or task.name, known["sha256"], "champion" if own.promote == "auto" else "any"):
         return known
     return _tracked(task, known)
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlparse
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote, unquote, urlparse
 
 from pipeline.tracking import store
 
@@ -202,23 +202,34 @@ def _history_file(name: str) -> Path:
     return store.state() / "registry" / f"{name}.history.jsonl"
 
 
-def all_well(name: str, sha256: str) -> bool | None:
-    """Whether the bundle is registered, its files there, a champion named and the last decision about it.
+def all_well(name: str, sha256: str, alias: Literal["champion", "any"] = "champion") -> bool:
+    """Whether the bundle is registered, the last decision was about it, and what the aliases name is there.
 
-    Asked of the default database directly, since importing MLflow takes 2-3 s; None where that cannot be told so.
+    alias: whether there has to be a champion, or any alias will do. The default database is read directly,
+    since importing MLflow takes 2-3 s.
     """
     uri = store.tracking_uri()
     path = Path(uri.removeprefix("sqlite:///"))
-    if not uri.startswith("sqlite:///") or not path.is_file():
-        return None if not uri.startswith("sqlite:///") else False
+    if not uri.startswith("sqlite:///"):
+        return _asked_well(name, sha256, alias)
+    if not path.is_file():
+        return False
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)) as database:
-            return _all_well(database, name, sha256)
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=5)) as database:
+            return _read_well(database, name, sha256, alias)
     except sqlite3.Error:
-        return None
+        return _asked_well(name, sha256, alias)
 
 
-def _all_well(database: sqlite3.Connection, name: str, sha256: str) -> bool:
+def _asked_well(name: str, sha256: str, alias: str) -> bool:
+    models = Models(store.client(), name)
+    held = models.aliases()
+    there = {version.number for version in models.versions() if version.here}
+    named = bool(held) if alias == "any" else alias in held
+    return named and models.decided() == sha256 and bool(models.with_sha256(sha256)) and set(held.values()) <= there
+
+
+def _read_well(database: sqlite3.Connection, name: str, sha256: str, alias: str) -> bool:
     tags = dict(database.execute("SELECT key, value FROM registered_model_tags WHERE name = ?", (name,)))
     aliases = dict(database.execute("SELECT alias, version FROM registered_model_aliases WHERE name = ?", (name,)))
     rows = database.execute("SELECT version, key, value FROM model_version_tags WHERE name = ?", (name,))
@@ -229,4 +240,5 @@ def _all_well(database: sqlite3.Connection, name: str, sha256: str) -> bool:
     mine = [number for number, found in versions.items() if found.get(SHA) == sha256]
     there = {number for number, found in versions.items() if Path(found.get(FILES) or ".").is_dir()}
     loadable = any(number in there for number in mine) and all(number in there for number in held)
-    return tags.get(DECIDED) == sha256 and "champion" in aliases and loadable
+    named = bool(aliases) if alias == "any" else alias in aliases
+    return tags.get(DECIDED) == sha256 and named and loadable

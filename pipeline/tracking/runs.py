@@ -7,6 +7,7 @@ training nothing, and what it missed is delivered at the run's end or by the nex
 import json
 import logging
 import os
+import re
 import threading
 import time
 import uuid
@@ -143,7 +144,8 @@ def open_parent(name: str) -> str:
 
     Costs a file: MLflow gets it with the first stage's run, or with `close_parent`.
     """
-    key = f"{time.strftime('%Y%m%d-%H%M%S')}-{name}-{uuid.uuid4().hex[:8]}"
+    word = re.sub(r"[^\w.-]+", "-", name)[:60]
+    key = f"{time.strftime('%Y%m%d-%H%M%S')}-{word}-{uuid.uuid4().hex[:8]}"
     journal = Journal.create(journals(), key)
     journal.append({"name": name, "tags": {"danlu.invocation": provenance.invocation()}})
     _open_parents[key] = journal

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import config, predict, register
-from pipeline.errors import DataError, RegistryError
+from pipeline.errors import ConfigError, DataError, RegistryError
 from pipeline.tracking import registry, store
 
 
@@ -36,8 +36,6 @@ def test_images_go_from_artefacts_to_a_champion_that_answers(image_project):
     answers = predict.predict("toy", files)
     assert [answer.label for answer in answers] == ["dark", "bright"] * 2
     assert all(answer.probability == max(answer.probabilities.values()) > 0.5 for answer in answers)
-    again = run()
-    assert (again["version"], again["looks"], again["sha256"]) == (1, 1, receipt["sha256"])
     with pytest.raises(DataError, match="not an image"):
         predict.predict("toy", ["params.yaml"])
 
@@ -60,6 +58,18 @@ def test_a_model_that_answers_otherwise_than_evaluated_is_not_registered(image_p
         run()
     assert models().versions() == []
     assert not Path("data/registered/toy/receipt.json").exists()
+
+
+@pytest.mark.slow
+def test_the_same_artefacts_are_registered_once(image_project):
+    first, again = run(), run()
+    assert (again["version"], again["looks"], again["sha256"]) == (1, 1, first["sha256"])
+
+
+@pytest.mark.parametrize("name", ["a/b", "a:b", "it's", "x" * 101])
+def test_a_name_that_a_registry_would_refuse_is_refused_before_any_work(name):
+    with pytest.raises(ConfigError, match="params: name: found"):
+        config.parse(register.Config, {"name": name}, "params")
 
 
 @pytest.mark.slow
