@@ -174,7 +174,8 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
     table["right"] = table["label"] == table["prediction"]
     table = table.sort_values(["probability", "id"], ascending=[False, True])
     wrong = table[~table["right"]].head(SAMPLES // 2)
-    rows = pd.concat([wrong, table[table["right"]].head(SAMPLES - len(wrong))]).to_dict("records")
+    shown = pd.concat([wrong, table[table["right"]].head(SAMPLES - len(wrong))])
+    rows = [{str(key): value for key, value in row.items()} for row in shown.to_dict("records")]
     if kind == "image":
         images = np.load(prepared / "test.images.npy", mmap_mode="r")
         for row in rows:

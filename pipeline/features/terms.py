@@ -66,7 +66,7 @@ class Terms:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Terms":
-        """From what `features/<task>/tfidf.json` holds: word, character, idf, word_range, character_range, sublinear."""
+        """From what features/<task>/tfidf.json holds: word, character, idf, word_range, character_range, sublinear."""
         words, characters = record["word"], record["character"]
         return cls(
             {term: k for k, term in enumerate(words)},

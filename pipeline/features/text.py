@@ -46,7 +46,7 @@ class Block:
 def vocabulary(types: Sequence[str], tokens: np.ndarray, config: Config) -> list[str]:
     """Padding, unknown, then the tokens by falling count, equal counts in the order of their characters."""
     counted = np.bincount(tokens, minlength=len(types))
-    kept = [int(k) for k in np.flatnonzero(counted >= config.minimum_count) if types[k] not in SPECIAL]
+    kept = [k for k in np.flatnonzero(counted >= config.minimum_count).tolist() if types[k] not in SPECIAL]
     kept.sort(key=lambda k: (-counted[k], types[k]))
     return SPECIAL + [types[k] for k in kept[: config.maximum_size - len(SPECIAL)]]
 

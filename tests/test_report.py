@@ -1,0 +1,112 @@
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import artifacts, report
+
+CLASSES = ["好评", "<差评>"]
+
+
+def figure(value):
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """The artefacts of a small text task, as the stages write them."""
+    monkeypatch.chdir(tmp_path)
+    metrics = {name: figure(0.8) for name in report.HEADLINES} | {"praise_accuracy": figure(0.91)}
+    variants = {
+        name: {"bytes": size, "latency_ms": {"median": ms, "p95": 2 * ms}, "validation": {"macro_f1": 0.81}}
+        for name, size, ms in (("eager", 4_000_000, 6.0), ("fp32", 4_000_000, 1.5), ("int8", 1_000_000, 0.5))
+    }
+    speedup = {"vs_eager": 12.0, "vs_onnx_fp32": 3.0}
+    entry = {"variants": variants, "chosen": "int8", "reason": "int8: the smallest", "speedup": speedup}
+    both = {"trained": metrics, "control": metrics, "compressed": metrics}
+    candidates = {"net": {"metrics": both}, "baseline": {"metrics": both | {"compressed": None}}}
+    files = {
+        "reports/t/report.json": {
+            "classes": CLASSES,
+            "chosen": "net",
+            "headline": "macro_f1",
+            "candidates": candidates,
+        },
+        "compressed/t/compress.json": {"candidates": {"net": entry}},
+        "validated/t/summary.json": {
+            "read": 9,
+            "kept": 6,
+            "quarantined": {"duplicate": 2, "empty": 1},
+            "near_pairs": 1,
+            "largest_group": 2,
+            "expectations": [
+                {"expectation": "unique", "column": None, "severity": "warning", "success": False, "unexpected": 2}
+            ],
+        },
+        "prepared/t/meta.json": {
+            "leaks": 1,
+            "counts": dict.fromkeys(artifacts.SPLITS, 2),
+            "shares": {name: dict.fromkeys(CLASSES, 0.5) for name in artifacts.SPLITS},
+        },
+        "registered/t/receipt.json": {
+            "model_name": "t",
+            "version": 3,
+            "aliases": ["champion"],
+            "decision": "first of its name",
+        },
+    }
+    for name, value in files.items():
+        artifacts.write_json(artifacts.DATA / name, value)
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.5], "validation_loss": [0.7, 0.6]})
+    (artifacts.folder("models", "t")).mkdir(parents=True)
+    history.to_csv(artifacts.folder("models", "t") / "history.csv", index=False)
+    answers = {"actual": [CLASSES[0]] * 2, "predicted": CLASSES}
+    pd.DataFrame(answers).to_csv(artifacts.folder("reports", "t") / "confusion.csv", index=False)
+    ids = {"id": ["a", "b"], "split": ["test"] * 2, "label": [CLASSES[0]] * 2}
+    predictions = pd.DataFrame(ids | {"net_compressed": CLASSES, "net_compressed_probability": [0.9, 0.7]})
+    predictions.to_parquet(artifacts.folder("reports", "t") / "predictions.parquet")
+    texts = {"row": [0, 1], "text": ["质量很好", "<b>坏了</b>"]}
+    pd.DataFrame(ids | texts).to_parquet(artifacts.folder("prepared", "t") / "examples.parquet")
+    return "t"
+
+
+def test_the_page_restates_every_figure_and_needs_no_network(task):
+    page = report.render([report.describe(task, "text")])
+    for words in ("9 read, 6 kept, 3 in quarantine, 1 dropped", "0.800 (0.780–0.820)", "v3 @champion", "质量很好"):
+        assert words in page
+    for words in ("4.0× smaller", "12.0× faster", "praise_accuracy", "int8: the smallest", "../docs/t/index.html"):
+        assert words in page
+    assert "<b>坏了" not in page and "&lt;b&gt;坏了" in page
+    assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
+    assert page == report.render([report.describe(task, "text")])
+
+
+def test_mistakes_come_first(task):
+    rows = report.sample_rows(task, "text", "net")
+    assert [row["right"] for row in rows] == [False, True]
+
+
+def test_pictures_are_the_prepared_pixels(task):
+    prepared = artifacts.folder("prepared", task)
+    np.save(prepared / "test.images.npy", np.zeros((2, 4, 4, 1), np.uint8))
+    assert all(row["image"].startswith("iVBOR") for row in report.sample_rows(task, "image", "net"))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "word"),
+    [
+        ([0.7, 0.1, 0.05], [0.6, 0.5, 0.9], "It overfits"),
+        ([0.9, 0.8, 0.7], [0.9, 0.8, 0.7], "still improving"),
+        ([0.9, 0.6, 0.5], [0.9, 0.6, 0.7], "Neither"),
+    ],
+)
+def test_curves_in_words(train, validation, word):
+    table = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": train, "validation_loss": validation})
+    assert word in report.curve_words(table)
+
+
+def test_a_missing_figure_is_a_dash():
+    assert report.interval_text(None) == "–"
+    assert json.dumps(report.size_text(512_000)) == '"512 kB"'
