@@ -4,6 +4,7 @@ Weights are signed and per channel, activations unsigned: the pairing (u8s8) who
 On CPUs with VNNI no precision is lost; older ones may saturate sums of two products.
 """
 
+import itertools
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -100,9 +101,21 @@ def _ranges(source: Path, config: Config, calibration: Sequence[Feed]) -> Any:
             calibrate_method=methods[config.method],
             providers=["CPUExecutionProvider"],
         )
-        for start in range(0, len(calibration), CHUNK):
-            calibrator.collect_data(_Reader(calibration[start : start + CHUNK]))
+        for chunk in _chunks(calibration):
+            calibrator.collect_data(_Reader(chunk))
         return calibrator.compute_data()
+
+
+def _chunks(calibration: Sequence[Feed]) -> Iterator[list[Feed]]:
+    """Up to `CHUNK` batches of one shape at a time: the histograms are made from stacked arrays."""
+
+    def shapes(feed: Feed) -> list[tuple[int, ...]]:
+        return [array.shape for array in feed.values()]
+
+    for _, alike in itertools.groupby(sorted(calibration, key=shapes), key=shapes):
+        feeds = list(alike)
+        for start in range(0, len(feeds), CHUNK):
+            yield feeds[start : start + CHUNK]
 
 
 def _kept_fp32(model: Any) -> list[str]:

@@ -1,0 +1,94 @@
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from pipeline import export, graphs
+from pipeline.compression import static_int8
+from pipeline.examples import ImageInputs, TextInputs
+
+IMAGES, TEXTS = ImageInputs(24, 24, 1, (0.5,), (0.25,)), TextInputs(400, 12)
+
+
+class Image(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 32, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, 2, 1),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, 3)
+
+    def forward(self, images):
+        return self.head(self.body(images.permute(0, 3, 1, 2).float() / 255).mean(dim=(2, 3)))
+
+
+class Text(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(400, 32, padding_idx=0)
+        self.convolution = nn.Conv1d(32, 32, 3, padding=1)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, ids):
+        return self.head(torch.relu(self.convolution(self.embedding(ids).transpose(1, 2))).amax(dim=2))
+
+
+def feeds(inputs, count=8):
+    name = "images" if isinstance(inputs, ImageInputs) else "ids"
+    batches = export.sample(inputs, count)
+    return [{name: batches[k : k + 1, : 5 + k] if name == "ids" else batches[k : k + 1]} for k in range(count)]
+
+
+@pytest.fixture(scope="module")
+def fp32(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fp32")
+    torch.manual_seed(0)
+    export.export(Image().eval(), IMAGES, folder / "image.onnx")
+    export.export(Text().eval(), TEXTS, folder / "text.onnx")
+    return folder
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize(("name", "inputs"), [("image", IMAGES), ("text", TEXTS)])
+def test_smaller_with_nearly_the_same_answers(fp32, tmp_path, name, inputs, method):
+    source, target = fp32 / f"{name}.onnx", tmp_path / "int8.onnx"
+    static_int8.compress(source, target, static_int8.Config(method), feeds(inputs))
+    weights = graphs.weight_bytes(target)
+    assert target.stat().st_size < source.stat().st_size / 2
+    assert weights.get("int8", 0) + weights.get("uint8", 0) > weights["float32"]
+    before, after = (graphs.answer(graphs.session(path)) for path in (source, target))
+    for feed in feeds(inputs):
+        assert np.abs(before(feed) - after(feed)).max() < 0.3 * np.abs(before(feed)).max() + 0.05
+
+
+@pytest.mark.parametrize(("name", "least"), [("image", 2), ("text", 2)])
+def test_convolutions_and_the_embedding_are_int8_and_the_head_is_not(fp32, tmp_path, name, least):
+    target = tmp_path / "int8.onnx"
+    inputs = IMAGES if name == "image" else TEXTS
+    static_int8.compress(fp32 / f"{name}.onnx", target, static_int8.Config(), feeds(inputs))
+    assert graphs.quantised(target) >= least
+    head = next(node for node in onnx.load(target).graph.node if node.op_type == "Gemm")
+    tensors = {tensor.name: tensor.data_type for tensor in onnx.load(target).graph.initializer}
+    assert tensors[head.input[1]] == onnx.TensorProto.FLOAT
+
+
+def test_weights_are_per_channel_and_activations_unsigned(fp32, tmp_path):
+    target = tmp_path / "int8.onnx"
+    static_int8.compress(fp32 / "image.onnx", target, static_int8.Config(), feeds(IMAGES))
+    model = onnx.load(target)
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    scales = [arrays[n.input[1]] for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] in arrays]
+    assert any(scale.shape == (64,) for scale in scales)
+    zeros = [arrays[n.input[2]].dtype for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert zeros and set(zeros) == {np.dtype(np.uint8)}
+
+
+def test_the_same_graph_and_batches_give_the_same_bytes(fp32, tmp_path):
+    for name in ("one", "two"):
+        static_int8.compress(fp32 / "image.onnx", tmp_path / name, static_int8.Config(), feeds(IMAGES))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()

@@ -1,0 +1,96 @@
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from pipeline import export, graphs, network
+from pipeline.errors import PipelineError
+from pipeline.examples import ImageInputs, TextInputs
+from pipeline.models import resnet, textcnn
+
+IMAGES, TEXTS = ImageInputs(32, 32, 1, (0.4,), (0.2,)), TextInputs(60, 20)
+
+
+@pytest.fixture(scope="module")
+def image_graph(tmp_path_factory):
+    torch.manual_seed(0)
+    net = network.network("image", resnet, resnet.Config(), IMAGES, ["a", "b", "c"]).eval()
+    path = tmp_path_factory.mktemp("image") / "fp32.onnx"
+    export.export(net, IMAGES, path)
+    return net, path
+
+
+def test_norms_are_folded_and_nothing_lies_outside_the_file(image_graph):
+    _, path = image_graph
+    assert "BatchNormalization" not in graphs.operators(path)
+    assert [file.name for file in path.parent.iterdir()] == ["fp32.onnx"]
+    model = onnx.load(path, load_external_data=False)
+    assert all(not tensor.external_data for tensor in model.graph.initializer)
+    onnx.checker.check_model(model)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_an_image_graph_answers_as_the_network_at_any_batch_size(image_graph, size):
+    net, path = image_graph
+    batch = export.sample(IMAGES, size)
+    with torch.inference_mode():
+        expected = net(torch.from_numpy(batch))
+    found = graphs.answer(graphs.session(path))({"images": batch})
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_same_network_gives_the_same_bytes_without_a_path_of_this_machine(image_graph, tmp_path):
+    net, path = image_graph
+    export.export(net, IMAGES, tmp_path / "again.onnx")
+    assert path.read_bytes() == (tmp_path / "again.onnx").read_bytes()
+    assert b".py" not in path.read_bytes()
+
+
+def test_a_text_graph_takes_any_length_and_ignores_padding(tmp_path):
+    torch.manual_seed(0)
+    net = network.network("text", textcnn, textcnn.Config(), TEXTS, ["a", "b"]).eval()
+    export.export(net, TEXTS, tmp_path / "fp32.onnx")
+    answer = graphs.answer(graphs.session(tmp_path / "fp32.onnx"))
+    ids = export.sample(TEXTS, 1)[:, :3]
+    padded = torch.nn.functional.pad(torch.from_numpy(ids), (0, 6)).numpy()
+    assert abs(answer({"ids": ids}) - answer({"ids": padded})).max() < 1e-5
+    assert answer({"ids": ids[:, :1]}).shape == (1, 2)
+
+
+class Pooled(nn.Module):
+    """Maximum, then ReLU: what training prefers and int8 does not."""
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
+        self.pool = nn.MaxPool2d(2)
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, images):
+        maps = self.convolution(images.permute(0, 3, 1, 2).float() / 255)
+        return self.head(torch.relu(self.pool(maps)).mean(dim=(2, 3)))
+
+
+def test_relu_moves_before_the_maximum_and_changes_no_answer(tmp_path):
+    torch.manual_seed(0)
+    export.export(Pooled().eval(), IMAGES, tmp_path / "fp32.onnx")  # compares the answers
+    order = [node.op_type for node in onnx.load(tmp_path / "fp32.onnx").graph.node]
+    assert order.index("Conv") + 1 == order.index("Relu") == order.index("MaxPool") - 1
+
+
+class Drifting(nn.Module):
+    """Answers something else each time it is asked, as no graph can."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 2)
+        self.calls = 0.0
+
+    def forward(self, images):
+        self.calls += 1.0
+        return self.head(images.float().mean(dim=(1, 2)) / 255) + self.calls
+
+
+def test_a_graph_that_answers_otherwise_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match=r"logits differ .* expected at most"):
+        export.export(Drifting().eval(), IMAGES, tmp_path / "fp32.onnx")

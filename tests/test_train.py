@@ -1,0 +1,149 @@
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import artifacts, baseline, featurize, fit, network, stage, train, tune
+from pipeline.config import Task
+from pipeline.errors import ConfigError, DataError
+
+SECTIONS = {
+    "features": {},
+    "baseline": {"size": 32, "cell": 8},
+    "tune": {},
+    "model": {"name": "resnet", "width": 32},
+    "train": {"epochs": 2, "batch_size": 16, "threads": 1},
+}
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    """A project with data/prepared/toy: dark and bright images."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    prepared = artifacts.folder("prepared", "toy")
+    prepared.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for split, count in (("train", 48), ("validation", 16), ("test", 16)):
+        labels = np.arange(count) % 2
+        pixels = random.integers(0, 128, (count, 32, 32, 1)) + 100 * labels[:, None, None, None]
+        np.save(prepared / f"{split}.images.npy", pixels.astype(np.uint8))
+        np.save(prepared / f"{split}.labels.npy", labels)
+        np.save(prepared / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
+    artifacts.write_json(prepared / "meta.json", {"kind": "image", "classes": ["bright", "dark"]})
+    return Task("toy", "image", SECTIONS)
+
+
+class Recorder:
+    def __init__(self):
+        self.steps = []
+
+    def log(self, step, values):
+        self.steps.append(step)
+
+
+def run_training(task, checkpoints, record=None):
+    values = tune.tune(task, tune.Config())
+    module, model = task.named("model", "models")
+    settings = task.section("train", fit.Config)
+    folder = checkpoints / train.fingerprint(task, values, module)
+    return train.run_training(task, "resnet", model, settings, folder, record or Recorder())
+
+
+def test_the_stages_from_features_to_weights(task):
+    for one in (featurize, baseline, tune, train):
+        one.main(task)
+    models = artifacts.folder("models", "toy")
+    net, inputs, classes = network.load(models)
+    assert classes == ["bright", "dark"]
+    about = artifacts.read_json(models / "model.json")
+    assert about["parameters"] == sum(p.numel() for p in net.parameters())
+    assert about["name"] == "resnet" and about["config"]["width"] == 32
+    rows = list(csv.DictReader((models / "history.csv").read_text("utf-8").splitlines()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    module, _ = task.of_kind("features", "features")
+    split = module.load(artifacts.folder("prepared", "toy"), artifacts.folder("features", "toy"), "validation")
+    best = rows[about["best_epoch"] - 1]
+    answers = network.predict(net, split, inputs)
+    assert (answers.argmax(axis=1) == split.labels).mean() == pytest.approx(float(best["validation_accuracy"]))
+    assert not list((artifacts.STATE / "checkpoints").iterdir())
+    simple = artifacts.folder("baseline", "toy")
+    assert set(np.load(simple / "weights.npz")) == {"coefficients", "intercept"}
+    assert np.load(simple / "test.probabilities.npy").shape == (16, 2)
+    assert 0 <= artifacts.read_json(simple / "baseline.json")["validation"]["accuracy"] <= 1
+
+
+def test_weights_are_the_same_after_a_stop_and_every_epoch_is_logged(task, tmp_path):
+    featurize.main(task)
+    unbroken, _ = run_training(task, tmp_path / "a")
+
+    class Stopping(Recorder):
+        def log(self, step, values):
+            if step == 2:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(task, tmp_path / "b", Stopping())
+    record = Recorder()
+    resumed, _ = run_training(task, tmp_path / "b", record)
+    assert all(torch.equal(value, resumed.state[name]) for name, value in unbroken.state.items())
+    assert record.steps == [1, 2]
+
+
+def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(task):
+    featurize.main(task)
+    module, _ = task.named("model", "models")
+    values = tune.tune(task, tune.Config())
+    first = train.fingerprint(task, values, module)
+    assert train.fingerprint(task, values, module) == first
+    other = {**values, "train": {**values["train"], "seed": 1}}
+    assert train.fingerprint(task, other, module) != first
+    labels = artifacts.folder("prepared", "toy") / "train.labels.npy"
+    np.save(labels, 1 - np.load(labels))
+    assert train.fingerprint(task, values, module) != first
+
+
+def test_an_empty_split_is_an_error_that_names_it(task, tmp_path):
+    featurize.main(task)
+    np.save(artifacts.folder("prepared", "toy") / "validation.labels.npy", np.empty(0, np.int64))
+    with pytest.raises(DataError, match="the validation split is empty"):
+        run_training(task, tmp_path)
+
+
+def test_tune_resolves_every_default(task):
+    tune.main(task)
+    values = json.loads((artifacts.folder("tuned", "toy") / "values.json").read_text())
+    expected = fit.Config(epochs=2, batch_size=16, threads=1)
+    assert values["train"] == dataclasses.asdict(expected)
+    assert values["model"] == {"name": "resnet", "width": 32, "blocks": 1, "dropout": 0.2}
+
+
+def test_a_search_is_refused_until_there_is_one(task):
+    with pytest.raises(ConfigError, match=r"toy\.tune\.trials: found 5; expected 0"):
+        tune.main(Task("toy", "image", {**SECTIONS, "tune": {"trials": 5}}))
+
+
+def test_divergence_is_one_line_and_exit_code_3(task, monkeypatch, capsys):
+    featurize.main(task)
+    artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", tune.tune(task, tune.Config()))
+    targets = artifacts.folder("prepared", "toy") / "train.targets.npy"
+    np.save(targets, np.full_like(np.load(targets), np.nan))
+    monkeypatch.setattr("pipeline.config.task", lambda name: task)
+    monkeypatch.setattr(sys, "argv", ["train", "toy"])
+    with pytest.raises(SystemExit) as exit:
+        stage.run("train", train.main)
+    assert exit.value.code == 3
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("train toy: train: the loss is nan in epoch 1")
+    assert not artifacts.folder("models", "toy").exists()
+
+
+def test_the_stage_sets_the_threads_up_before_torch_is_imported():
+    script = "import sys, pipeline.train, pipeline.baseline, pipeline.featurize; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
