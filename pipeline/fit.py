@@ -106,7 +106,7 @@ def fit(
 ) -> Fit:
     """Trains `net` in place and leaves the best weights in it; resumes from what lies in `checkpoints`.
 
-    `on_epoch` gets each epoch's row once per process; `on_step` the number of steps done.
+    `on_epoch` gets every epoch's row, those before a resumption at once; `on_step` the number of steps done.
     Raises: TrainingError within a step of a loss that is not finite; the last checkpoint stays.
     """
     device, reason = choose_device(config)
@@ -116,6 +116,8 @@ def fit(
         run = _Run(net.to(device), train, validation, inputs, config, device)
         if checkpoints is not None:
             run.resume(checkpoints)
+        for row in run.history:
+            on_epoch(row)
         left = run.seconds_an_epoch() * (config.epochs - run.epoch) / 60
         log.info("training on %s (%s), %s; at most %.1f minutes", device, reason, run.precision, left)
         while not run.finished:

@@ -85,8 +85,10 @@ def test_a_run_stopped_after_any_epoch_ends_as_the_unbroken_one(tmp_path, stop):
     with pytest.raises(KeyboardInterrupt):
         train(toy(), checkpoints=tmp_path, on_epoch=interrupt)
     torch.manual_seed(99)
-    resumed = train(Brightness(), checkpoints=tmp_path)
+    rows = []
+    resumed = train(Brightness(), checkpoints=tmp_path, on_epoch=rows.append)
     assert equal(resumed.state, unbroken.state)
+    assert rows == resumed.history
     assert without_seconds(resumed.history) == without_seconds(unbroken.history)
     assert resumed.best_epoch == unbroken.best_epoch
 
