@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Project
+from tests.e2e.project import Project
 
 STEPS = ["fetch", "validate", "prepare", "featurize", "baseline", "tune", "train", "compress", "evaluate", "register"]
 pytestmark = pytest.mark.timeout(1200)

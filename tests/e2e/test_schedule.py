@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.e2e.conftest import Project
+from tests.e2e.project import Project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
