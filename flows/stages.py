@@ -89,6 +89,7 @@ class Running:
                     said.append(line)
                     show(line)
         returned = self._process.wait()
+        self._process.stdout.close()
         if self._process.stdin:
             self._process.stdin.close()
         seconds = time.monotonic() - started

@@ -1,0 +1,98 @@
+"""The table at a run's end, and the summary that it is made from."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from flows import summary, table
+from flows.stages import Outcome
+
+FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95}
+REPORT = {
+    "candidates": {
+        "baseline": {"metrics": {"trained": {"accuracy": FIGURE}, "control": None, "compressed": None}},
+        "net": {
+            "metrics": {
+                "trained": {"accuracy": FIGURE},
+                "control": {"accuracy": FIGURE},
+                "compressed": {"accuracy": FIGURE},
+            },
+            "bytes": {"fp32": 4_000_000, "int8": 1_000_000},
+            "latency_ms": {"int8": {"median": 0.5, "p95": 0.7}},
+            "speedup": {"vs_eager": 9.0},
+            "variant": "int8",
+        },
+    }
+}
+RECEIPT = {"candidate": "net", "model_name": "solar", "version": 3, "sha256": "x"}
+RECEIPT |= {"aliases": ["champion"], "decision": "champion"}
+PARAMS = {"kind": "image", **{name: {} for name in ("source", "validate", "prepare", "features", "baseline", "tune")}}
+PARAMS |= {name: {} for name in ("model", "train", "compress", "evaluate", "register")}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "params.yaml", {"tasks": {"solar": PARAMS, "new": PARAMS}})
+    write(tmp_path / "data/reports/solar/report.json", REPORT)
+    write(tmp_path / "data/registered/solar/receipt.json", RECEIPT)
+    write(tmp_path / "data/validated/solar/summary.json", {"read": 5, "kept": 4, "quarantined": {"duplicate": 1}})
+    write(tmp_path / "data/prepared/solar/meta.json", {"leaks": 2})
+    write(tmp_path / ".danlu/seconds/solar/train.json", 12.5)
+    return tmp_path
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def test_the_summary_gathers_what_the_stages_left(project: Path) -> None:
+    solar = summary.summary()["tasks"]["solar"]
+    assert solar["candidates"]["net"]["bytes"] == {"fp32": 4_000_000, "int8": 1_000_000}
+    assert solar["registered"]["name"] == "solar" and solar["registered"]["metrics"] == {"accuracy": FIGURE}
+    assert solar["rows"] == {"read": 5, "kept": 4, "quarantined": {"duplicate": 1}}
+    assert (solar["leaks"], solar["seconds"]) == (2, {"train": 12.5})
+
+
+def test_a_task_that_nothing_has_run_is_empty(project: Path) -> None:
+    new = summary.summary()["tasks"]["new"]
+    assert (new["candidates"], new["registered"], new["seconds"]) == ({}, None, {})
+
+
+def test_figures_stand_in_one_row_a_model(project: Path) -> None:
+    rows = table.figure_rows(summary.summary()["tasks"])
+    assert rows[1][:3] == ["solar", "baseline", "0.900 (0.800-0.950)"]
+    assert rows[2] == [
+        "solar",
+        "net int8",
+        "0.900 (0.800-0.950)",
+        "",
+        "1.00 MB",
+        "0.50 ms",
+        "solar version 3: champion",
+    ]
+
+
+def test_unchanged_stages_share_a_row_and_failures_are_told_once() -> None:
+    outcomes = {
+        "a": Outcome("a", "unchanged"),
+        "b": Outcome("b", "unchanged"),
+        "c": Outcome("c", "failed", 1.0, 3, ("it diverged",)),
+        "d": Outcome("d", "skipped"),
+    }
+    assert [row[:2] for row in table.stage_rows(outcomes)[1:]] == [
+        ["c", "FAILED"],
+        ["d", "skipped: a stage before it failed"],
+        ["2 stages", "unchanged"],
+    ]
+    assert table.failures(outcomes.values()).splitlines() == [
+        "c ended with 3; all it said: .danlu/logs/c.log",
+        "  it diverged",
+    ]
+
+
+def test_only_what_there_is_is_recorded(project: Path) -> None:
+    assert table.where([], recorded=False) == ['record   git add params.yaml && git commit -m "Train"']
+    assert table.where(["solar"], recorded=True) == ["ask      danlu predict solar …"]
