@@ -41,6 +41,7 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
         {"MatMulConstBOnly": True},
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     quantised = quantizer.model.model
     strip(quantised)
     save(quantised, target)

@@ -1,0 +1,99 @@
+"""A small text project as train leaves it, which compress and evaluate go on from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline import artifacts
+from pipeline.config import Task
+
+CLASSES = ["bad", "good"]
+WORDS = 400
+SIZES = {"train": 60, "validation": 40, "test": 40}
+
+
+def _texts(count, seed):
+    """Labels and token ids: the first half of the words is bad, the second good, one word in five tells otherwise."""
+    random = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    lengths = random.integers(3, 12, count)
+    sides = [np.where(random.random(n) < 0.2, 1 - label, label) for n, label in zip(lengths, labels, strict=True)]
+    ids = [2 + side * (WORDS // 2) + random.integers(0, WORDS // 2 - 2, len(side)) for side in sides]
+    return labels, ids
+
+
+def _write_split(root, split, labels, ids):
+    from scipy import sparse
+
+    prepared, features = root / "data/prepared/talk", root / "data/features/talk"
+    np.save(prepared / f"{split}.labels.npy", labels.astype(np.int64))
+    np.save(prepared / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
+    np.save(features / f"{split}.ids.npy", np.concatenate(ids).astype(np.int32))
+    np.save(features / f"{split}.offsets.npy", np.cumsum([0] + [len(row) for row in ids]))
+    rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
+    weights = np.full(len(rows), 0.5, np.float32)
+    matrix = sparse.csr_matrix((weights, (rows, np.concatenate(ids))), shape=(len(ids), WORDS))
+    matrix.sum_duplicates()
+    sparse.save_npz(features / f"{split}.tfidf.npz", matrix)
+    return matrix
+
+
+def _write_baseline(root, matrices):
+    from pipeline.baselines.linear import softmax
+
+    random = np.random.default_rng(1)
+    half = np.where(np.arange(WORDS) < WORDS // 2, -1.0, 1.0)
+    coefficients = (np.stack([-half, half]) + random.normal(0, 0.3, (2, WORDS))).astype(np.float32)
+    intercept = np.array([0.05, -0.05], np.float32)
+    folder = root / "data/baseline/talk"
+    np.savez(folder / "weights.npz", coefficients=coefficients, intercept=intercept)
+    for split in ("validation", "test"):
+        np.save(folder / f"{split}.probabilities.npy", softmax(matrices[split] @ coefficients.T + intercept))
+
+
+def _write_net(root):
+    import torch
+    from safetensors.torch import save_file
+
+    from pipeline import network
+    from pipeline.examples import TextInputs
+    from pipeline.models import textcnn
+
+    settings, inputs = textcnn.Config(embedding=32, channels=32), TextInputs(WORDS, 16)
+    torch.manual_seed(0)
+    net = network.network("text", textcnn, settings, inputs, CLASSES)
+    half = torch.where(torch.arange(WORDS) < WORDS // 2, -1.0, 1.0)
+    with torch.no_grad():  # an embedding whose first value tells the class, and a head that reads what follows it
+        net.embedding.weight[2:, 0] = half[2:]
+    folder = root / "data/models/talk"
+    save_file(net.state_dict(), folder / "weights.safetensors")
+    artifacts.write_json(folder / "model.json", network.describe("textcnn", settings, inputs, CLASSES))
+
+
+@pytest.fixture(scope="session")
+def trained_talk(tmp_path_factory) -> Path:
+    """The project's root. Copy it before changing it."""
+    import pandas as pd
+
+    root = tmp_path_factory.mktemp("talk")
+    for stage in ("prepared", "features", "baseline", "models"):
+        (root / f"data/{stage}/talk").mkdir(parents=True)
+    matrices, rows = {}, []
+    for seed, (split, count) in enumerate(SIZES.items()):
+        labels, ids = _texts(count, seed)
+        matrices[split] = _write_split(root, split, labels, ids)
+        rows += [{"id": f"{split}:{k}", "split": split, "row": k, "label": CLASSES[n]} for k, n in enumerate(labels)]
+    pd.DataFrame(rows).to_parquet(root / "data/prepared/talk/examples.parquet")
+    artifacts.write_json(root / "data/prepared/talk/meta.json", {"kind": "text", "classes": CLASSES, "counts": SIZES})
+    artifacts.write_json(root / "data/features/talk/meta.json", {"length": 16, "vocabulary": WORDS})
+    _write_baseline(root, matrices)
+    _write_net(root)
+    return root
+
+
+@pytest.fixture(scope="session")
+def talk() -> Task:
+    """The settings of that project."""
+    sections: dict[str, object] = {"compress": {"examples": 16, "rounds": 100}, "evaluate": {"resamples": 100}}
+    return Task("talk", "text", sections)

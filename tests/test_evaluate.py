@@ -1,0 +1,116 @@
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline import compress, evaluate
+from pipeline.evaluate import Answers, Config
+
+CLASSES = ["bad", "good"]
+LABELS = {"validation": np.arange(40) % 2, "test": np.arange(60) % 2}
+
+
+def answers(right, *, compressed=None):
+    """Probabilities that are right for a share of each split, for `trained` and, if given, `compressed`."""
+
+    def by_split(share):
+        found = {}
+        for split, labels in LABELS.items():
+            wrong = np.arange(len(labels)) >= share * len(labels)
+            found[split] = np.where(np.eye(2)[np.where(wrong, 1 - labels, labels)] == 1, 0.9, 0.1)
+        return found
+
+    variants = {"trained": by_split(right)}
+    if compressed is not None:
+        variants["compressed"] = by_split(compressed)
+    return Answers(variants)
+
+
+def judged(**candidates):
+    return evaluate.evaluate(candidates, LABELS, CLASSES, Config(headline="accuracy", resamples=100))
+
+
+def test_the_winner_is_the_best_compressed_candidate_on_validation():
+    report = judged(baseline=answers(0.9, compressed=0.8), net=answers(0.8, compressed=0.85))
+    assert report["chosen"] == "net"
+    assert report["validation"]["net"]["metrics"]["compressed"]["accuracy"]["value"] == pytest.approx(0.85)
+
+
+def test_a_candidate_without_a_graph_is_reported_and_never_chosen():
+    report = judged(baseline=answers(0.95), net=answers(0.6, compressed=0.6))
+    assert report["chosen"] == "net"
+    assert report["candidates"]["baseline"]["metrics"]["compressed"] is None
+    assert report["candidates"]["baseline"]["metrics"]["trained"]["accuracy"]["value"] == pytest.approx(0.95)
+
+
+def test_of_equals_the_simpler_wins():
+    assert judged(baseline=answers(0.8, compressed=0.8), net=answers(0.8, compressed=0.8))["chosen"] == "baseline"
+
+
+def test_test_answers_do_not_choose():
+    good_on_test = answers(0.5, compressed=0.5)
+    good_on_test.variants["compressed"]["test"][:] = np.eye(2)[LABELS["test"]]
+    report = judged(baseline=answers(0.6, compressed=0.6), net=good_on_test)
+    assert report["chosen"] == "baseline"
+
+
+def test_every_figure_has_an_interval_and_the_control_is_the_trained_model():
+    report = judged(baseline=answers(0.7), net=answers(0.8, compressed=0.75))
+    figures = report["candidates"]["net"]["metrics"]
+    assert figures["control"] == figures["trained"]
+    for figure in figures["compressed"].values():
+        assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_paired_gains_compare_on_the_same_examples():
+    report = judged(baseline=answers(0.5), net=answers(0.9, compressed=0.9))
+    gains = {(pair["from"], pair["to"]): pair["gain"] for pair in report["paired"]["test"]}
+    assert gains["net_trained", "net_compressed"] == {"value": 0, "low": 0, "high": 0}
+    assert gains["baseline_trained", "net_compressed"]["low"] > 0
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained_talk, talk, tmp_path_factory):
+    root = tmp_path_factory.mktemp("evaluated") / "talk"
+    shutil.copytree(trained_talk, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        compress.main(talk)
+        evaluate.main(talk)
+    return root
+
+
+def test_predictions_hold_every_held_out_row_once(evaluated):
+    table = pd.read_parquet(evaluated / "data/reports/talk/predictions.parquet")
+    assert table["split"].value_counts().to_dict() == {"validation": 40, "test": 40}
+    assert table["id"].is_unique
+    for column in ("baseline_trained", "baseline_compressed", "net_trained", "net_compressed"):
+        assert set(table[column]) <= set(CLASSES)
+        assert table[f"{column}_probability"].between(0.5, 1).all()
+
+
+def test_the_confusion_table_and_the_report_agree(evaluated):
+    report = json.loads((evaluated / "data/reports/talk/report.json").read_text())
+    table = pd.read_csv(evaluated / "data/reports/talk/confusion.csv")
+    figures = report["candidates"][report["chosen"]]["metrics"]["compressed"]
+    assert (table["actual"] == table["predicted"]).mean() == pytest.approx(figures["accuracy"]["value"])
+    assert len(table) == 40
+    assert report["candidates"]["net"]["speedup"].keys() == {"vs_eager", "vs_onnx_fp32"}
+
+
+def test_tracked_numbers_hold_no_time_and_repeat_bit_by_bit(evaluated, talk, monkeypatch):
+    monkeypatch.chdir(evaluated)
+    path = evaluated / "data/metrics/talk.json"
+    before = path.read_bytes()
+
+    def leaves(value):
+        return [leaf for part in value.values() for leaf in leaves(part)] if isinstance(value, dict) else [value]
+
+    assert all(isinstance(leaf, int | float) for leaf in leaves(json.loads(before)))
+    assert b"latency" not in before and b"seconds" not in before
+    found = json.loads(before)
+    assert found["test"]["net"]["compressed"]["macro_f1_low"] <= found["test"]["net"]["compressed"]["macro_f1"]
+    evaluate.main(talk)
+    assert path.read_bytes() == before
