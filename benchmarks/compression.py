@@ -53,9 +53,8 @@ def main() -> None:
         rows += measure(config.Task(name, block["kind"], block), 10 if options.quick else 200)
     for row in rows:
         goal = row["goal"] or "-"
-        print(
-            f"{row['name']:52} {row['ours']:12.3f} {row['peer']:12.3f} {row['unit']:6} {row['ratio']:6.2f}×  goal {goal}"
-        )
+        figures = f"{row['ours']:12.3f} {row['peer']:12.3f} {row['unit']:6} {row['ratio']:6.2f}×"
+        print(f"{row['name']:52} {figures}  goal {goal}")
     if options.json:
         artifacts.write_json(options.json, rows)
 

@@ -96,9 +96,7 @@ def one_seed(seed: int, quick: bool) -> dict[tuple[str, str, str], float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the rows there")
-    parser.add_argument(
-        "--quick", action="store_true", help="one seed, one epoch: the script works, the figures do not"
-    )
+    parser.add_argument("--quick", action="store_true", help="one seed, one epoch: shows that it runs")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     runs = [one_seed(seed, options.quick) for seed in range(1 if options.quick else options.seeds)]
