@@ -1,0 +1,70 @@
+"""Each benchmark's --quick run on small data: a table, and a list of rows with their fields."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import compress
+
+ROOT = Path(__file__).parents[2]
+FIELDS = {"name", "ours", "peer", "ratio", "goal", "unit"}
+PARAMS = """
+tasks:
+  talk:
+    kind: text
+    source: {name: text_table, path: talk.csv}
+    validate: {}
+    prepare: {}
+    features: {}
+    baseline: {}
+    tune: {}
+    model: {name: textcnn}
+    train: {}
+    compress: {}
+    evaluate: {}
+    register: {}
+"""
+
+
+def quick(script, folder):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--json", "rows.json"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((folder / "rows.json").read_text())
+    assert rows and all(set(row) == FIELDS for row in rows)
+    assert all(row["name"] in done.stdout for row in rows)
+    assert all(row["ratio"] == pytest.approx(row["peer"] / row["ours"], rel=0.05) for row in rows)
+    return rows
+
+
+def test_preparation(tmp_path):
+    cells, reviews = tmp_path / "data/raw/solar/files", tmp_path / "data/raw/reviews"
+    cells.mkdir(parents=True)
+    reviews.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for k in range(4):
+        Image.fromarray(random.integers(0, 256, (60, 60), np.uint8)).save(cells / f"{k}.png")
+    pd.DataFrame({"text": ["房间很干净，下次还来", "服务差", "书很好看", None]}).to_parquet(
+        reviews / "manifest.parquet"
+    )
+    pictures, reviewed = quick("preparation.py", tmp_path)
+    assert pictures["ours"] > 0 and reviewed["peer"] > 0
+
+
+def test_compression(trained_talk, talk, tmp_path, monkeypatch):
+    root = tmp_path / "talk"
+    shutil.copytree(trained_talk, root)
+    monkeypatch.chdir(root)
+    compress.main(talk)
+    (root / "params.yaml").write_text(PARAMS, "utf-8")
+    rows = quick("compression.py", root)
+    assert {row["goal"] for row in rows} == {5, 3.5, None}
