@@ -81,16 +81,29 @@ def curves(history: Any) -> str:
 
 def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     """Latency across, quality up, size as the area of each dot, as SVG. Variants as `variant_rows` gives them."""
+    from matplotlib.ticker import ScalarFormatter
+
     figure, axes = _axes()
     largest = max(row["bytes"] for row in variants)
     for row in variants:
-        colour = COLOURS.get(row["name"].split()[-1], "#555")
-        axes.scatter(row["latency"], row["score"], s=30 + 500 * row["bytes"] / largest, color=colour, alpha=0.75)
-        axes.annotate(
-            f"{row['name']}, {row['size']}", (row["latency"], row["score"]), xytext=(7, 7), textcoords="offset points"
+        candidate, variant = row["name"].split()
+        axes.scatter(
+            row["latency"],
+            row["score"],
+            s=30 + 400 * row["bytes"] / largest,
+            color=COLOURS.get(variant, "#555"),
+            marker="o" if candidate == "net" else "s",
+            alpha=0.75,
+            label=f"{row['name']}, {row['size']}",
         )
+    shown = axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.3))
+    for handle in shown.legend_handles:
+        handle.set_sizes([30])
     axes.set_xscale("log")
-    axes.margins(0.25, 0.35)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(ScalarFormatter())
+    axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=45)
+    axes.margins(0.2, 0.3)
     axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
     return _svg(figure)
 
