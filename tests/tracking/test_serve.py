@@ -77,10 +77,22 @@ class Server:
             with error:
                 return error.code, error.read().decode("utf-8", "replace")
 
+    def libraries(self):
+        """The memory maps of the server's processes."""
+        mine = [p for p in Path("/proc").glob("[0-9]*") if _group(p) == self.process.pid]
+        return "\n".join((process / "maps").read_text() for process in mine)
+
     def close(self):
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
         self.log.close()
+
+
+def _group(process):
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[2])
+    except OSError:  # it has just ended
+        return 0
 
 
 @pytest.fixture
@@ -108,6 +120,8 @@ def check(server, rows, expected):
         status, answer = server.ask(body)
         assert 400 <= status < 500, (body, answer)
     assert server.ask(json.dumps({"inputs": rows[:1]}).encode())[0] == 200
+    assert "onnxruntime" in server.libraries()
+    assert "libtorch" not in server.libraries()
 
 
 def test_images_are_served_as_base64(image_project, serve):
