@@ -78,7 +78,7 @@ def one_seed(seed: int, quick: bool) -> dict[tuple[str, str, str], float]:
     with tempfile.TemporaryDirectory() as folder:
         workspace(Path(folder), seed, quick)
         environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        found = {}
+        found: dict[tuple[str, str, str], float] = {}
         before = Path.cwd()
         try:
             os.chdir(folder)
