@@ -86,6 +86,7 @@ def packages(text: str) -> tuple[list[str], str]:
 
 
 def install(uv: bool, index: str) -> None:
+    """The lock is whole, so nothing is resolved: pip's own resolver may look past a pin to a dependency's extra."""
     if not uv and not works(str(PYTHON), "-m", "pip"):
         run(PYTHON, "-m", "ensurepip")
     pip = ["uv", "pip", "install", "--python", PYTHON] if uv else [PYTHON, "-m", "pip", "install", "--quiet"]
@@ -97,7 +98,7 @@ def install(uv: bool, index: str) -> None:
             file.flush()
             run(*pip, "--require-hashes", "--no-deps", "-r", file.name)
     else:
-        run(*pip, "--require-hashes", "-r", LOCK)
+        run(*pip, "--require-hashes", "--no-deps", "-r", LOCK)
     run(*pip, "--no-deps", "--no-build-isolation", "-e", ".")
 
 
