@@ -6,6 +6,7 @@
 import argparse
 import dataclasses
 import importlib
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -103,6 +104,9 @@ def main() -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":

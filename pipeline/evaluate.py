@@ -22,8 +22,8 @@ from pipeline.quality import Config
 __all__ = ["Answers", "Config", "chosen", "evaluate", "main"]
 log = logging.getLogger(__name__)
 JUDGED = ("validation", "test")
-EXACT = ("accuracy", "balanced_accuracy", "macro_f1")
-"""Metrics that always have an interval in data/metrics; the binary groups' come with them."""
+TRACKED = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss")
+"""Metrics that data/metrics holds, beside those of the binary groups."""
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,23 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
 
 
 def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Config) -> dict[str, Any]:
-    """What git tracks: test and validation quality and sizes, and no measured time, so that it repeats bit by bit."""
-    with_interval = {*EXACT, *(f"{name}_accuracy" for name in wanted.binary)}
+    """What git tracks: headline quality on test and sizes, and no measured time, so that it repeats bit by bit.
+
+    Per-class figures and those on validation stand in data/reports: `dvc metrics show` gives each number a column.
+    """
+    groups = [f"{name}_accuracy" for name in wanted.binary]
     found: dict[str, Any] = {}
-    for split, candidates in (("test", report["candidates"]), ("validation", report["validation"])):
-        for name, entry in candidates.items():
-            for variant in ("trained", "compressed"):
-                measured = entry["metrics"][variant]
-                if measured is None:
-                    continue
-                values = {metric: round(value["value"], 6) for metric, value in measured.items()}
-                for metric in with_interval & measured.keys():
-                    values |= {f"{metric}_{end}": round(measured[metric][end], 6) for end in ("low", "high")}
-                found.setdefault(split, {}).setdefault(name, {})[variant] = values
-    sizes = {n: {v: f["bytes"] for v, f in entry["variants"].items()} for n, entry in compressed["candidates"].items()}
-    return found | {"bytes": sizes, "examples": report["examples"]}
+    for name, entry in report["candidates"].items():
+        for variant in ("trained", "compressed"):
+            measured = entry["metrics"][variant]
+            if measured is None:
+                continue
+            values = {metric: measured[metric]["value"] for metric in (*TRACKED, *groups) if metric in measured}
+            values |= {f"{wanted.headline}_{end}": measured[wanted.headline][end] for end in ("low", "high")}
+            found.setdefault(name, {})[variant] = {metric: round(value, 6) for metric, value in values.items()}
+    for name, entry in compressed["candidates"].items():
+        found[name]["bytes"] = {variant: figures["bytes"] for variant, figures in entry["variants"].items()}
+    return found | {"examples": report["examples"]["test"]}
 
 
 def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str, Answers]) -> None:

@@ -8,7 +8,6 @@ import io
 import logging
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -116,33 +115,8 @@ def write(model: "ModelProto", path: Path, dynamic: list[str]) -> None:
         save(model, plain)
         quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
         model = onnx.load(folded)
-        relu_before_pooling(model)
         del model.graph.value_info[:]
         save(onnx.shape_inference.infer_shapes(model), path)
-
-
-def relu_before_pooling(model: "ModelProto") -> None:
-    """Turns ReLU of a maximum into the maximum of ReLUs, which is the same.
-
-    Training is faster with ReLU on the few pooled values; an int8 graph is faster where it merges into the convolution.
-    """
-    readers = Counter(name for node in model.graph.node for name in node.input)
-    makers = {node.output[0]: node for node in model.graph.node}
-    kept = {output.name for output in model.graph.output}
-    for relu in model.graph.node:
-        pool = makers.get(relu.input[0]) if relu.op_type == "Relu" else None
-        if pool is None or pool.op_type not in ("MaxPool", "ReduceMax", "GlobalMaxPool"):
-            continue
-        if len(pool.output) > 1 or readers[pool.output[0]] > 1 or pool.output[0] in kept:
-            continue
-        after, between = relu.output[0], pool.output[0]
-        relu.input[0], pool.input[0] = pool.input[0], between
-        relu.output[0], pool.output[0] = between, after
-        at = [node.output[0] for node in model.graph.node].index(after)  # nodes stand in the order of their use
-        moved = type(relu)()
-        moved.CopyFrom(relu)
-        model.graph.node.remove(relu)
-        model.graph.node.insert(at, moved)
 
 
 def strip(model: "ModelProto") -> None:

@@ -5,6 +5,7 @@ It restates what the other stages wrote and computes no figure of its own.
 
 import base64
 import io
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -269,6 +270,7 @@ def render(tasks: Sequence[dict[str, Any]]) -> str:
 
 
 def main() -> None:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells when it lists the machine's fonts
     tasks = config.load()
     page = render([describe(name, block["kind"]) for name, block in tasks.items()])
     with artifacts.fresh(artifacts.DATA / "report") as out:

@@ -1,7 +1,9 @@
 """What every stage's `main` shares: its argument, its log, its time, and errors as one line with an exit code."""
 
+import errno
 import logging
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -32,4 +34,16 @@ def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
     except PipelineError as error:
         print(f"{title}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        print(f"{title}: {_full(error)}", file=sys.stderr)
+        sys.exit(PipelineError.exit_code)
     artifacts.write_json(artifacts.STATE / "seconds" / seconds, round(time.monotonic() - started, 3))
+
+
+def _full(error: OSError) -> str:
+    place = Path(error.filename or artifacts.DATA).absolute()
+    folder = next(path for path in (place, *place.parents) if path.is_dir())
+    found = f"{error.strerror}, {shutil.disk_usage(folder).free / 1e6:,.0f} MB free"
+    return f"{folder}: found {found}; expected room for the stage's output; free some and run again"

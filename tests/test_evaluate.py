@@ -111,6 +111,7 @@ def test_tracked_numbers_hold_no_time_and_repeat_bit_by_bit(evaluated, talk, mon
     assert all(isinstance(leaf, int | float) for leaf in leaves(json.loads(before)))
     assert b"latency" not in before and b"seconds" not in before
     found = json.loads(before)
-    assert found["test"]["net"]["compressed"]["macro_f1_low"] <= found["test"]["net"]["compressed"]["macro_f1"]
+    assert found["net"]["compressed"]["macro_f1_low"] <= found["net"]["compressed"]["macro_f1"]
+    assert found["net"]["bytes"]["int8"] < found["net"]["bytes"]["fp32"]
     evaluate.main(talk)
     assert path.read_bytes() == before

@@ -57,27 +57,6 @@ def test_a_text_graph_takes_any_length_and_ignores_padding(tmp_path):
     assert answer({"ids": ids[:, :1]}).shape == (1, 2)
 
 
-class Pooled(nn.Module):
-    """Maximum, then ReLU: what training prefers and int8 does not."""
-
-    def __init__(self):
-        super().__init__()
-        self.convolution = nn.Conv2d(1, 4, 3, padding=1)
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Linear(4, 2)
-
-    def forward(self, images):
-        maps = self.convolution(images.permute(0, 3, 1, 2).float() / 255)
-        return self.head(torch.relu(self.pool(maps)).mean(dim=(2, 3)))
-
-
-def test_relu_moves_before_the_maximum_and_changes_no_answer(tmp_path):
-    torch.manual_seed(0)
-    export.export(Pooled().eval(), IMAGES, tmp_path / "fp32.onnx")  # compares the answers
-    order = [node.op_type for node in onnx.load(tmp_path / "fp32.onnx").graph.node]
-    assert order.index("Conv") + 1 == order.index("Relu") == order.index("MaxPool") - 1
-
-
 class Drifting(nn.Module):
     """Answers something else each time it is asked, as no graph can."""
 

@@ -112,9 +112,7 @@ def test_it_makes_the_environment_once_and_again_after_a_change_or_an_interrupti
     imported = [tiny / ".venv/bin/python", "-c", "import setuptools, importlib.metadata as m; m.version('tiny')"]
     assert subprocess.run(imported).returncode == 0
 
-    started = time.monotonic()
     assert set_up(tiny, path).stderr == ""
-    assert time.monotonic() - started < 2
 
     (tiny / "pyproject.toml").write_text(PROJECT + "# changed\n")
     interrupted = subprocess.Popen(

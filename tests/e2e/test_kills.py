@@ -1,0 +1,104 @@
+"""A run killed at random moments, started again, ends as an unbroken one; nothing is mended by hand."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.e2e.project import Project
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1700)]
+KILLS = 5
+SEED = 20261123
+
+
+def result(project: Project) -> dict[str, Any]:
+    """What has to be equal: data and features by DVC's hash, weights by content, quality metrics."""
+    found: dict[str, Any] = project.hashes("raw", "validated", "prepared", "features", "baseline", "tuned")
+    for task in ("cells", "opinions"):
+        weights = project.folder / "data/models" / task / "weights.safetensors"
+        found[f"weights {task}"] = hashlib.sha256(weights.read_bytes()).hexdigest()
+        found[f"metrics {task}"] = project.json("data", "metrics", f"{task}.json")
+    return found
+
+
+def of_project(project: Project) -> list[psutil.Process]:
+    """Live processes that work in the project's folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE and process.cwd() == str(project.folder):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def kill_after(project: Project, seconds: float) -> bool:
+    """Starts a run and kills its group after so long; False when it ended before."""
+    process = project.start("flows.train", start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        process.wait(seconds)
+        return False
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+
+
+def test_killed_at_random_moments_it_ends_as_an_unbroken_run(finished: Project, fresh: Callable[[], Project]) -> None:
+    expected = result(finished)
+    seconds = sum(json.loads(path.read_text()) for path in finished.folder.glob(".danlu/seconds/*/*.json"))
+    moments = random.Random(SEED)
+    project = fresh()
+    killed = 0
+    for _ in range(KILLS):
+        killed += kill_after(project, moments.uniform(8, max(20, 0.6 * seconds)))
+        until = time.monotonic() + 30
+        while (left := of_project(project)) and time.monotonic() < until:
+            time.sleep(0.1)
+        assert not left, f"still at work 30 s after the kill: {[p.cmdline() for p in left]}"
+    assert killed, "no run lasted until its kill"
+    project.danlu("run")
+    assert result(project) == expected
+
+
+TORN = {"empty": "", "half": '{"write": {"data/x": {"pi'}
+
+
+@pytest.mark.parametrize("fault", ["empty", "half", "dead", "reused"])
+def test_a_faulty_lock_file_heals(finished: Project, fault: str) -> None:
+    lock = finished.folder / ".dvc/tmp/rwlock"
+    with subprocess.Popen(["sleep", "100"]) as other:
+        pid = other.pid
+        if fault == "dead":
+            other.kill()
+            other.wait()
+        entry = json.dumps({"write": {"data/raw/cells": {"pid": pid, "cmd": "repro"}}, "read": {}})
+        lock.write_text(TORN.get(fault, entry))
+        try:
+            done = finished.danlu("run", "--until", "fetch")
+        finally:
+            other.kill()
+    assert "2 stages" in done.stdout
+
+
+def test_two_starts_at_once_never_mix(finished: Project) -> None:
+    """Four at once: each does its work or names who holds the checkout."""
+    for path in (finished.folder / "data/raw/cells").rglob("*.parquet"):
+        path.unlink()
+    starts = [finished.start("flows.train", "--until", "fetch", stdout=-1, stderr=-1) for _ in range(4)]
+    ended = [(process, *process.communicate(timeout=600)) for process in starts]
+    assert {process.returncode for process, _, _ in ended} <= {0, 2}
+    assert any(process.returncode == 0 for process, _, _ in ended)
+    for process, _, errors in ended:
+        assert process.returncode == 0 or "one run at a time in a checkout" in errors
+    assert finished.danlu("run").returncode == 0
