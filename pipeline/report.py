@@ -261,18 +261,22 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     }
 
 
-def render(tasks: Sequence[dict[str, Any]]) -> str:
+def render(tasks: Sequence[dict[str, Any]], waiting: Sequence[str] = ()) -> str:
+    """The page. tasks: as `describe` gives them; waiting: names of tasks that have not been run to their end yet."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(Path(__file__).parent)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(TEMPLATE.name).render(tasks=tasks)
+    return environment.get_template(TEMPLATE.name).render(tasks=tasks, waiting=waiting)
 
 
 def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells when it lists the machine's fonts
     tasks = config.load()
-    page = render([describe(name, block["kind"]) for name, block in tasks.items()])
+    ended = [name for name in tasks if (artifacts.folder("registered", name) / "receipt.json").is_file()]
+    page = render(
+        [describe(name, tasks[name]["kind"]) for name in ended], [name for name in tasks if name not in ended]
+    )
     with artifacts.fresh(artifacts.DATA / "report") as out:
         (out / "index.html").write_text(page, "utf-8")
 

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline import artifacts, report
+from pipeline import artifacts, config, report
 
 CLASSES = ["好评", "<差评>"]
 
@@ -81,6 +81,15 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
     assert "<b>坏了" not in page and "&lt;b&gt;坏了" in page
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
     assert page == report.render([report.describe(task, "text")])
+
+
+def test_a_task_that_has_not_been_run_is_named_and_stops_nothing(task):
+    block = {section: {} for section in config.SECTIONS} | {"kind": "text"}
+    artifacts.write_json(config.PARAMS, {"tasks": {"t": block, "other": block}})  # YAML too
+    report.main()
+    page = (artifacts.DATA / "report/index.html").read_text("utf-8")
+    assert "danlu run other" in page and "danlu run t<" not in page
+    assert "v3 @champion" in page
 
 
 def test_mistakes_come_first(task):

@@ -15,8 +15,11 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Project]:
 
 @pytest.fixture(scope="session")
 def finished(fresh: Callable[[], Project]) -> Project:
-    """The same after `danlu run`; what it said is in run.log. Tests that change it put it back."""
+    """The same after `danlu run cells`, the other task not run yet, and then `danlu run`; what both said is in run.log.
+
+    Tests that change it put it back.
+    """
     project = fresh()
-    done = project.danlu("run")
-    (project.folder / "run.log").write_text(done.stdout + done.stderr, "utf-8")
+    done = [project.danlu("run", "cells"), project.danlu("run")]
+    (project.folder / "run.log").write_text("".join(d.stdout + d.stderr for d in done), "utf-8")
     return project
