@@ -99,7 +99,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one seed, one epoch: shows that it runs")
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    runs = [one_seed(seed, options.quick) for seed in range(1 if options.quick else options.seeds)]
+    runs = []
+    for seed in range(1 if options.quick else options.seeds):
+        runs.append(one_seed(seed, options.quick))
+        print(f"split seed {seed}: done", file=sys.stderr, flush=True)
     rows: list[dict[str, Any]] = []
     for key in runs[0]:
         values = [run[key] for run in runs]
