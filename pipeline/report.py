@@ -82,7 +82,7 @@ def curves(history: Any) -> str:
 
 def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     """Latency across, quality up, size as the area of each dot, as SVG. Variants as `variant_rows` gives them."""
-    from matplotlib.ticker import ScalarFormatter
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = _axes()
     largest = max(row["bytes"] for row in variants)
@@ -101,9 +101,9 @@ def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     for handle in shown.legend_handles:
         handle.set_sizes([30])
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_formatter(ScalarFormatter())
-    axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=45)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.2, 0.3)
     axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
     return _svg(figure)
