@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_argument("--name", help="the task's name; made from the path when left out")
     init.add_argument("--text", metavar="COLUMN", help="the column of a table that holds the text")
     init.add_argument("--label", metavar="COLUMN", help="the column of a table that holds the label")
-    init.add_argument("--encoding", help="of text files, such as gb18030; UTF-8 when left out")
+    init.add_argument("--encoding", help="of text files, such as gb18030; found out when left out")
     init.set_defaults(act=_init)
 
     check = commands.add_parser("check", help="check params.yaml whole")

@@ -117,9 +117,7 @@ def inputs_changed(stage: str, lock: Path = LOCK) -> bool:
 
     Costs milliseconds and works while other stages run. A folder that holds several stages' outputs counts as changed.
     """
-    from ruamel.yaml import YAML
-
-    recorded = YAML(typ="safe", pure=True).load(lock.read_text("utf-8"))["stages"] if lock.is_file() else {}
+    recorded = _recorded(lock)
     if stage not in recorded:
         return True
     made = {out["path"]: out.get("md5") for entry in recorded.values() for out in entry.get("outs", [])}
@@ -130,6 +128,18 @@ def inputs_changed(stage: str, lock: Path = LOCK) -> bool:
         if path not in made and any(out.startswith(f"{path}/") for out in made):
             return True
     return False
+
+
+def _recorded(lock: Path) -> dict[str, Any]:
+    """The stages of dvc.lock; none where another stage's DVC is just writing it, and then DVC itself decides."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        found = YAML(typ="safe", pure=True).load(lock.read_text("utf-8"))
+        return dict(found["stages"])
+    except (FileNotFoundError, YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
+        return {}
 
 
 def seconds(stage: Stage) -> float:

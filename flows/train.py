@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
@@ -45,7 +46,7 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
             outcomes = walked(title, mark, graph, names, stale, jobs)
         else:
             outcomes = {name: Outcome(name, "unchanged") for name in names}
-        code = next((o.code for o in outcomes.values() if o.state == "failed"), 0)
+        code = next((o.code for o in outcomes.values() if o.state in ("failed", "stopped")), 0)
         code = code or reconcile(graph, outcomes)
     print(ending(graph, outcomes))
     return code
@@ -58,6 +59,7 @@ def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set
     print(f"{len(stale)} of {len(names)} stages have changed; starting Prefect", file=sys.stderr)
     from flows.walk import Crew, Walk, walk
 
+    require_server()
     parent = runs.open_parent(title)
     os.environ |= {"DANLU_PARENT_RUN": parent, "DANLU_INVOCATION": mark}
     plan = Walk(graph, names, stale, jobs)
@@ -68,7 +70,22 @@ def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set
     finally:
         ran = [outcome for outcome in plan.outcomes.values() if outcome.state == "ran"]
         runs.close_parent(parent, ended, metrics={f"seconds.{o.stage.replace('@', '.')}": o.seconds for o in ran})
-    return {name: plan.outcomes[name] for name in names}
+    return {name: plan.outcomes.get(name) or Outcome(name, "stopped", code=1) for name in names}
+
+
+def require_server(patience: float = 10.0) -> None:
+    """Raises: PipelineError when PREFECT_API_URL names a server that does not answer; without it Prefect starts one."""
+    address = os.environ.get("PREFECT_API_URL", "")
+    if not address.startswith("http"):
+        return
+    try:
+        with urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=patience):
+            return
+    except (OSError, ValueError) as error:
+        raise PipelineError(
+            f"PREFECT_API_URL: found {address}, which does not answer ({error}); expected a Prefect server; start it "
+            "with `make ui`, or unset the variable and the run starts one of its own"
+        ) from None
 
 
 def _show(stage: str, line: str) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def _section(task: Task, name: str) -> Any:
     if name in FOLDERS_BY_NAME:
         parsed = task.named(name, FOLDERS_BY_NAME[name])[1]
         if name == "source":
-            _place.existing(parsed.path, f"{task.where}.source")
+            _place.hashable(_place.existing(parsed.path, f"{task.where}.source"), f"{task.where}.source")
         return parsed
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
 
@@ -40,7 +40,22 @@ def faults(params: Path = PARAMS) -> list[ConfigError]:
         tasks = [Task(name, raw["kind"], raw) for name, raw in config.load(params).items()]
     except ConfigError as error:
         return [error]
-    return [error for task in tasks for error in _faults(task)]
+    return [error for task in tasks for error in _faults(task)] + _shared_names(tasks)
+
+
+def _shared_names(tasks: Sequence[Task]) -> list[ConfigError]:
+    """Two tasks under one registered name would take each other's champion for their own."""
+    owners: dict[str, str] = {}
+    found = []
+    for task in tasks:
+        section = task.raw["register"]
+        name = (isinstance(section, Mapping) and section.get("name")) or task.name
+        if owner := owners.get(str(name)):
+            found.append(
+                ConfigError(f"{task.where}.register.name: found {name!r}, task {owner}'s; expected another name")
+            )
+        owners.setdefault(str(name), task.name)
+    return found
 
 
 def _faults(task: Task) -> Iterator[ConfigError]:

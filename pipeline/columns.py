@@ -25,7 +25,7 @@ SPLIT_NAMES = ("split", "划分")
 MOST_CLASSES = 100
 LONGEST_LABEL = 20  # characters
 MOSTLY = 0.5  # of the characters are Chinese
-FLAGS = "say --text-column NAME --label-column NAME"
+FLAGS = "say --text NAME --label NAME"
 
 
 @dataclass

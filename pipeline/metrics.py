@@ -161,26 +161,34 @@ def _measure(facts: _Facts, weights: Array) -> dict[str, Array]:
     """Each metric under each row of `weights` [R, N], as [R]; NaN where a resample does not define it."""
     count = len(facts.classes)
     total = weights.sum(axis=1)
-    cells = np.zeros((len(facts.labels), count * count))
-    cells[np.arange(len(cells)), facts.labels * count + facts.predicted] = 1
-    table = (weights @ cells).reshape(-1, count, count)
-    measured = _from_table(table, facts.classes)
+    right = facts.labels == facts.predicted
+    hit = _by_class(weights[:, right], facts.labels[right], count)
+    actual, predicted = (_by_class(weights, of, count) for of in (facts.labels, facts.predicted))
+    measured = _of_classes(hit, actual, predicted, facts.classes)
     measured["roc_auc"] = _roc_auc(facts, weights)
     measured["log_loss"] = weights @ facts.surprise / total
-    for name, right in facts.groups.items():
-        measured[f"{name}_accuracy"] = weights @ right / total
+    for name, told in facts.groups.items():
+        measured[f"{name}_accuracy"] = weights @ told / total
     return measured
 
 
-def _from_table(table: Array, classes: Sequence[str]) -> dict[str, Array]:
-    """The metrics that confusion tables [R, K, K] decide."""
-    hit = np.diagonal(table, axis1=1, axis2=2)
-    actual, predicted = table.sum(axis=2), table.sum(axis=1)
+def _by_class(weights: Array, classes: Array, count: int) -> Array:
+    """The weights [R, N] added up over each class [N], as [R, K]; memory grows with K, not with its square."""
+    found = np.zeros((len(weights), count))
+    if len(classes):
+        order = np.argsort(classes, kind="stable")
+        present, starts = np.unique(classes[order], return_index=True)
+        found[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+    return found
+
+
+def _of_classes(hit: Array, actual: Array, predicted: Array, classes: Sequence[str]) -> dict[str, Array]:
+    """The metrics that each class's weight of hits, labels and predictions [R, K] decide."""
     precision, recall = _share(hit, predicted), _share(hit, actual)
     f1 = _share(2 * hit, actual + predicted)
     seen = (actual + predicted) > 0
     measured = {
-        "accuracy": hit.sum(axis=1) / table.sum(axis=(1, 2)),
+        "accuracy": hit.sum(axis=1) / actual.sum(axis=1),
         "balanced_accuracy": _mean(recall, actual > 0),
         "macro_precision": _mean(precision, seen),
         "macro_recall": _mean(recall, seen),

@@ -68,7 +68,7 @@ def _images(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
     rows = []
     for name in inputs:
         try:
-            content = decoding.read(Path(name), decoding.Limits())
+            content = decoding.read(Path(os.path.realpath(name)), decoding.Limits())  # the user's own link is meant
             decoding.decode(content)
         except decoding.Undecodable as error:
             raise DataError(f"{name}: {error}") from None
@@ -107,7 +107,7 @@ def _champion(task: Task, rows: list[str]) -> "pd.DataFrame":
     from pipeline.tracking import champion
 
     name = task.section("register", Config).name or task.name
-    return champion.answer(name, rows)
+    return champion.answer(name, task.kind, rows)
 
 
 def main(words: Sequence[str]) -> None:

@@ -234,7 +234,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     summary = artifacts.read_json(folder("validated", task) / "summary.json")
     meta = artifacts.read_json(folder("prepared", task) / "meta.json")
     history = pd.read_csv(folder("models", task) / "history.csv")
-    confusion = pd.read_csv(folder("reports", task) / "confusion.csv", dtype=str)
+    confusion = pd.read_csv(folder("reports", task) / "confusion.csv", dtype=str, keep_default_na=False)
     measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
     headlines = [*HEADLINES, *sorted(n for n in measured if n.endswith("_accuracy") and n not in HEADLINES)]
     variants = variant_rows(compressed, report["headline"])

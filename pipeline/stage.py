@@ -18,12 +18,27 @@ def run(stage: str, work: Callable[[config.Task], None]) -> None:
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m pipeline.{stage} TASK")
     name = sys.argv[1]
+    _check(f"{stage} {name}")
     _run(f"{stage} {name}", lambda: work(config.task(name)), Path(name) / f"{stage}.json")
 
 
 def run_over_all(stage: str, work: Callable[[], None]) -> None:
     """Runs a stage that stands once for all tasks: `python -m pipeline.<stage>`."""
     _run(stage, work, Path(f"{stage}.json"))
+
+
+def _check(title: str) -> None:
+    """Ends with 2 where params.yaml is wrong anywhere: a typo in `compress` is not to be found after the training.
+
+    A run by the flow has been checked once, before its first stage.
+    """
+    if os.environ.get("DANLU_RUN"):
+        return
+    from pipeline import check
+
+    if found := check.faults():
+        print("\n".join(f"{title}: {error}" for error in found), file=sys.stderr)
+        sys.exit(PipelineError.exit_code)
 
 
 def _run(title: str, work: Callable[[], None], seconds: Path) -> None:

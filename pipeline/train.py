@@ -43,7 +43,7 @@ def main(task: Task) -> None:
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
-    for old in checkpoints.parent.glob(f"{task.name}-*"):
+    for old in checkpoints.parent.glob(f"{task.name}-{'[0-9a-f]' * 16}"):  # not those of a task named like this one
         shutil.rmtree(old, ignore_errors=True)
 
 

@@ -51,7 +51,7 @@ def validate(
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
     rejected = table[reasons.notna()].assign(reason=reasons.dropna())
-    labels = config.classes or table.loc[table["refused"].isna(), "label"].dropna()
+    labels = config.classes or table["label"].dropna()
     counts = {label: int((accepted["label"] == label).sum()) for label in sorted(set(labels))}
     outcomes += checks.check("kept", accepted, _kept_rules())
     outcomes += checks.check("classes", _class_table(counts), _class_rules(config))

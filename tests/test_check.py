@@ -171,3 +171,21 @@ def test_the_command_says_ok_or_one_line_an_error_and_2(
     shown = capsys.readouterr()
     assert shown.out == "" and len(shown.err.splitlines()) == 1
     assert "tasks.solar.train.epochs: found 0" in shown.err
+
+
+def test_two_tasks_under_one_registered_name_are_refused(tmp_path: Path) -> None:
+    found = check.faults(written(tmp_path / "params.yaml", "solar", "register", {"name": "reviews"}))
+    assert [str(error) for error in found] == [
+        "params.yaml: tasks.solar.register.name: found 'reviews', task reviews's; expected another name"
+    ]
+
+
+def test_a_stage_by_itself_checks_the_whole_file_first(tmp_path: Path) -> None:
+    """A typo in a later stage's section is found before any work."""
+    written(tmp_path / "params.yaml", "solar", "compress", {"scheme": "nonsense"})
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    command = [sys.executable, "-m", "pipeline.tune", "solar"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("tune solar: params.yaml: tasks.solar.compress.scheme: found 'nonsense'")
+    assert not (tmp_path / "data").exists()

@@ -26,7 +26,7 @@ def test_unknown_names_are_judged_by_what_the_columns_hold() -> None:
 def test_two_candidates_are_an_error_that_names_columns_and_flags() -> None:
     rows = [(TEXTS[k % 4], str(k % 2), str(k % 3)) for k in range(12)]
     with pytest.raises(
-        DataError, match=r"found b, c as .* labels; expected one of a, b, c; say --text-column NAME --label-col"
+        DataError, match=r"found b, c as .* labels; expected one of a, b, c; say --text NAME --label NAME"
     ):
         columns.choose(survey("a,b,c", *rows), "a.csv")
     assert columns.choose(survey("a,b,c", *rows), "a.csv", label="c") == ("a", "c")

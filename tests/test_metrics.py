@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn import metrics as reference
@@ -102,3 +104,15 @@ def test_confusion_counts_actual_by_predicted():
 def test_arrays_that_do_not_fit_are_refused(labels, probabilities, message):
     with pytest.raises(DataError, match=message):
         metrics.score(np.array(labels, int), np.array(probabilities), CLASSES)
+
+
+def test_memory_does_not_grow_with_the_square_of_the_classes():
+    random = np.random.default_rng(0)
+    count, size = 300, 1000
+    probabilities = random.dirichlet(np.ones(count), size)
+    tracemalloc.start()
+    found = metrics.score(random.integers(0, count, size), probabilities, [str(k) for k in range(count)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0 <= found["macro_f1"] < 0.1
+    assert peak < 60e6  # a dense table of examples and pairs of classes would take 720 MB

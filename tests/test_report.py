@@ -92,6 +92,15 @@ def test_a_task_that_has_not_been_run_is_named_and_stops_nothing(task):
     assert "v3 @champion" in page
 
 
+def test_a_class_may_be_called_none(task):
+    place = artifacts.folder("reports", "t") / "confusion.csv"
+    pd.DataFrame({"actual": ["None", "NA"], "predicted": ["None", "None"]}).to_csv(place, index=False)
+    rows = report.describe("t", "text")["confusion"]
+    table = pd.read_csv(place, dtype=str, keep_default_na=False)
+    assert rows == report.confusion_rows(table, CLASSES)
+    assert [c["count"] for c in report.confusion_rows(table, ["None", "NA"])[0]["cells"]] == [1, 0]
+
+
 def test_mistakes_come_first(task):
     rows = report.sample_rows(task, "text", "net")
     assert [row["right"] for row in rows] == [False, True]

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline import artifacts
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
+from pipeline.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,11 @@ def fit(prepared: Path, features: Path, config: Config) -> Linear:
     }
     labels = np.load(prepared / "train.labels.npy")
     count = len(artifacts.read_json(prepared / "meta.json")["classes"])
+    fewest = int(np.unique(labels, return_counts=True)[1].min())
+    if fewest < 2:
+        raise DataError(f"{prepared}: train has one image of a class; expected at least 2; add images of it")
     model = LinearSVC(C=config.strength, random_state=config.seed).fit(x["train"], labels)
-    folds = StratifiedKFold(config.folds, shuffle=True, random_state=config.seed)
+    folds = StratifiedKFold(min(config.folds, fewest), shuffle=True, random_state=config.seed)
     held_out = cross_val_predict(model, x["train"], labels, cv=folds, method="decision_function")
     coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)
     margins, present = _all_classes(held_out), model.classes_

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.errors import DataError
 
-WAY_OUT = "run `pip install danlu[samples]`"
+WAY_OUT = "run `make setup`"
 
 
 def pinned(lock: Path) -> tuple[str, str]:

@@ -1,18 +1,24 @@
 """The champion, loaded in this process."""
 
+import logging
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DataError, PipelineError, RegistryError
-from pipeline.tracking import registry, store
+from pipeline.tracking import packaging, registry, store
 
 if TYPE_CHECKING:
     import pandas as pd
 
+log = logging.getLogger(__name__)
 
-def answer(name: str, rows: Sequence[str]) -> "pd.DataFrame":
+
+def answer(name: str, kind: str, rows: Sequence[str]) -> "pd.DataFrame":
     """The answers of `models:/<name>@champion`: columns label, probability, probabilities.
+
+    In this process the checkout's modules stand in for the copies that the model brought; where they differ, a
+    warning says so.
 
     Raises: RegistryError without a champion or when it refuses to load, DataError for a row that it refuses.
     """
@@ -20,8 +26,16 @@ def answer(name: str, rows: Sequence[str]) -> "pd.DataFrame":
     import mlflow
     from mlflow.exceptions import MlflowException
 
-    if registry.Models(client, name).holder("champion") is None:
+    version = registry.Models(client, name).holder("champion")
+    if version is None:
         raise RegistryError(f"{name}: found no champion in {store.tracking_uri()}; expected one; run `danlu run` first")
+    if version.code != packaging.code_sha256(kind):
+        log.warning(
+            "%s: champion version %d was registered with other serving code than this checkout's; a server may answer "
+            "otherwise; `danlu run` registers it again",
+            name,
+            version.number,
+        )
     with warnings.catch_warnings(record=True):
         try:
             model = mlflow.pyfunc.load_model(f"models:/{name}@champion")

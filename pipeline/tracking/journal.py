@@ -31,9 +31,12 @@ class Journal:
     def create(cls, folder: Path, key: str) -> "Journal":
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{key}.jsonl"
-        file = path.open("ab")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        return cls(path, file)
+        while True:
+            file = path.open("ab")
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return cls(path, file)
+            file.close()  # another process took it for a dead writer's between the two calls
 
     @classmethod
     def adopt(cls, path: Path) -> "Journal | None":

@@ -5,7 +5,7 @@ import pytest
 
 from pipeline import config, metrics
 from pipeline.baselines import image
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 
 CONFIG = image.Config(size=32, cell=8)
 
@@ -44,3 +44,16 @@ def test_the_same_seed_gives_the_same_model(tmp_path):
 def test_a_cell_too_large_for_the_size_is_refused():
     with pytest.raises(ConfigError, match="expected at most a third of size"):
         config.parse(image.Config, {"size": 32, "cell": 16}, "baseline")
+
+
+def test_few_images_of_a_class_are_fewer_folds_and_one_is_a_message(tmp_path):
+    write(tmp_path, 2)
+    images, labels = (np.load(tmp_path / f"train.{name}.npy") for name in ("images", "labels"))
+    for count in (2, 1):
+        kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:count]])
+        np.save(tmp_path / "train.images.npy", images[kept])
+        np.save(tmp_path / "train.labels.npy", labels[kept])
+        if count == 2:
+            assert np.isfinite(image.fit(tmp_path, tmp_path, CONFIG).probabilities["test"]).all()
+    with pytest.raises(DataError, match="one image of a class; expected at least 2"):
+        image.fit(tmp_path, tmp_path, CONFIG)

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -69,6 +70,17 @@ def test_killed_at_random_moments_it_ends_as_an_unbroken_run(finished: Project, 
     assert killed, "no run lasted until its kill"
     project.danlu("run")
     assert result(project) == expected
+
+
+def test_dvc_repro_alone_gives_the_same_result(finished: Project, fresh: Callable[[], Project]) -> None:
+    """From nothing, without Prefect and without an activated environment."""
+    project = fresh()
+    environment = project.environment | {"PATH": "/usr/bin:/bin", "DANLU_PYTHON": sys.executable}
+    command = [sys.executable, "-m", "dvc", "repro"]
+    done = subprocess.run(command, cwd=project.folder, env=environment, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert result(project) == result(finished)
+    assert project.danlu("predict", "opinions", "质量很好").stdout.strip()
 
 
 TORN = {"empty": "", "half": '{"write": {"data/x": {"pi'}

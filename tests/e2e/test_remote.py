@@ -1,5 +1,6 @@
 """A folder as the remote: a second clone pulls, trains nothing, and ends with the champion loadable."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,4 +77,6 @@ def test_a_reverted_parameter_ends_with_the_right_champion(
     done = project.danlu("run", "opinions")
     assert " ran " not in done.stdout.replace("report", "")
     assert project.json("data/registered/opinions/receipt.json")["sha256"] == first["sha256"]
+    registered = json.loads(project.danlu("summary", "--json").stdout)["tasks"]["opinions"]["registered"]
+    assert "champion" in registered["aliases"]
     assert project.danlu("predict", "opinions", "质量很好").stdout.strip()
