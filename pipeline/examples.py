@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 
 SplitName = Literal["train", "validation", "test"]
+EMPTY_CLASS = "class without an example"
+"""`refused` of the row that stands for a class which the source names and holds nothing of."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,14 @@ from pipeline import artifacts, config, stage
 
 TEMPLATE = Path("report.html.j2")
 SAMPLES = 12
+NEEDED = (  # of a task that is on the page; DVC takes a stage's output away before the stage runs again
+    "validated/{}/summary.json",
+    "prepared/{}/meta.json",
+    "models/{}/history.csv",
+    "compressed/{}/compress.json",
+    "reports/{}/report.json",
+    "registered/{}/receipt.json",
+)
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
 COLOURS = {"eager": "#8a94a0", "fp32": "#1f5f99", "int8": "#b03a2e"}
 
@@ -273,7 +281,7 @@ def render(tasks: Sequence[dict[str, Any]], waiting: Sequence[str] = ()) -> str:
 def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # it tells when it lists the machine's fonts
     tasks = config.load()
-    ended = [name for name in tasks if (artifacts.folder("registered", name) / "receipt.json").is_file()]
+    ended = [name for name in tasks if all((artifacts.DATA / out.format(name)).is_file() for out in NEEDED)]
     page = render(
         [describe(name, tasks[name]["kind"]) for name in ended], [name for name in tasks if name not in ended]
     )

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline import artifacts, near, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
+from pipeline.examples import EMPTY_CLASS
 from pipeline.expectations import Outcome, Rule, Session, session
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def validate(
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
     rejected = table[reasons.notna()].assign(reason=reasons.dropna())
-    labels = config.classes or table["label"].dropna()
+    labels = config.classes or _named(table)
     counts = {label: int((accepted["label"] == label).sum()) for label in sorted(set(labels))}
     outcomes += checks.check("kept", accepted, _kept_rules())
     outcomes += checks.check("classes", _class_table(counts), _class_rules(config))
@@ -78,6 +79,12 @@ def _compared(table: "pd.DataFrame", config: Any) -> "pd.DataFrame":
     conflict_note = pd.Series("the same content has another label elsewhere", index=table.index)
     detail = table["detail"].fillna(("same as " + first).where(repeated)).fillna(conflict_note.where(conflicting))
     return table.assign(duplicate_of=first.where(repeated), conflicting=conflicting, detail=detail)
+
+
+def _named(table: "pd.DataFrame") -> "pd.Series":
+    """The labels that there are examples of, or a place for; a label with bytes that its encoding lacks is none."""
+    usable = table["refused"].isna() | (table["refused"] == EMPTY_CLASS)
+    return table.loc[usable & ~table["label"].str.contains("\ufffd", na=True, regex=False), "label"]
 
 
 def _first_rules(config: Any) -> list[Rule]:

@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline import validate
 from pipeline.config import Task
 from pipeline.errors import DataError
+from pipeline.examples import EMPTY_CLASS
 
 RAW = Path("data/raw/mine")
 OUT = Path("data/validated/mine")
@@ -127,8 +128,8 @@ def test_a_wrong_encoding_stops_with_the_setting_to_change(sentences: Callable[[
 def test_unusable_data_stop_with_what_to_do(sentences: Callable[[int], str]) -> None:
     stops("text", [text(f"a:{k}", sentences(k), "x") for k in range(5)], "one usable class, x.*at least 2 classes")
     stops("text", [text("a", " ", "x"), text("b", "", "y")], "0 usable of 2 rows .*empty 2")
-    refused = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(8)] + [text("c/", "", "z", refused="no image")]
-    stops("text", refused, "too few usable examples of z 0 .*refused:no image 1")
+    refused = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(8)] + [text("c/", "", "z", refused=EMPTY_CLASS)]
+    stops("text", refused, "too few usable examples of z 0 .*refused:class without an example 1")
     rare = [text(f"a:{k}", sentences(k), "x") for k in range(5)] + [text("b", "唯一的一条", "y"), text("c", " ", "z")]
     stops("text", rare, "too few usable examples of y 1, z 0 .*validate.min_examples")
     stops("text", rare, "too few usable examples of v 0 .*unknown_label 1", classes=["x", "y", "v"], min_examples=1)

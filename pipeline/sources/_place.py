@@ -40,16 +40,23 @@ def hashable(root: Path, where: str) -> None:
     """
     pending = [str(root)] if root.is_dir() else []
     while pending:
-        with os.scandir(pending.pop()) as entries:
-            for entry in entries:
-                if fault := _fault(entry):
-                    shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
-                    raise ConfigError(
-                        f"{where}.path: found {shown}, {fault}, which DVC cannot hash; expected regular files in "
-                        "folders; move it out of the source, or rename it"
-                    )
-                if entry.is_dir(follow_symlinks=False):
-                    pending.append(entry.path)
+        folder = pending.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.path)
+        except OSError as error:
+            raise ConfigError(
+                f"{where}.path: found {folder}, which cannot be read ({error.strerror}); expected a readable folder; "
+                "change its permissions"
+            ) from None
+        for entry in entries:
+            if fault := _fault(entry):
+                shown = os.fsencode(entry.path).decode("utf-8", "backslashreplace")
+                raise ConfigError(
+                    f"{where}.path: found {shown}, {fault}, which DVC cannot hash; expected regular files in "
+                    "folders; move it out of the source, or rename it"
+                )
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
 
 
 def _fault(entry: "os.DirEntry[str]") -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import setting
-from pipeline.examples import Example, SplitName
+from pipeline.examples import EMPTY_CLASS, Example, SplitName
 from pipeline.sources import _place, _tree
 
 KIND = "image"
@@ -33,7 +33,7 @@ def read(config: Config) -> Iterator[Example]:
             empty.discard(found.parts[: 2 if splits else 1])
         yield example
     for parts in sorted(empty):
-        yield Example(id="/".join(parts) + "/", label=parts[-1], refused="class folder without an image")
+        yield Example(id="/".join(parts) + "/", label=parts[-1], refused=EMPTY_CLASS)
 
 
 def _class_folders(root: Path, splits: Mapping[str, SplitName]) -> Iterator[tuple[str, ...]]:

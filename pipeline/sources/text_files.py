@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import setting
-from pipeline.examples import Example
+from pipeline.examples import EMPTY_CLASS, Example
 from pipeline.sources import _lines, _place, _tree
 from pipeline.sources._lines import Encoding
 
@@ -57,7 +57,7 @@ def read(config: Config) -> Iterator[Example]:
             yield Example(f"{found.name}:{number}", raw, label, split=split, path=found.name, text=text, encoding_ok=ok)
             empty = False
         if empty:
-            yield Example(found.name, label=label, split=split, refused="class file without a line")
+            yield Example(found.name, label=label, split=split, refused=EMPTY_CLASS)
 
 
 def describe(config: Config) -> Mapping[str, str]:

@@ -115,7 +115,8 @@ def _send(client: "MlflowClient", run_id: str, records: list[dict[str, Any]]) ->
 
 def _name(name: str) -> str:
     """The name with what MLflow does not allow in one replaced."""
-    return re.sub(r"[^\w./: -]", "_", name)[:250].strip("/") or "_"
+    parts = re.sub(r"[^\w./: -]", "_", name)[:250].split("/")
+    return "/".join("_" if part.strip(".") == "" else part for part in parts)
 
 
 def _run(client: "MlflowClient", journal: Journal) -> str:

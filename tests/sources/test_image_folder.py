@@ -69,7 +69,7 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     put(tmp_path, "cats/1.png", "dogs/readme.md")
     (tmp_path / "owls").mkdir()
     found = read(tmp_path)
-    assert found["dogs/"].refused == found["owls/"].refused == "class folder without an image"
+    assert found["dogs/"].refused == found["owls/"].refused == "class without an example"
 
 
 def test_links_pipes_and_sockets_are_refused_with_a_reason(tmp_path: Path) -> None:

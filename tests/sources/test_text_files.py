@@ -36,7 +36,7 @@ def test_the_users_own_split_and_what_is_no_classs_file(tmp_path: Path) -> None:
         "test/b.txt:1": ("test", None),
         "train/d.md": ("train", "not a text file (suffix: .md)"),
         "train/deep/c.txt": ("train", "not directly in a split's folder"),
-        "train/empty.txt": ("train", "class file without a line"),
+        "train/empty.txt": ("train", "class without an example"),
         "top.txt": (None, "not directly in a split's folder"),
     }
 
