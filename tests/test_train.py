@@ -136,6 +136,7 @@ def test_divergence_is_one_line_and_exit_code_3(task, monkeypatch, capsys):
     np.save(targets, np.full_like(np.load(targets), np.nan))
     monkeypatch.setattr("pipeline.config.task", lambda name: task)
     monkeypatch.setattr(sys, "argv", ["train", "toy"])
+    monkeypatch.setenv("DANLU_RUN", "the flow has checked params.yaml")
     with pytest.raises(SystemExit) as exit:
         stage.run("train", train.main)
     assert exit.value.code == 3
