@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from pipeline import artifacts, metrics
 
 ROOT = Path(__file__).resolve().parents[1]
-STAGES = ("prepare", "featurize", "baseline", "tune", "train")
+STAGES = ("split", "prepare", "featurize", "baseline", "tune", "train")
 GOALS = {
     ("solar", "net", "macro_f1"): 0.77,
     ("solar", "net", "defect_accuracy"): 0.83,

@@ -60,9 +60,40 @@ def export(net: "nn.Module", inputs: ImageInputs | TextInputs, path: Path) -> No
             verbose=False,
         )
     assert program is not None
-    write(program.model_proto, path, ["batch"] if image else ["batch", "tokens"])
+    model = program.model_proto
+    if isinstance(inputs, ImageInputs):
+        read_pixels(model)
+    write(model, path, ["batch"] if image else ["batch", "tokens"])
     for count in (1, 3):
         _compare(net, sample(inputs, count), path)
+
+
+def read_pixels(model: "ModelProto") -> None:
+    """Puts one DequantizeLinear in the place of the Cast, Sub and Div that normalise the pixels, where they stand."""
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    reader = {node.input[0]: node for node in graph.node if node.input}
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        chain = [node]
+        while len(chain) < 3 and chain[-1].output[0] in reader:
+            chain.append(reader[chain[-1].output[0]])
+        if [part.op_type for part in chain] == ["Cast", "Sub", "Div"]:
+            break
+    else:
+        return
+    cast, sub, div = chain
+    mean, std = (constants[node.input[1]].reshape(-1) for node in (sub, div))
+    alike = 0 if len(mean) == 1 else slice(None)  # one channel needs no axis
+    added = {"pixel_scale": 1 / std[alike], "pixel_zero": mean[alike].astype(np.uint8)}
+    read = helper.make_node("DequantizeLinear", [cast.input[0], *added], [div.output[0]], "read_pixels", axis=1)
+    graph.node.insert(list(graph.node).index(cast), read)
+    for part in chain:
+        graph.node.remove(part)
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in (sub.input[1], div.input[1])]:
+        graph.initializer.remove(tensor)
+    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in added.items())
 
 
 def linear(coefficients: np.ndarray, intercept: np.ndarray, path: Path) -> None:

@@ -21,7 +21,10 @@ Inputs = ImageInputs | TextInputs
 
 
 class Normalised(nn.Module):
-    """uint8 [B, H, W, C] → logits [B, K]: an image model with the statistics of its training pixels inside."""
+    """uint8 [B, H, W, C] → logits [B, K]: an image model with the statistics of its training pixels inside.
+
+    The mean is a whole grey level: pixels are then integers with a zero point and a scale, which graphs read at once.
+    """
 
     mean: Tensor  # [1, C, 1, 1], in 0..255
     std: Tensor
@@ -29,7 +32,7 @@ class Normalised(nn.Module):
     def __init__(self, body: nn.Module, inputs: ImageInputs):
         super().__init__()
         self.body = body
-        self.register_buffer("mean", 255 * torch.tensor(inputs.mean).view(1, -1, 1, 1))
+        self.register_buffer("mean", (255 * torch.tensor(inputs.mean)).round().view(1, -1, 1, 1))
         self.register_buffer("std", 255 * torch.tensor(inputs.std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, split, stage
+from pipeline import artifacts, sides, stage
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-DRIFT = 0.03  # a class's share of a split may differ this much from its share of all
 
 
 @dataclass(frozen=True)
@@ -30,33 +29,29 @@ class Sides:
     leaks: "pd.DataFrame"
 
 
-def prepare(accepted: "pd.DataFrame", neighbours: "pd.DataFrame", seed: int, shares: tuple[float, ...]) -> Sides:
-    """Puts each accepted row on its side; `neighbours` has the ids of near duplicates, in columns a and b."""
+def prepare(accepted: "pd.DataFrame", examples: sides.Examples, shares: tuple[float, ...], edges: np.ndarray) -> Sides:
+    """Puts each accepted row on its side and drops the leaks; `edges` [K, 2] are where each class's sides begin."""
     import pandas as pd
 
     accepted = accepted.reset_index(drop=True)
-    groups = accepted["group"].fillna(accepted["content"])
-    given = [value if isinstance(value, str) else None for value in accepted["split"]]
-    sides = split.sides(groups.tolist(), given, seed, shares)
-    places = pd.Series(accepted.index, index=accepted["id"])
-    pairs = np.stack([places[neighbours["a"]].to_numpy(), places[neighbours["b"]].to_numpy()], axis=1)
-    leaks = split.leaks(sides, pairs)
-    ids = accepted["id"].to_numpy()
-    rows = [(ids[leak.dropped], sides[leak.dropped], ids[leak.near], sides[leak.near]) for leak in leaks]
-    placed = accepted.assign(split=sides).drop(index=[leak.dropped for leak in leaks])
-    examples = {name: placed[placed["split"] == name].reset_index(drop=True) for name in SPLITS}
-    total = sum(map(len, examples.values())) + len(leaks)
+    numbers = sides.of(examples, shares, edges)
+    leaks = sides.leaks(numbers, examples.pairs)
+    names, ids = np.array(SPLITS, dtype=object)[numbers], accepted["id"].to_numpy()
+    rows = [(ids[leak.dropped], names[leak.dropped], ids[leak.near], names[leak.near]) for leak in leaks]
+    placed = accepted.assign(split=names).drop(index=[leak.dropped for leak in leaks])
+    kept = {name: placed[placed["split"] == name].reset_index(drop=True) for name in SPLITS}
+    total = sum(map(len, kept.values())) + len(leaks)
     assert total == len(accepted), f"{len(accepted)} examples came in, {total} are split or dropped"
-    return Sides(examples, pd.DataFrame(rows, columns=["id", "split", "near", "near_split"], dtype="str"))
+    return Sides(kept, pd.DataFrame(rows, columns=["id", "split", "near", "near_split"], dtype="str"))
 
 
-def require_classes(sides: Sides, classes: list[str], place: str) -> None:
+def require_classes(split: Sides, classes: list[str], place: str) -> None:
     """Raises: DataError naming a split that lacks a class, and the way out."""
-    for name, rows in sides.examples.items():
+    for name, rows in split.examples.items():
         lacking = [label for label in classes if label not in set(rows["label"])]
         if lacking:
             what = f"no example of class {', '.join(lacking[:5])}" if len(rows) else "no example at all"
-            dropped = int((sides.leaks["split"] == name).sum())
+            dropped = int((split.leaks["split"] == name).sum())
             leaks = f" ({dropped} near duplicates of held-out examples were dropped)" if dropped else ""
             raise DataError(
                 f"{place}: {name} has {what}{leaks}; expected some of each class; add examples, "
@@ -87,27 +82,25 @@ def targets(rows: "pd.DataFrame", classes: list[str], place: str) -> np.ndarray:
     return out
 
 
-def shares_of(sides: Sides, classes: list[str]) -> dict[str, dict[str, float]]:
+def shares_of(split: Sides, classes: list[str]) -> dict[str, dict[str, float]]:
     """Each class's share of each split."""
     return {
         name: {label: round(float((rows["label"] == label).mean()), 6) for label in classes}
-        for name, rows in sides.examples.items()
+        for name, rows in split.examples.items()
     }
 
 
-def largest_drift(sides: Sides, classes: list[str]) -> float:
+def largest_drift(split: Sides, classes: list[str]) -> float:
     """By how much a class's share of a split differs from its share of all examples, at most."""
-    labels = [rows["label"] for rows in sides.examples.values()]
-    total = sum(map(len, labels))
-    found = 0.0
-    for label in classes:
-        overall = sum(int((column == label).sum()) for column in labels) / total
-        found = max(found, *(abs(float((column == label).mean()) - overall) for column in labels))
-    return found
+    import pandas as pd
+
+    rows = pd.concat(split.examples.values())
+    labels = pd.Categorical(rows["label"], categories=classes).codes.astype(np.int64)
+    return sides.drift(labels, pd.Categorical(rows["split"], categories=SPLITS).codes, len(classes))
 
 
 def write(
-    sides: Sides,
+    split: Sides,
     soft: Mapping[str, np.ndarray],
     classes: list[str],
     kind: str,
@@ -118,7 +111,7 @@ def write(
     import pandas as pd
 
     tables = []
-    for name, rows in sides.examples.items():
+    for name, rows in split.examples.items():
         labels = rows["label"].map({label: number for number, label in enumerate(classes)})
         np.save(out / f"{name}.labels.npy", labels.to_numpy(np.int64))
         np.save(out / f"{name}.targets.npy", soft[name])
@@ -126,13 +119,13 @@ def write(
         table.insert(2, "row", np.arange(len(rows), dtype=np.int64))
         tables.append(table.assign(text=rows["cleaned"]) if kind == "text" else table)
     pd.concat(tables, ignore_index=True).to_parquet(out / "examples.parquet", index=False)
-    sides.leaks.to_parquet(out / "leaks.parquet", index=False)
+    split.leaks.to_parquet(out / "leaks.parquet", index=False)
     meta = {
         "kind": kind,
         "classes": classes,
-        "counts": {name: len(rows) for name, rows in sides.examples.items()},
-        "leaks": len(sides.leaks),
-        "shares": shares_of(sides, classes),
+        "counts": {name: len(rows) for name, rows in split.examples.items()},
+        "leaks": len(split.leaks),
+        "shares": shares_of(split, classes),
         "preparation": dict(preparation),
     }
     artifacts.write_json(out / "meta.json", meta)
@@ -145,13 +138,16 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> tuple[dict[st
 
     raw, validated = artifacts.folder("raw", task.name), artifacts.folder("validated", task.name)
     summary = artifacts.read_json(validated / "summary.json")
+    classes = summary["classes"]
     accepted = pd.read_parquet(validated / "accepted.parquet")
-    sides = prepare(accepted, pd.read_parquet(validated / "neighbours.parquet"), config.seed, config.shares)
-    require_classes(sides, summary["classes"], str(validated))
-    soft = {name: targets(rows, summary["classes"], str(validated)) for name, rows in sides.examples.items()}
-    preparation = module.write(sides.examples, raw / "files", out, config, summary["settings"])
-    meta = write(sides, soft, summary["classes"], task.kind, out, preparation)
-    return meta, largest_drift(sides, summary["classes"])
+    examples = sides.examples(accepted, pd.read_parquet(validated / "neighbours.parquet"), classes, config.seed)
+    begin = sides.read(task.name, config.seed, config.shares)
+    split = prepare(accepted, examples, config.shares, np.array([begin[label] for label in classes]))
+    require_classes(split, classes, str(validated))
+    soft = {name: targets(rows, classes, str(validated)) for name, rows in split.examples.items()}
+    preparation = module.write(split.examples, raw / "files", out, config, summary["settings"])
+    meta = write(split, soft, classes, task.kind, out, preparation)
+    return meta, largest_drift(split, classes)
 
 
 def main(task: Task) -> None:
@@ -166,11 +162,11 @@ def main(task: Task) -> None:
         meta["leaks"],
         drift * 100,
     )
-    if drift > DRIFT:
+    if drift > sides.DRIFT:
         log.warning(
             "prepare %s: a class's share differs by more than %.0f points; another prepare.seed may help",
             task.name,
-            DRIFT * 100,
+            sides.DRIFT * 100,
         )
 
 

@@ -29,6 +29,18 @@ def test_norms_are_folded_and_nothing_lies_outside_the_file(image_graph):
     onnx.checker.check_model(model)
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_normalised_in_one_pass(tmp_path, channels):
+    inputs = ImageInputs(32, 32, channels, (0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.1)[:channels])
+    torch.manual_seed(0)
+    net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b", "c"]).eval()
+    export.export(net, inputs, tmp_path / "fp32.onnx")  # compares its answers with the network's
+    found = graphs.operators(tmp_path / "fp32.onnx")
+    assert found["DequantizeLinear"] == 1 and not {"Cast", "Sub", "Div"} & set(found)
+    names = [tensor.name for tensor in onnx.load(tmp_path / "fp32.onnx").graph.initializer]
+    assert {"mean", "std"}.isdisjoint(names)
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_an_image_graph_answers_as_the_network_at_any_batch_size(image_graph, size):
     net, path = image_graph

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import prepare
+from pipeline import prepare, split
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.features import cleaning, decoding, tokenising
@@ -44,7 +44,9 @@ def accepted(rows: list[dict[str, Any]], pairs: Sequence[tuple[str, str]] = ()) 
 
 
 def run(kind: str, **settings: Any) -> dict[str, Any]:
-    prepare.main(Task("mine", kind, {"prepare": settings}))
+    task = Task("mine", kind, {"prepare": settings})
+    split.main(task)
+    prepare.main(task)
     return json.loads((OUT / "meta.json").read_text())
 
 

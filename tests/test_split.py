@@ -1,59 +1,93 @@
-from collections import Counter
+"""The stage on validated folders that are written by hand: what it finds, and that it remembers it."""
 
-import numpy as np
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
 import pytest
 
-from pipeline import split
+from pipeline import artifacts, sides, split
+from pipeline.config import Task
+from pipeline.errors import DataError
 
-SHARES = (0.8, 0.1, 0.1)
-
-
-def test_sides_have_about_their_shares() -> None:
-    groups = [f"example {number}" for number in range(20_000)]
-    counts = Counter(split.sides(groups, [None] * len(groups), 0, SHARES))
-    assert counts["train"] == pytest.approx(16_000, rel=0.02)
-    assert counts["validation"] == pytest.approx(2_000, rel=0.1)
-    assert counts["test"] == pytest.approx(2_000, rel=0.1)
+RECORD = Path("data/splits/mine.json")
 
 
-def test_nobody_changes_side_when_a_fifth_is_added() -> None:
-    groups = [f"example {number}" for number in range(1200)]
-    before = split.sides(groups[200:], [None] * 1000, 0, SHARES)
-    assert split.sides(groups, [None] * 1200, 0, SHARES)[200:] == before
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
-def test_the_rule_is_the_documented_one_on_every_machine() -> None:
-    # Values that must never change, or every data set would be split anew.
-    assert split.fraction(0, "a") == 0.7417194198289923
-    assert split.fraction(7, "组") == 0.5251257970152537
+def accepted(labels: str) -> None:
+    """Validated rows, one a letter, which is its class; row k is the same in every call."""
+    rows = [{"id": f"t:{k}", "label": label, "content": f"{k:064x}"} for k, label in enumerate(labels)]
+    table = pd.DataFrame(rows).assign(group=None, split=None)
+    folder = artifacts.folder("validated", "mine")
+    folder.mkdir(parents=True, exist_ok=True)
+    table.to_parquet(folder / "accepted.parquet")
+    pd.DataFrame([], columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
+    artifacts.write_json(folder / "summary.json", {"classes": sorted(set(labels))})
 
 
-def test_one_group_is_on_one_side() -> None:
-    groups = [f"patient {number % 50}" for number in range(1000)]
-    found = split.sides(groups, [None] * 1000, 0, SHARES)
-    assert all(len(set(found[start::50])) == 1 for start in range(50))
+def run(**settings: Any) -> dict[str, Any]:
+    """What the stage wrote."""
+    split.main(Task("mine", "text", {"prepare": settings}))
+    return artifacts.read_json(RECORD)
 
 
-def test_the_users_own_split_wins() -> None:
-    given = ["test", "train", "validation"] * 40
-    assert split.sides([f"g{n}" for n in range(120)], given, 0, SHARES) == given
+def shares() -> pd.DataFrame:
+    """Each class's share of each split, by what is on disk."""
+    folder, found = artifacts.folder("validated", "mine"), artifacts.read_json(RECORD)
+    table = pd.read_parquet(folder / "accepted.parquet")
+    places = [sides.fraction(found["seed"], content) for content in table["content"]]
+    begin = [found["begin"][label] for label in table["label"]]
+    table["side"] = [sum(place >= edge for edge in edges) for place, edges in zip(places, begin, strict=True)]
+    return pd.crosstab(table["label"], table["side"], normalize="columns")
 
 
-def test_a_part_that_the_users_split_lacks_is_drawn_from_train() -> None:
-    given = ["test"] * 500 + ["train"] * 4500
-    found = split.sides([f"g{n}" for n in range(5000)], given, 0, SHARES)
-    assert found[:500] == ["test"] * 500
-    assert Counter(found[500:])["validation"] == pytest.approx(500, rel=0.15)
-    assert set(found[500:]) == {"train", "validation"}
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rare_class_has_its_share_of_every_split(seed: int) -> None:
+    accepted("xyyyyyyyyy" * 20)
+    run(seed=seed)
+    assert shares().loc["x"].between(0.07, 0.13).all() and shares().shape == (2, 3)
 
 
-def test_leaks_drop_the_lesser_side_and_name_the_greater() -> None:
-    sides = ["train", "validation", "test", "train", "train"]
-    pairs = np.array([[0, 1], [0, 2], [1, 2], [3, 4]])
-    assert split.leaks(sides, pairs) == [split.Leak(0, 2), split.Leak(1, 2)]
+def test_what_was_found_stays_as_data_grow_and_is_found_again_when_lost() -> None:
+    accepted("xyyyyyyyyy" * 20)
+    found = run(seed=3)
+    accepted("xyyyyyyyyy" * 30)
+    assert run(seed=3) == found
+    RECORD.unlink()
+    accepted("xyyyyyyyyy" * 20)
+    assert run(seed=3) == found
 
 
-@pytest.mark.parametrize("shares", [(0.8, 0.2), (0.8, 0.3, 0.1), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])
-def test_impossible_shares_are_refused(shares: tuple[float, ...]) -> None:
-    with pytest.raises(ValueError, match="sum 1"):
-        split.check(shares)
+def test_a_new_class_is_added_and_one_that_is_gone_is_kept() -> None:
+    accepted("xyyyyyyyyy" * 20)
+    before = run()["begin"]
+    accepted("xyyyyyyyyy" * 20 + "z" * 60)
+    after = run()["begin"]
+    assert set(after) == {"x", "y", "z"}
+    assert {label: after[label] for label in before} == before
+    accepted("xyyyyyyyyy" * 20)
+    assert run()["begin"] == after
+
+
+def test_another_seed_or_other_shares_begin_anew() -> None:
+    accepted("xyyyyyyyyy" * 20)
+    first = run()
+    assert run(seed=1)["begin"] != first["begin"]
+    assert run(shares=(0.6, 0.2, 0.2))["shares"] == [0.6, 0.2, 0.2]
+    assert run() == first
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"seed": 0}', '{"seed": 0, "shares": [0.8, 0.1, 0.1], "begin": {"x": "y"}}']
+)
+def test_a_damaged_record_stops_and_says_how_to_go_on(text: str) -> None:
+    accepted("xy" * 60)
+    RECORD.parent.mkdir(parents=True)
+    RECORD.write_text(text)
+    with pytest.raises(DataError, match=r"data/splits/mine\.json: no record of a split; .*git checkout"):
+        run()
+    assert RECORD.read_text() == text

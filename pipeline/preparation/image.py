@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import split
+from pipeline import sides
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.features import decoding
@@ -22,10 +22,10 @@ class Config:
     fit: Literal["crop", "pad", "stretch"] = "crop"
     channels: Literal["auto", "grey", "rgb"] = "auto"  # auto: grey where all train images are
     seed: int = setting(0, low=0, high=2**32 - 1)
-    shares: tuple[float, ...] = split.SHARES  # train, validation, test
+    shares: tuple[float, ...] = sides.SHARES  # train, validation, test
 
     def __post_init__(self) -> None:
-        split.check(self.shares)
+        sides.check(self.shares)
 
 
 def write(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, split
+from pipeline import artifacts, sides
 from pipeline.config import setting
 from pipeline.features import cleaning, tokenising
 
@@ -23,10 +23,10 @@ class Config:
     lower: bool = True
     hmm: bool = True  # jieba also finds words that its dictionary lacks
     seed: int = setting(0, low=0, high=2**32 - 1)
-    shares: tuple[float, ...] = split.SHARES  # train, validation, test
+    shares: tuple[float, ...] = sides.SHARES  # train, validation, test
 
     def __post_init__(self) -> None:
-        split.check(self.shares)
+        sides.check(self.shares)
 
 
 def write(
