@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
+from pipeline.artifacts import STATE
 from pipeline.errors import ConfigError
 
-STATE = Path(".danlu")
 DEFAULTS = {
     # Nothing is sent to the makers of the parts.
     "DVC_NO_ANALYTICS": "1",

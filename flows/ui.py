@@ -9,7 +9,8 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 
-from flows import settings, train
+from flows import train
+from pipeline.artifacts import STATE
 from pipeline.errors import PipelineError
 
 HOST = "127.0.0.1"
@@ -80,7 +81,7 @@ def serve(mlflow_port: int = 5000, prefect_port: int = 4200) -> int:
     Raises: PageError when one does not start.
     """
     wanted = pages(mlflow_port, prefect_port)
-    logs = settings.STATE / "logs"
+    logs = STATE / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"PREFECT_API_URL": f"{wanted[1].address}/api"}
     running = []

@@ -4,7 +4,6 @@ PipelineError            exit code 2 unless a subclass says otherwise
 ├── ConfigError          params.yaml names something impossible
 ├── DataError            the data cannot be used as they are
 ├── TrainingError        training diverged (exit code 3)
-├── BudgetError          no variant keeps the compression budget (exit code 4)
 └── RegistryError        the model registry refuses or disagrees
 
 A message reads `place: found; expected; the way out`, on one line.
@@ -25,10 +24,6 @@ class DataError(PipelineError):
 
 class TrainingError(PipelineError):
     exit_code = 3
-
-
-class BudgetError(PipelineError):
-    exit_code = 4
 
 
 class RegistryError(PipelineError):

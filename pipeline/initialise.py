@@ -41,11 +41,6 @@ def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS
     return f"{params}: added the task {name} ({block['kind']}): {found}; `danlu run {name}` runs it"
 
 
-def describe(path: Path, said: Columns = Columns()) -> Block:
-    """The block of params.yaml for the data at `path`. Raises: ConfigError, DataError."""
-    return look(path, said)[0]
-
-
 def look(path: Path, said: Columns = Columns()) -> tuple[Block, str]:
     """The block for the data at `path`, and what was found there, in words."""
     path = _from_root(path)

@@ -97,13 +97,6 @@ def paired_gain(
     return Interval(float(value), float(low), float(high))
 
 
-def confusion(labels: Array, probabilities: Array, count: int | None = None) -> Array:
-    """How many examples of class row were predicted as class column, [K, K]."""
-    count = count or probabilities.shape[1]
-    cells = labels.astype(np.int64) * count + probabilities.argmax(axis=1)
-    return np.bincount(cells, minlength=count * count).reshape(count, count)
-
-
 @dataclass(frozen=True)
 class _Facts:
     """What a measurement needs of one candidate, whatever the weights."""

@@ -36,14 +36,14 @@ def test_a_folder_elsewhere_is_named_by_its_absolute_path(tmp_path: Path, monkey
     images()
     (tmp_path / "project").mkdir()
     monkeypatch.chdir(tmp_path / "project")
-    assert initialise.describe(Path("../pets"))["source"]["path"] == str(tmp_path / "pets")
+    assert initialise.look(Path("../pets"))[0]["source"]["path"] == str(tmp_path / "pets")
 
 
 def test_one_text_file_a_class() -> None:
     Path("reviews").mkdir()
     for label in ("好", "差"):
         Path("reviews", f"{label}.txt").write_bytes((label + "产品\n").encode("gb18030"))
-    block = initialise.describe(Path("reviews"))
+    block = initialise.look(Path("reviews"))[0]
     assert block["source"] == {"name": "text_files", "path": "reviews", "encoding": "gb18030"}
     assert block["kind"] == "text" and block["model"] == {"name": "textcnn"}
 
@@ -78,7 +78,7 @@ def test_one_text_file_a_class() -> None:
 def test_tables_of_every_make_are_found_out(name: str, content: str, expected: dict[str, str], encoding: str) -> None:
     Path(name).write_bytes(content.encode(encoding))
     found = "utf-8" if content.isascii() else encoding
-    assert initialise.describe(Path(name))["source"] == {
+    assert initialise.look(Path(name))[0]["source"] == {
         "name": "text_table",
         "path": name,
         **expected,
@@ -91,7 +91,7 @@ def test_what_the_user_says_goes_first() -> None:
     Path("a.csv").write_text(
         "text,label,other\n" + "".join(f"{t},{c},{k % 3}\n" for k, (t, c) in enumerate(ROWS)), "utf-8"
     )
-    block = initialise.describe(Path("a.csv"), Columns(label="other"))
+    block = initialise.look(Path("a.csv"), Columns(label="other"))[0]
     assert block["source"]["label_column"] == "other"
 
 
@@ -152,7 +152,7 @@ def test_what_cannot_be_a_task_is_an_error_with_the_way_out() -> None:
         "x.pdf": r"found the suffix \.pdf; expected \.csv",
     }.items():
         with pytest.raises((ConfigError, DataError), match=message):
-            initialise.describe(Path(path))
+            initialise.look(Path(path))
 
 
 def test_files_in_two_encodings_are_an_error_that_names_them() -> None:
@@ -161,4 +161,4 @@ def test_files_in_two_encodings_are_an_error_that_names_them() -> None:
     Path("reviews/b.txt").write_bytes("产品质量\n".encode("gb18030"))
     Path("reviews/c.txt").write_bytes(b"ascii\n")
     with pytest.raises(DataError, match=r"found utf-8 in a\.txt, gb18030 in b\.txt; expected one encoding"):
-        initialise.describe(Path("reviews"))
+        initialise.look(Path("reviews"))

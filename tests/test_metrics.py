@@ -87,11 +87,6 @@ def test_a_paired_gain_is_narrower_than_the_two_intervals_and_signed_towards_the
         metrics.paired_gain(labels, weak, strong, "f1")
 
 
-def test_confusion_counts_actual_by_predicted():
-    table = metrics.confusion(np.array([0, 0, 2]), np.eye(3)[[0, 1, 2]])
-    assert table.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
-
-
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [

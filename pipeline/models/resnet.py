@@ -29,15 +29,18 @@ class Config:
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and a way around them, [B, C, H, W] → [B, channels, H / stride, W / stride]."""
+    """Two 3×3 convolutions and a way around them, [B, C, H, W] → [B, channels, H / stride, W / stride].
+
+    The second one widens: half the products of widening in the first, at the same depth.
+    """
 
     def __init__(self, before: int, channels: int, stride: int):
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(before, channels, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.Conv2d(before, before, 3, stride, padding=1, bias=False),
+            nn.BatchNorm2d(before),
             nn.ReLU(),
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.Conv2d(before, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels),
         )
         self.around = nn.Sequential()

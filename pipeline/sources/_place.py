@@ -5,9 +5,10 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 
-OUTPUTS = (
-    "raw validated docs prepared features baseline tuned models compressed reports registered metrics plots report"
-)
+OUTPUTS = {
+    *("raw", "validated", "docs", "splits", "prepared", "features", "baseline", "tuned", "models"),
+    *("compressed", "reports", "registered", "metrics", "plots", "report"),
+}
 
 
 def check_inside(path: str) -> None:
@@ -15,7 +16,7 @@ def check_inside(path: str) -> None:
     if not path.isprintable() or "${" in path:  # DVC reads ${…} as a variable
         raise ValueError(f"path: found {path!r}; expected a path without control characters and without ${{")
     inside = os.path.relpath(path).split(os.sep)
-    if inside in (["."], ["data"]) or (inside[0] == "data" and inside[1] in OUTPUTS.split()):
+    if inside in (["."], ["data"]) or (inside[0] == "data" and inside[1] in OUTPUTS):
         raise ValueError(
             f"path: found {path!r}, where the stages write; expected the data's own place; move them there"
         )

@@ -81,12 +81,6 @@ class Run:
         """A file or folder, copied now and delivered at the run's end, into the folder `to` of its artefacts."""
         self._journal.keep(Path(path), to)
 
-    def text(self, name: str, content: str) -> None:
-        """A text as an artefact of this name, such as `notes/reason.txt`."""
-        target = self._journal.files / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(content, "utf-8")
-
     @property
     def id(self) -> str:
         """MLflow's id of this run; empty while MLflow does not have it."""

@@ -8,19 +8,8 @@ import pytest
 
 from tests.e2e.project import Project
 
-STEPS = [
-    "fetch",
-    "validate",
-    "split",
-    "prepare",
-    "featurize",
-    "baseline",
-    "tune",
-    "train",
-    "compress",
-    "evaluate",
-    "register",
-]
+STEPS = ["fetch", "validate", "split", "prepare", "featurize", "baseline"]
+STEPS += ["tune", "train", "compress", "evaluate", "register"]
 pytestmark = pytest.mark.timeout(1200)
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -31,6 +32,11 @@ def test_a_missing_path_is_one_line_that_names_the_setting(tmp_path: Path) -> No
 def test_where_the_stages_write_is_no_source(path: str) -> None:
     with pytest.raises(ConfigError, match="where the stages write"):
         config.parse(image_folder.Config, {"path": path}, "source")
+
+
+def test_the_stages_outputs_are_those_of_the_graph() -> None:
+    graph = Path(__file__).parents[2].joinpath("dvc.yaml").read_text("utf-8")
+    assert set(re.findall(r"- data/([a-z]+)", graph)) == _place.OUTPUTS
 
 
 @pytest.mark.parametrize(("name", "words"), [("pipe.jpg", "a named pipe"), ("away.jpg", "leads nowhere")])

@@ -40,7 +40,6 @@ def test_a_run_brings_everything_to_mlflow_inside_its_parent(project, monkeypatc
         run.tag("remote", "https://user:secret@example.org/x")
         run.artifact("plot.csv", to="plots")
         Path("plot.csv").unlink()
-        run.text("notes/why.txt", "because")
         assert run.wait()
     assert runs.close_parent(parent, "FINISHED", tags={"ran": "train"}, metrics={"stages": 1}) != ""
     by_name = found()
@@ -54,7 +53,7 @@ def test_a_run_brings_everything_to_mlflow_inside_its_parent(project, monkeypatc
     assert by_name["flow"].data.tags["ran"] == "train"
     assert points(mine) == [(step, 1 / (step + 1)) for step in range(2500)]
     names = {item.path for item in store.client().list_artifacts(run.id)}
-    assert names == {"plots", "notes"}
+    assert names == {"plots"}
     assert journals() == []
 
 
