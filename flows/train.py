@@ -19,7 +19,7 @@ from flows import locks, settings, table
 from flows.graph import Graph
 from flows.stages import Outcome
 from flows.summary import summary
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 
 JOBS = 2  # stages at the same time
 
@@ -96,9 +96,11 @@ def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
     """The table as artefacts of the Prefect flow run."""
     from prefect.artifacts import create_markdown_artifact
 
-    rows = table.figure_rows(_figures(graph, outcomes))
-    parts = ["## Stages", table.markdown(table.stage_rows(outcomes)), "## Models (test split)", table.markdown(rows)]
+    figures = _figures(graph, outcomes)
+    parts = ["## Stages", table.markdown(table.stage_rows(outcomes))]
+    parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))] if figures else []
     parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
+    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures)) else []
     create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
 
 
@@ -113,8 +115,16 @@ def reconcile(graph: Graph, outcomes: Mapping[str, Outcome]) -> int:
 
 
 def _figures(graph: Graph, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, object]]:
+    """By task; none where params.yaml has been broken since the run began: what ran is to be told all the same."""
     tasks = {graph[name].task for name in outcomes}
-    return {name: task for name, task in summary()["tasks"].items() if name in tasks}
+    try:
+        return {name: task for name, task in summary()["tasks"].items() if name in tasks}
+    except ConfigError:
+        return {}
+
+
+def _next(figures: Mapping[str, Mapping[str, object]]) -> list[str]:
+    return table.where([name for name, task in figures.items() if task["registered"]], _recorded())
 
 
 def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
@@ -125,7 +135,7 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)
-    if lines := table.where([n for n, t in figures.items() if t["registered"]], _recorded()):
+    if lines := _next(figures):
         parts.append("\n".join(lines))
     return "\n\n".join(["", *parts])
 

@@ -71,9 +71,10 @@ def split_folders(root: Path) -> dict[str, SplitName]:
         raise DataError(f"{root}: found no folder; expected one; correct source.path")
     names = folders(root)
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in SPLIT_FOLDERS}
-    if "train" not in splits.values():
-        return {}
-    if others := [printable(name) for name in names if name not in splits]:
+    others = [printable(name) for name in names if name not in splits]
+    if "train" not in splits.values() or (others and not any(folders(root / name) for name in splits)):
+        return {}  # images in `train` beside images in `car`: a class like any other
+    if others:
         shown = ", ".join(others[:3])
         raise DataError(
             f"{root}: found {', '.join(splits)} beside {shown}; expected train, val, test alone; move the rest"

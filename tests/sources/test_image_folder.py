@@ -48,6 +48,15 @@ def test_a_class_may_be_called_test_where_nobody_split(tmp_path: Path) -> None:
     assert {example.label for example in read(tmp_path).values()} == {"test", "control"}
 
 
+def test_a_class_may_be_called_train_where_no_class_lies_below_it(tmp_path: Path) -> None:
+    put(tmp_path, "train/1.png", "car/2.png", "plane/3.png")
+    assert {(example.label, example.split) for example in read(tmp_path).values()} == {
+        ("train", None),
+        ("car", None),
+        ("plane", None),
+    }
+
+
 def test_split_folders_beside_others_are_an_error_that_names_them(tmp_path: Path) -> None:
     put(tmp_path, "train/cats/1.png", "extra/2.png")
     with pytest.raises(DataError, match="found train beside extra"):
