@@ -58,7 +58,7 @@ def test_with_nothing_changed_nothing_runs_and_prefect_is_not_started(finished: 
 
 
 def test_dvc_repro_alone_agrees_and_needs_no_activated_environment(finished: Project) -> None:
-    environment = finished.environment | {"PATH": "/usr/bin:/bin"}
+    environment = finished.environment | {"PATH": "/usr/bin:/bin", "VIRTUAL_ENV": ""}
     repro = finished.start("dvc", "repro", stdout=subprocess.PIPE)
     said, _ = repro.communicate(timeout=120)
     assert repro.returncode == 0
