@@ -2,7 +2,7 @@
 
 Checks params.yaml, asks DVC what has changed, and walks that as a Prefect flow; when nothing has changed,
 Prefect is not even started. Exit codes: 0, 2 for an error with a message, 3 for a diverged training,
-4 for a missed budget, 1 for a crash, 130 when interrupted.
+1 for a crash, 130 when interrupted.
 """
 
 import argparse
@@ -98,7 +98,8 @@ def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
 
     figures = _figures(graph, outcomes)
     parts = ["## Stages", table.markdown(table.stage_rows(outcomes))]
-    parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))] if figures else []
+    if _evaluated(figures):
+        parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))]
     parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
     parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures)) else []
     create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
@@ -123,6 +124,10 @@ def _figures(graph: Graph, outcomes: Mapping[str, Outcome]) -> dict[str, dict[st
         return {}
 
 
+def _evaluated(figures: Mapping[str, Mapping[str, object]]) -> bool:
+    return any(task["candidates"] for task in figures.values())
+
+
 def _next(figures: Mapping[str, Mapping[str, object]]) -> list[str]:
     return table.where([name for name, task in figures.items() if task["registered"]], _recorded())
 
@@ -131,7 +136,7 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
     """What the user reads last."""
     figures = _figures(graph, outcomes)
     parts = [table.text(table.stage_rows(outcomes))]
-    if any(task["candidates"] for task in figures.values()):
+    if _evaluated(figures):
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)

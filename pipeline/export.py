@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.examples import ImageInputs, TextInputs
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
     from torch import nn
 
 OPSET, IR_VERSION = 20, 10
@@ -69,31 +69,48 @@ def export(net: "nn.Module", inputs: ImageInputs | TextInputs, path: Path) -> No
 
 
 def read_pixels(model: "ModelProto") -> None:
-    """Puts one DequantizeLinear in the place of the Cast, Sub and Div that normalise the pixels, where they stand."""
+    """Puts one DequantizeLinear in the place of the Cast, Sub and Div that normalise the pixels, where they stand.
+
+    They are left as they are where anything else reads what is between them, or the mean is no whole grey level.
+    """
     from onnx import helper, numpy_helper
 
     graph = model.graph
-    reader = {node.input[0]: node for node in graph.node if node.input}
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    readers: dict[str, list[NodeProto]] = {}
     for node in graph.node:
-        chain = [node]
-        while len(chain) < 3 and chain[-1].output[0] in reader:
-            chain.append(reader[chain[-1].output[0]])
-        if [part.op_type for part in chain] == ["Cast", "Sub", "Div"]:
-            break
-    else:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    chain = [node for node in graph.node if node.op_type == "Cast" and _from_input(model, node)][:1]
+    while chain and len(chain) < 3 and len(after := readers.get(chain[-1].output[0], [])) == 1:
+        chain += after
+    if [node.op_type for node in chain] != ["Cast", "Sub", "Div"]:
         return
     cast, sub, div = chain
+    if not {sub.input[1], div.input[1]} <= set(constants) or sub.input[0] != cast.output[0]:
+        return
     mean, std = (constants[node.input[1]].reshape(-1) for node in (sub, div))
+    if (mean != mean.round()).any():
+        return
     alike = 0 if len(mean) == 1 else slice(None)  # one channel needs no axis
     added = {"pixel_scale": 1 / std[alike], "pixel_zero": mean[alike].astype(np.uint8)}
     read = helper.make_node("DequantizeLinear", [cast.input[0], *added], [div.output[0]], "read_pixels", axis=1)
     graph.node.insert(list(graph.node).index(cast), read)
-    for part in chain:
-        graph.node.remove(part)
-    for tensor in [tensor for tensor in graph.initializer if tensor.name in (sub.input[1], div.input[1])]:
+    for node in chain:
+        graph.node.remove(node)
+    idle = {sub.input[1], div.input[1]} - {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in idle]:
         graph.initializer.remove(tensor)
     graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in added.items())
+
+
+def _from_input(model: "ModelProto", node: "NodeProto") -> bool:
+    """Whether the node reads the graph's input, turned at most."""
+    makers = {name: other for other in model.graph.node for name in other.output}
+    name = node.input[0]
+    while name in makers and makers[name].op_type == "Transpose":
+        name = makers[name].input[0]
+    return name == model.graph.input[0].name
 
 
 def linear(coefficients: np.ndarray, intercept: np.ndarray, path: Path) -> None:

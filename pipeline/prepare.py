@@ -29,12 +29,12 @@ class Sides:
     leaks: "pd.DataFrame"
 
 
-def prepare(accepted: "pd.DataFrame", examples: sides.Examples, shares: tuple[float, ...], edges: np.ndarray) -> Sides:
+def prepare(accepted: "pd.DataFrame", examples: sides.Examples, edges: np.ndarray) -> Sides:
     """Puts each accepted row on its side and drops the leaks; `edges` [K, 2] are where each class's sides begin."""
     import pandas as pd
 
     accepted = accepted.reset_index(drop=True)
-    numbers = sides.of(examples, shares, edges)
+    numbers = sides.of(examples, edges)
     leaks = sides.leaks(numbers, examples.pairs)
     names, ids = np.array(SPLITS, dtype=object)[numbers], accepted["id"].to_numpy()
     rows = [(ids[leak.dropped], names[leak.dropped], ids[leak.near], names[leak.near]) for leak in leaks]
@@ -43,20 +43,6 @@ def prepare(accepted: "pd.DataFrame", examples: sides.Examples, shares: tuple[fl
     total = sum(map(len, kept.values())) + len(leaks)
     assert total == len(accepted), f"{len(accepted)} examples came in, {total} are split or dropped"
     return Sides(kept, pd.DataFrame(rows, columns=["id", "split", "near", "near_split"], dtype="str"))
-
-
-def require_classes(split: Sides, classes: list[str], place: str) -> None:
-    """Raises: DataError naming a split that lacks a class, and the way out."""
-    for name, rows in split.examples.items():
-        lacking = [label for label in classes if label not in set(rows["label"])]
-        if lacking:
-            what = f"no example of class {', '.join(lacking[:5])}" if len(rows) else "no example at all"
-            dropped = int((split.leaks["split"] == name).sum())
-            leaks = f" ({dropped} near duplicates of held-out examples were dropped)" if dropped else ""
-            raise DataError(
-                f"{place}: {name} has {what}{leaks}; expected some of each class; add examples, "
-                "or change prepare.shares or prepare.seed, or give your own split"
-            )
 
 
 def targets(rows: "pd.DataFrame", classes: list[str], place: str) -> np.ndarray:
@@ -82,21 +68,10 @@ def targets(rows: "pd.DataFrame", classes: list[str], place: str) -> np.ndarray:
     return out
 
 
-def shares_of(split: Sides, classes: list[str]) -> dict[str, dict[str, float]]:
-    """Each class's share of each split."""
-    return {
-        name: {label: round(float((rows["label"] == label).mean()), 6) for label in classes}
-        for name, rows in split.examples.items()
-    }
-
-
-def largest_drift(split: Sides, classes: list[str]) -> float:
-    """By how much a class's share of a split differs from its share of all examples, at most."""
-    import pandas as pd
-
-    rows = pd.concat(split.examples.values())
-    labels = pd.Categorical(rows["label"], categories=classes).codes.astype(np.int64)
-    return sides.drift(labels, pd.Categorical(rows["split"], categories=SPLITS).codes, len(classes))
+def counts(split: Sides, classes: list[str]) -> np.ndarray:
+    """Examples of each class in each split, int64 [K, 3]."""
+    columns = [rows["label"].value_counts().reindex(classes, fill_value=0) for rows in split.examples.values()]
+    return np.stack(columns, axis=1)
 
 
 def write(
@@ -120,53 +95,59 @@ def write(
         tables.append(table.assign(text=rows["cleaned"]) if kind == "text" else table)
     pd.concat(tables, ignore_index=True).to_parquet(out / "examples.parquet", index=False)
     split.leaks.to_parquet(out / "leaks.parquet", index=False)
+    numbers = counts(split, classes)
+    shares = (numbers / numbers.sum(axis=0)).round(6).T.tolist()
     meta = {
         "kind": kind,
         "classes": classes,
         "counts": {name: len(rows) for name, rows in split.examples.items()},
         "leaks": len(split.leaks),
-        "shares": shares_of(split, classes),
+        "shares": {name: dict(zip(classes, of, strict=True)) for name, of in zip(SPLITS, shares, strict=True)},
+        "drift": round(sides.drift(numbers), 6),
         "preparation": dict(preparation),
     }
     artifacts.write_json(out / "meta.json", meta)
     return meta
 
 
-def run(task: Task, module: ModuleType, config: Any, out: Path) -> tuple[dict[str, Any], float]:
-    """The whole stage into the folder `out`: meta.json's content, and the largest drift of a class's share."""
+def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any]:
+    """The whole stage into the folder `out`; returns meta.json's content."""
     import pandas as pd
 
     raw, validated = artifacts.folder("raw", task.name), artifacts.folder("validated", task.name)
     summary = artifacts.read_json(validated / "summary.json")
     classes = summary["classes"]
+    record = sides.of_seed(sides.read(task.name), config.seed, config.shares)
+    if record is None or not set(classes) <= set(record.begin):
+        raise DataError(f"{task.where}.prepare: found no split of this seed for these classes; run stage split first")
     accepted = pd.read_parquet(validated / "accepted.parquet")
-    examples = sides.examples(accepted, pd.read_parquet(validated / "neighbours.parquet"), classes, config.seed)
-    begin = sides.read(task.name, config.seed, config.shares)
-    split = prepare(accepted, examples, config.shares, np.array([begin[label] for label in classes]))
-    require_classes(split, classes, str(validated))
+    neighbours = pd.read_parquet(validated / "neighbours.parquet")
+    edges = np.array([record.begin[label] for label in classes])
+    split = prepare(accepted, sides.examples(accepted, neighbours, classes, record), edges)
     soft = {name: targets(rows, classes, str(validated)) for name, rows in split.examples.items()}
     preparation = module.write(split.examples, raw / "files", out, config, summary["settings"])
-    meta = write(split, soft, classes, task.kind, out, preparation)
-    return meta, largest_drift(split, classes)
+    return write(split, soft, classes, task.kind, out, preparation)
 
 
 def main(task: Task) -> None:
     module, config = task.of_kind("prepare", "preparation")
     with artifacts.fresh(artifacts.folder("prepared", task.name)) as out:
-        meta, drift = run(task, module, config, out)
-    counts = ", ".join(f"{name} {count:,}" for name, count in meta["counts"].items())
+        meta = run(task, module, config, out)
+    counted = ", ".join(f"{name} {count:,}" for name, count in meta["counts"].items())
     log.info(
         "prepare %s: %s; %s leaks dropped; class shares within %.1f points",
         task.name,
-        counts,
+        counted,
         meta["leaks"],
-        drift * 100,
+        100 * meta["drift"],
     )
-    if drift > sides.DRIFT:
+    if meta["drift"] > sides.DRIFT:
         log.warning(
-            "prepare %s: a class's share differs by more than %.0f points; another prepare.seed may help",
+            "prepare %s: a class's share of a split differs by more than %.0f points from its share of all; where the "
+            "split was made from few examples, it is made anew without data/splits/%s.json",
             task.name,
-            sides.DRIFT * 100,
+            100 * sides.DRIFT,
+            task.name,
         )
 
 

@@ -5,8 +5,8 @@ a little earlier or later than the shares say, by edges that are found once and 
 N examples, K classes, M pairs of near duplicates. A side is the number of its name in `SPLITS`.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,10 +27,8 @@ AIM = 0.02
 """The drift at which edges are good enough when they are found: less than `DRIFT`, so that there is room to grow."""
 ROUNDS = 5
 """How often edges are fitted to the leaks that they cause."""
-
-
-Begin = dict[str, tuple[float, float]]
-"""Where validation and test begin in 0 ≤ x < 1, by class: data/splits/<task>.json."""
+LEEWAY = 0.3
+"""How much larger or smaller than its share a small split may be, as a part of it, for whole examples to fit."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +40,44 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What a seed and shares once gave: an entry of data/splits/<task>.json.
+
+    lacking: the splits that the user's own lacked, and that are drawn from the user's train examples since.
+    begin: where validation and test begin in 0 ≤ x ≤ 1, by class.
+    """
+
+    seed: int
+    shares: tuple[float, ...]
+    lacking: tuple[str, ...] = ()
+    begin: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Examples:
     """What decides the sides.
 
     places: `fraction` of each example's group, float64 [N].
     labels: each example's class, int64 [N], below K.
     given: the side that the user gave it, int64 [N], -1 for none.
+    free: whether its side is drawn nevertheless, bool [N].
     grouped: whether it is in a group of the user's, which may hold several classes, bool [N]: no class's edges apply.
     pairs: near duplicates, int64 [M, 2].
+    shares: of train, validation and test among those that are drawn, float64 [3].
     """
 
     places: np.ndarray
     labels: np.ndarray
     given: np.ndarray
+    free: np.ndarray
     grouped: np.ndarray
     pairs: np.ndarray
+    shares: np.ndarray
+
+    @property
+    def begin(self) -> np.ndarray:
+        """Where validation and test begin by the shares alone, float64 [2]."""
+        return np.array([self.shares[0], self.shares[0] + self.shares[1] if self.shares[2] else 1.0])
 
 
 def check(shares: Sequence[float]) -> None:
@@ -72,70 +93,74 @@ def fraction(seed: int, group: str) -> float:
     return int.from_bytes(blake2b(f"{seed}:{group}".encode(), digest_size=8).digest(), "big") / 2**64
 
 
-def examples(accepted: "pd.DataFrame", neighbours: "pd.DataFrame", classes: list[str], seed: int) -> Examples:
-    """The accepted rows as they are split; `neighbours` has the ids of near duplicates, in columns a and b."""
+def lacking(given: "pd.Series[str]") -> tuple[str, ...]:
+    """The held-out splits that the user's own lacks; none where the user gave no split at all."""
+    return tuple(name for name in SPLITS[1:] if given.notna().any() and not (given == name).any())
+
+
+def examples(accepted: "pd.DataFrame", neighbours: "pd.DataFrame", classes: list[str], record: Record) -> Examples:
+    """The accepted rows as they are split; `neighbours` has the ids of near duplicates, in columns a and b.
+
+    Where the user's own split lacks a part, such as validation, it is drawn from the user's train examples, in the
+    proportion of the shares.
+    """
     import pandas as pd
 
     groups = accepted["group"].fillna(accepted["content"])
     rows = pd.Series(np.arange(len(accepted)), index=accepted["id"])
+    given = pd.Categorical(accepted["split"], categories=SPLITS).codes.astype(np.int64)
+    drawn = np.array([not record.lacking or name in ("train", *record.lacking) for name in SPLITS])
+    shares = np.where(drawn, record.shares, 0.0)
     return Examples(
-        places=np.array([fraction(seed, group) for group in groups]),
+        places=np.array([fraction(record.seed, group) for group in groups]),
         labels=pd.Categorical(accepted["label"], categories=classes).codes.astype(np.int64),
-        given=pd.Categorical(accepted["split"], categories=SPLITS).codes.astype(np.int64),
+        given=given,
+        free=(given < 0) | ((given == 0) & bool(record.lacking)),
         grouped=accepted["group"].notna().to_numpy(),
         pairs=np.stack([rows[neighbours["a"]].to_numpy(), rows[neighbours["b"]].to_numpy()], axis=1),
+        shares=shares / shares.sum(),
     )
 
 
-def read(task: str, seed: int, shares: Sequence[float]) -> Begin:
-    """What an earlier run wrote with this seed and these shares; else nothing.
-
-    Raises: DataError for a file that is damaged.
-    """
+def read(task: str) -> list[Record]:
+    """What earlier runs found. Raises: DataError for a file that is damaged."""
     path = _path(task)
-    if not path.is_file():
-        return {}
     try:
-        found = artifacts.read_json(path)
-        if (found["seed"], found["shares"]) != (seed, list(shares)):
-            return {}
-        return {str(label): (float(begin[0]), float(begin[1])) for label, begin in found["begin"].items()}
+        return [_record(entry) for entry in artifacts.read_json(path)] if path.is_file() else []
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(
-            f"{path}: no record of a split; expected what an earlier run wrote; `git checkout {path}` brings it "
-            "back; without the file the split is made anew"
+            f"{path}: no record of splits; expected what earlier runs wrote; bring it back with `git checkout HEAD "
+            f"{path}`, or delete it: the split is then made anew"
         ) from None
 
 
-def write(task: str, seed: int, shares: Sequence[float], begin: Begin) -> None:
-    artifacts.write_json(_path(task), {"seed": seed, "shares": list(shares), "begin": begin})
+def write(task: str, records: Sequence[Record]) -> None:
+    artifacts.write_json(_path(task), [asdict(record) for record in records])
+
+
+def of_seed(records: Sequence[Record], seed: int, shares: Sequence[float]) -> Record | None:
+    return next((record for record in records if (record.seed, record.shares) == (seed, tuple(shares))), None)
 
 
 def _path(task: str) -> Path:
     return artifacts.DATA / "splits" / f"{task}.json"
 
 
-def plain(shares: Sequence[float], classes: int) -> np.ndarray:
-    """Where validation and test begin by the shares alone, float64 [K, 2]."""
-    return np.tile(np.cumsum(shares)[:2], (classes, 1))
+def _record(entry: Mapping[str, object]) -> Record:
+    """Raises: ValueError, LookupError, TypeError or AttributeError."""
+    found = Record(**entry)  # type: ignore[arg-type]
+    begin = {label: (float(first), float(last)) for label, (first, last) in found.begin.items()}
+    if not all(0 <= first <= last <= 1 for first, last in begin.values()) or type(found.seed) is not int:
+        raise ValueError
+    if not set(found.lacking) <= set(SPLITS):
+        raise ValueError
+    return Record(found.seed, tuple(map(float, found.shares)), tuple(found.lacking), begin)
 
 
-def of(examples: Examples, shares: Sequence[float], edges: np.ndarray) -> np.ndarray:
-    """Each example's side, int64 [N]: the user's, else by its place and the edges [K, 2] of its class.
-
-    Where the user's own split lacks a part, such as validation, that part is drawn from the user's train
-    examples, in the proportion of the shares.
-    """
-    begin = np.where(examples.grouped[:, None], np.cumsum(shares)[:2], edges[examples.labels])
-    drawn = (examples.places[:, None] >= begin).sum(axis=1)
-    found = np.where(examples.given < 0, drawn, examples.given)
-    lacking = [side for side in range(len(SPLITS)) if side not in examples.given]
-    if 0 < len(lacking) < len(SPLITS):
-        train = examples.given == 0
-        parts = np.array([0, *lacking])
-        bounds = np.cumsum(np.array(shares)[parts])
-        found[train] = parts[np.searchsorted(bounds[:-1] / bounds[-1], examples.places[train], side="right")]
-    return found
+def of(examples: Examples, edges: np.ndarray) -> np.ndarray:
+    """Each example's side, int64 [N]: the user's, else by its place and the edges [K, 2] of its class."""
+    begin = np.where(examples.grouped[:, None], examples.begin, edges[examples.labels])
+    return np.where(examples.free, (examples.places[:, None] >= begin).sum(axis=1), examples.given)
 
 
 def leaks(found: np.ndarray, pairs: np.ndarray) -> list[Leak]:
@@ -151,69 +176,102 @@ def leaks(found: np.ndarray, pairs: np.ndarray) -> list[Leak]:
     return [Leak(dropped, near) for dropped, near in sorted(worst.items())]
 
 
-def drift(labels: np.ndarray, found: np.ndarray, classes: int) -> float:
-    """By how much a class's share of a split differs from its share of all, at most.
+def kept(found: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Which examples are left when leaks are dropped, bool [N]."""
+    left = np.ones(len(found), bool)
+    left[[leak.dropped for leak in leaks(found, pairs)]] = False
+    return left
 
-    Infinite where a split has no example of a class.
+
+def counts(labels: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
+    """How many examples of a class are on a side, int64 [K, 3]."""
+    return np.bincount(labels * len(SPLITS) + found, minlength=classes * len(SPLITS)).reshape(classes, len(SPLITS))
+
+
+def drift(table: np.ndarray) -> float:
+    """By how much a class's share of a split differs from its share of all, at most, for counts [K, splits].
+
+    One more for every split that lacks a class.
     """
-    counts = np.zeros((classes, len(SPLITS)))
-    np.add.at(counts, (labels, found), 1)
-    if not counts.all():
-        return np.inf
-    overall = counts.sum(axis=1, keepdims=True) / counts.sum()
-    return float(np.abs(counts / counts.sum(axis=0) - overall).max())
+    shares = table / np.maximum(table.sum(axis=0), 1)
+    overall = table.sum(axis=1, keepdims=True) / max(table.sum(), 1)
+    return float(np.abs(shares - overall).max() + (table == 0).sum())
 
 
-def balance(examples: Examples, shares: Sequence[float], remembered: np.ndarray) -> np.ndarray:
-    """Edges [K, 2] for all classes: the remembered ones, and new ones for the classes whose row is not a number.
+def balance(examples: Examples, known: np.ndarray) -> np.ndarray:
+    """Edges [K, 2] for all classes: the known ones, and new ones for the classes whose row is not a number.
 
-    New edges stay as near to the shares as they can with every class in every split and, after leaks are dropped,
-    a drift of `AIM` at most: the less they are fitted to the first examples, the better they suit later ones.
+    New edges stay near the shares while every class is in every split and, after leaks are dropped, the drift is
+    `AIM` at most: the less they are fitted to the first examples, the better they suit later ones.
     """
-    general = plain(shares, len(remembered))
-    new = np.isnan(remembered[:, :1])
-    start = np.where(new, general, remembered)
+    new = np.isnan(known[:, 0])
+    start = np.where(new[:, None], examples.begin, known)
 
     def drifts(edges: np.ndarray) -> float:
-        found = of(examples, shares, edges)
-        kept = np.delete(np.arange(len(found)), [leak.dropped for leak in leaks(found, examples.pairs)])
-        return drift(examples.labels[kept], found[kept], len(edges))
+        found = of(examples, edges)
+        judged = examples.free & kept(found, examples.pairs)
+        return drift(counts(examples.labels[judged], found[judged], len(edges))[:, examples.shares > 0])
 
-    if not new.any() or drifts(start) <= AIM:
+    if not new.any() or not examples.free.any() or drifts(start) <= AIM:
         return start
-    fitted = min(_fitted(examples, shares, start, np.flatnonzero(new)), key=drifts)
-    blends = [start + weight * (fitted - start) for weight in (0.25, 0.5, 0.75, 1)]
-    return next((edges for edges in blends if drifts(edges) <= AIM), min(start, *blends, key=drifts))
+    fitted = min(_fitted(examples, start, np.flatnonzero(new)), key=drifts)
+    blends = [*(start + weight * (fitted - start) for weight in (0.25, 0.5, 0.75)), fitted]
+    for edges in blends:
+        if drifts(edges) <= AIM:
+            return edges
+    return min(start, *blends, key=drifts)
 
 
-def _fitted(
-    examples: Examples, shares: Sequence[float], edges: np.ndarray, classes: np.ndarray
-) -> Iterator[np.ndarray]:
+def _fitted(examples: Examples, edges: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
     """Edges that give each of the classes its shares of what is left of it without the leaks of the edges before."""
-    mine = (examples.given < 0) & ~examples.grouped
+    mine = np.flatnonzero(examples.free & ~examples.grouped)
+    mine = mine[np.lexsort((examples.places[mine], examples.labels[mine]))]
+    ends = np.searchsorted(examples.labels[mine], [classes, classes + 1]).T
+    places = {label: examples.places[mine[first:last]] for label, (first, last) in zip(classes, ends, strict=True)}
     for _ in range(ROUNDS):
-        found = of(examples, shares, edges)
-        dropped = np.array([leak.dropped for leak in leaks(found, examples.pairs)], dtype=np.int64)
+        found = of(examples, edges)
+        left = kept(found, examples.pairs)[mine]
+        table = counts(examples.labels[mine], found[mine], len(edges))
+        staying = counts(examples.labels[mine[left]], found[mine[left]], len(edges))
+        wanted = table - staying  # what will be lost must be put there in addition
+        for side in (1, 2):
+            if examples.shares[side]:
+                wanted[:, side] += _apportion(staying.sum(axis=1), float(examples.shares[side]))
         edges = edges.copy()
         for label in classes:
-            of_class = mine & (examples.labels == label)
-            lost = dropped[of_class[dropped]]
-            edges[label] = _edges(
-                np.sort(examples.places[of_class]), shares, np.bincount(found[lost], minlength=len(SPLITS))
-            )
+            edges[label] = _edges(places[label], wanted[label], examples.begin)
         yield edges
 
 
-def _edges(places: np.ndarray, shares: Sequence[float], lost: np.ndarray) -> np.ndarray:
-    """Where validation and test begin among a class's sorted places, so that each split has at least one of them.
+def _apportion(available: np.ndarray, share: float) -> np.ndarray:
+    """How many of each class a split gets, int64 [K]: at least one, by largest remainders.
 
-    `lost` is how many each split will lose, int64 [3].
+    Of the sizes around `share` of all, the nearest that keeps classes in proportion, else the one that does best.
     """
+    total = available.sum()
+    exact = available / max(total, 1)
+    sizes = np.unique(np.linspace((1 - LEEWAY) * share * total, (1 + LEEWAY) * share * total, 61).round())
+    best = (np.inf, np.zeros(len(available), np.int64))
+    for size in sorted(sizes, key=lambda size: abs(size - share * total)):
+        whole = np.floor(size * exact).astype(np.int64)
+        most = np.argsort(whole - size * exact, kind="stable")[: int(size) - whole.sum()]
+        whole[most] += 1
+        whole = np.maximum(whole, 1)
+        away = np.abs(whole / whole.sum() - exact).max()
+        if away < best[0]:
+            best = (away, whole)
+        if away <= AIM / 2:
+            break
+    return best[1]
+
+
+def _edges(places: np.ndarray, wanted: np.ndarray, begin: np.ndarray) -> np.ndarray:
+    """The edges nearest to `begin` [2] that give a class's sorted places the wanted counts of validation and test."""
     count = len(places)
-    if count < len(SPLITS):
-        return np.cumsum(shares)[:2]
-    wanted = np.array(shares) * (count - lost.sum()) + lost
-    test = int(np.clip(round(wanted[2]), 1, count - 2))
-    validation = int(np.clip(round(wanted[1]), 1, count - 1 - test))
+    test = min(int(wanted[2]), count - 1)
+    validation = min(int(wanted[1]), count - 1 - test)
+    if test < 0 or validation < 0:
+        return begin
+    around = np.concatenate([[0.0], places, [1.0]])
     starts = np.array([count - test - validation, count - test])
-    return (places[starts - 1] + places[starts]) / 2
+    return np.clip(begin, np.nextafter(around[starts], 1), around[starts + 1])

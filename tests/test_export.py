@@ -41,6 +41,27 @@ def test_pixels_are_normalised_in_one_pass(tmp_path, channels):
     assert {"mean", "std"}.isdisjoint(names)
 
 
+class Around(nn.Module):
+    """An image model that reads its pixels before they are scaled, too, or by a mean that is no grey level."""
+
+    def __init__(self, mean, twice):
+        super().__init__()
+        self.mean, self.twice = nn.Buffer(torch.tensor(mean)), twice
+        self.head = nn.Linear(1, 2)
+
+    def forward(self, images):
+        centred = images.permute(0, 3, 1, 2).float() - self.mean
+        scaled = centred / 40.0
+        return self.head((scaled + centred if self.twice else scaled).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(("mean", "twice"), [(50.7, False), (50.0, True)])
+def test_pixels_that_are_read_otherwise_stay_as_they_are(tmp_path, mean, twice):
+    torch.manual_seed(0)
+    export.export(Around(mean, twice).eval(), IMAGES, tmp_path / "fp32.onnx")
+    assert "DequantizeLinear" not in graphs.operators(tmp_path / "fp32.onnx")
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_an_image_graph_answers_as_the_network_at_any_batch_size(image_graph, size):
     net, path = image_graph

@@ -197,6 +197,23 @@ def test_a_split_without_a_class_stops_with_what_to_do() -> None:
     assert not OUT.exists()
 
 
+def test_a_drift_above_three_points_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    rows = [{**row, "split": ["train", "validation", "test"][k // 2 % 3]} for k, row in enumerate(texts(120))]
+    accepted(rows)
+    assert run("text")["drift"] == 0 and "points" not in caplog.text
+    for row in [row for row in rows if row["split"] == "test"][:10]:
+        row["label"] = "x"
+    accepted(rows)
+    assert run("text")["drift"] == pytest.approx(25 / 40 - 65 / 120, abs=1e-6)
+    assert "differs by more than 3 points" in caplog.text
+
+
+def test_prepare_without_its_split_says_what_to_run() -> None:
+    accepted(texts(120))
+    with pytest.raises(DataError, match="run stage split first"):
+        prepare.main(Task("mine", "text", {"prepare": {}}))
+
+
 def test_a_file_that_changed_since_validation_stops() -> None:
     accepted(images(60))
     Path("data/raw/mine/files/7.png").write_bytes(b"gone")

@@ -2,42 +2,54 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline import sides
+from pipeline.sides import SHARES, Examples, Record
 
-SHARES = (0.8, 0.1, 0.1)
 TRAIN, VALIDATION, TEST = range(3)
-UNKNOWN = np.full((1, 2), np.nan)
 
 
 def examples(
     groups: Sequence[str],
     labels: Sequence[int] | None = None,
-    given: Sequence[int] | None = None,
     grouped: bool = False,
     pairs: Sequence[tuple[int, int]] = (),
-) -> sides.Examples:
-    return sides.Examples(
-        np.array([sides.fraction(0, group) for group in groups]),
-        np.zeros(len(groups), np.int64) if labels is None else np.array(labels),
-        np.full(len(groups), -1) if given is None else np.array(given),
-        np.full(len(groups), grouped),
-        np.array(pairs, np.int64).reshape(-1, 2),
+) -> Examples:
+    """Examples that nobody split."""
+    count = len(groups)
+    return Examples(
+        places=np.array([sides.fraction(0, group) for group in groups]),
+        labels=np.zeros(count, np.int64) if labels is None else np.array(labels),
+        given=np.full(count, -1),
+        free=np.ones(count, bool),
+        grouped=np.full(count, grouped),
+        pairs=np.array(pairs, np.int64).reshape(-1, 2),
+        shares=np.array(SHARES),
     )
 
 
-def placed(found: sides.Examples, edges: np.ndarray | None = None) -> list[int]:
-    classes = int(found.labels.max()) + 1
-    return sides.of(found, SHARES, sides.plain(SHARES, classes) if edges is None else edges).tolist()
+def unknown(classes: int) -> np.ndarray:
+    return np.full((classes, 2), np.nan)
+
+
+def plain(found: Examples) -> list[int]:
+    return sides.of(found, np.tile(found.begin, (int(found.labels.max()) + 1, 1))).tolist()
 
 
 def names(count: int, start: int = 0) -> list[str]:
     return [f"example {number}" for number in range(start, start + count)]
 
 
+def final_drift(found: Examples, edges: np.ndarray) -> float:
+    where = sides.of(found, edges)
+    left = sides.kept(where, found.pairs)
+    return sides.drift(sides.counts(found.labels[left], where[left], len(edges)))
+
+
 def test_sides_have_about_their_shares() -> None:
-    counts = Counter(placed(examples(names(20_000))))
+    counts = Counter(plain(examples(names(20_000))))
     assert counts[TRAIN] == pytest.approx(16_000, rel=0.02)
     assert counts[VALIDATION] == pytest.approx(2_000, rel=0.1)
     assert counts[TEST] == pytest.approx(2_000, rel=0.1)
@@ -52,36 +64,64 @@ def test_the_rule_is_the_documented_one_on_every_machine() -> None:
 def test_one_group_is_on_one_side_whatever_its_classes() -> None:
     groups = [f"patient {number % 50}" for number in range(1000)]
     mixed = examples(groups, [k % 3 for k in range(1000)], grouped=True)
-    found = placed(mixed, np.array([[0.1, 0.2], [0.5, 0.6], [0.9, 0.95]]))
+    found = sides.of(mixed, np.array([[0.1, 0.2], [0.5, 0.6], [0.9, 0.95]])).tolist()
     assert all(len(set(found[start::50])) == 1 for start in range(50))
-    assert found == placed(mixed)
+    assert found == plain(mixed)
 
 
-def test_the_users_own_split_wins() -> None:
-    given = [TEST, TRAIN, VALIDATION] * 40
-    assert placed(examples(names(120), given=given)) == given
+def table(given: Sequence[str | None]) -> pd.DataFrame:
+    rows = [{"id": str(k), "label": "a", "content": f"{k:064x}", "group": None} for k in range(len(given))]
+    return pd.DataFrame(rows).assign(split=pd.Series(given, dtype="str"))
 
 
-def test_a_part_that_the_users_split_lacks_is_drawn_from_train() -> None:
-    found = placed(examples(names(5000), given=[TEST] * 500 + [TRAIN] * 4500))
-    assert found[:500] == [TEST] * 500
-    assert Counter(found[500:])[VALIDATION] == pytest.approx(500, rel=0.15)
-    assert set(found[500:]) == {TRAIN, VALIDATION}
+NOBODY = pd.DataFrame([], columns=["a", "b"], dtype="str")
+
+
+@pytest.mark.parametrize(
+    ("given", "lacking", "drawn"),
+    [
+        ({}, (), {TRAIN, VALIDATION, TEST}),
+        ({"train": 4000, "validation": 500, "test": 500}, (), set()),
+        ({"train": 4500, "test": 500}, ("validation",), {TRAIN, VALIDATION}),
+        ({"train": 4500, "validation": 500}, ("test",), {TRAIN, TEST}),
+        ({"train": 5000}, ("validation", "test"), {TRAIN, VALIDATION, TEST}),
+        ({"test": 5000}, ("validation",), set()),
+        ({"validation": 2500, "test": 2500}, (), set()),
+    ],
+)
+def test_what_the_users_split_lacks_is_drawn_from_train(
+    given: dict[str, int], lacking: tuple[str, ...], drawn: set[int]
+) -> None:
+    own = [name for name, count in given.items() for _ in range(count)] or [None] * 5000
+    accepted = table(own)
+    assert sides.lacking(accepted["split"]) == lacking
+    found = sides.examples(accepted, NOBODY, ["a"], Record(0, SHARES, lacking))
+    where = np.array(plain(found))
+    assert set(where[found.free]) == drawn
+    assert (where[~found.free] == found.given[~found.free]).all()
+    for side in drawn - {TRAIN}:
+        share = SHARES[side] / sum(SHARES[k] for k in drawn)
+        assert (where[found.free] == side).mean() == pytest.approx(share, rel=0.15)
+
+
+def test_what_is_drawn_stays_when_the_user_gives_it_later() -> None:
+    first = sides.examples(table(["train"] * 400 + ["test"] * 100), NOBODY, ["a"], Record(0, SHARES, ("validation",)))
+    grown = table(["train"] * 400 + ["test"] * 100 + ["validation"] * 50)
+    later = sides.examples(grown, NOBODY, ["a"], Record(0, SHARES, ("validation",)))
+    assert plain(later)[:500] == plain(first)
 
 
 def test_leaks_drop_the_lesser_side_and_name_the_greater() -> None:
     found = np.array([TRAIN, VALIDATION, TEST, TRAIN, TRAIN])
     pairs = np.array([[0, 1], [0, 2], [1, 2], [3, 4]])
     assert sides.leaks(found, pairs) == [sides.Leak(0, 2), sides.Leak(1, 2)]
+    assert sides.kept(found, pairs).tolist() == [False, False, True, True, True]
 
 
 def test_drift_is_the_largest_difference_of_a_class_share() -> None:
-    labels = np.array([0, 1] * 10)
-    found = np.array([TRAIN] * 12 + [VALIDATION] * 4 + [TEST] * 4)
-    assert sides.drift(labels, found, 2) == 0
-    labels[-1] = 0  # test has 3 of 4 where 11 of 20 are
-    assert sides.drift(labels, found, 2) == pytest.approx(0.75 - 0.55)
-    assert sides.drift(labels, np.zeros(20, np.int64), 2) == np.inf
+    assert sides.drift(np.array([[6, 2, 2], [6, 2, 2]])) == 0
+    assert sides.drift(np.array([[6, 2, 3], [6, 2, 1]])) == pytest.approx(0.75 - 0.55)
+    assert sides.drift(np.array([[6, 2, 4], [6, 2, 0]])) > 1
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -90,34 +130,56 @@ def test_a_small_set_full_of_near_duplicates_is_balanced(seed: int) -> None:
     labels = random.choice(4, 1000, p=[0.4, 0.3, 0.2, 0.1])
     twins = np.flatnonzero(labels == 0)[:200].reshape(-1, 2).tolist()  # only one class has them
     found = examples(names(1000, 1000 * seed), labels.tolist(), pairs=twins)
-    edges = sides.balance(found, SHARES, np.full((4, 2), np.nan))
-    where = sides.of(found, SHARES, edges)
-    kept = np.setdiff1d(np.arange(1000), [leak.dropped for leak in sides.leaks(where, found.pairs)])
-    assert sides.drift(labels[kept], where[kept], 4) <= sides.AIM
-    assert np.bincount(where[kept])[TEST] == pytest.approx(100, abs=30)
+    edges = sides.balance(found, unknown(4))
+    assert final_drift(found, edges) <= sides.AIM
+    assert sides.counts(labels, sides.of(found, edges), 4).sum(axis=0)[TEST] == pytest.approx(100, abs=30)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_two_hundred_examples_of_many_classes_are_within_three_points(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    shares = np.maximum(random.dirichlet(np.full(6, 2.0)), 0.03)
+    labels = random.choice(6, 200, p=shares / shares.sum())
+    found = examples(names(200, 200 * seed), labels.tolist())
+    assert final_drift(found, sides.balance(found, unknown(6))) <= sides.DRIFT
+
+
+def test_what_the_users_split_lacks_is_balanced_too() -> None:
+    accepted = table(["train"] * 300 + ["test"] * 60)
+    accepted["label"] = ["a" if k % 10 else "b" for k in range(360)]
+    for seed in range(10):
+        found = sides.examples(accepted, NOBODY, ["a", "b"], Record(seed, SHARES, ("validation",)))
+        where = sides.of(found, sides.balance(found, unknown(2)))
+        drawn = sides.counts(found.labels[found.free], where[found.free], 2)[:, :2]
+        assert sides.drift(drawn) <= sides.DRIFT
 
 
 def test_a_large_set_keeps_the_edges_of_the_shares() -> None:
     found = examples(names(40_000), [k % 2 for k in range(40_000)])
-    assert sides.balance(found, SHARES, np.full((2, 2), np.nan)).tolist() == sides.plain(SHARES, 2).tolist()
+    assert sides.balance(found, unknown(2)).tolist() == [found.begin.tolist()] * 2
 
 
 def test_a_class_of_three_has_one_in_each_split() -> None:
     for start in range(0, 300, 3):
         found = examples(names(3, start) + names(300, 1000), [1] * 3 + [0] * 300)
-        edges = sides.balance(found, SHARES, np.full((2, 2), np.nan))
-        assert sorted(placed(found, edges)[:3]) == [TRAIN, VALIDATION, TEST]
+        edges = sides.balance(found, unknown(2))
+        assert sorted(sides.of(found, edges)[:3].tolist()) == [TRAIN, VALIDATION, TEST]
+
+
+def test_a_class_that_cannot_be_split_leaves_the_others_in_balance() -> None:
+    found = examples(names(152), [k % 3 // 2 for k in range(150)] + [2, 2])
+    where = sides.of(found, sides.balance(found, unknown(3)))[:150]
+    assert sides.drift(sides.counts(found.labels[:150], where, 2)) <= sides.DRIFT
 
 
 def test_nobody_moves_when_data_and_a_class_are_added() -> None:
     labels = [k % 2 for k in range(400)]
     first = examples(names(400), labels)
-    edges = sides.balance(first, SHARES, np.full((2, 2), np.nan))
-    known = np.concatenate([edges, UNKNOWN])
+    edges = sides.balance(first, unknown(2))
     grown = examples(names(600), [*labels, *[k % 3 for k in range(200)]])
-    after = sides.balance(grown, SHARES, known)
+    after = sides.balance(grown, np.concatenate([edges, unknown(1)]))
     assert after[:2].tolist() == edges.tolist() and not np.isnan(after).any()
-    assert placed(grown, after)[:400] == placed(first, edges)
+    assert sides.of(grown, after)[:400].tolist() == sides.of(first, edges).tolist()
 
 
 @pytest.mark.parametrize("shares", [(0.8, 0.2), (0.8, 0.3, 0.1), (1.0, 0.0, 0.0), (1.2, -0.1, -0.1)])

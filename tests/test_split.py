@@ -18,10 +18,10 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def accepted(labels: str) -> None:
+def accepted(labels: str, given: list[str] | None = None) -> None:
     """Validated rows, one a letter, which is its class; row k is the same in every call."""
     rows = [{"id": f"t:{k}", "label": label, "content": f"{k:064x}"} for k, label in enumerate(labels)]
-    table = pd.DataFrame(rows).assign(group=None, split=None)
+    table = pd.DataFrame(rows).assign(group=None, split=given)
     folder = artifacts.folder("validated", "mine")
     folder.mkdir(parents=True, exist_ok=True)
     table.to_parquet(folder / "accepted.parquet")
@@ -30,14 +30,16 @@ def accepted(labels: str) -> None:
 
 
 def run(**settings: Any) -> dict[str, Any]:
-    """What the stage wrote."""
+    """What the stage wrote for the seed and shares."""
     split.main(Task("mine", "text", {"prepare": settings}))
-    return artifacts.read_json(RECORD)
+    wanted = {"seed": 0, "shares": list(sides.SHARES)} | settings
+    (found,) = [r for r in artifacts.read_json(RECORD) if wanted.items() <= r.items()]
+    return dict(found)
 
 
-def shares() -> pd.DataFrame:
-    """Each class's share of each split, by what is on disk."""
-    folder, found = artifacts.folder("validated", "mine"), artifacts.read_json(RECORD)
+def shares(found: dict[str, Any]) -> pd.DataFrame:
+    """Each class's share of each split, by what was found."""
+    folder = artifacts.folder("validated", "mine")
     table = pd.read_parquet(folder / "accepted.parquet")
     places = [sides.fraction(found["seed"], content) for content in table["content"]]
     begin = [found["begin"][label] for label in table["label"]]
@@ -48,8 +50,8 @@ def shares() -> pd.DataFrame:
 @pytest.mark.parametrize("seed", range(5))
 def test_a_rare_class_has_its_share_of_every_split(seed: int) -> None:
     accepted("xyyyyyyyyy" * 20)
-    run(seed=seed)
-    assert shares().loc["x"].between(0.07, 0.13).all() and shares().shape == (2, 3)
+    found = shares(run(seed=seed))
+    assert found.loc["x"].between(0.07, 0.13).all() and found.shape == (2, 3)
 
 
 def test_what_was_found_stays_as_data_grow_and_is_found_again_when_lost() -> None:
@@ -73,21 +75,49 @@ def test_a_new_class_is_added_and_one_that_is_gone_is_kept() -> None:
     assert run()["begin"] == after
 
 
-def test_another_seed_or_other_shares_begin_anew() -> None:
+def test_another_seed_or_other_shares_begin_anew_and_the_first_stay_as_they_were() -> None:
     accepted("xyyyyyyyyy" * 20)
     first = run()
     assert run(seed=1)["begin"] != first["begin"]
-    assert run(shares=(0.6, 0.2, 0.2))["shares"] == [0.6, 0.2, 0.2]
+    assert run(shares=[0.6, 0.2, 0.2])["begin"] != first["begin"]
+    accepted("xyyyyyyyyy" * 30)
     assert run() == first
+    assert len(artifacts.read_json(RECORD)) == 3
+
+
+def test_a_class_too_small_to_be_split_stops_and_nothing_is_remembered() -> None:
+    accepted("xyyyyyyyyy" * 20 + "zz")
+    with pytest.raises(DataError, match=r"validated/mine: the split \w+ has no example of class z.*add examples"):
+        run()
+    assert not RECORD.exists()
+    accepted("xyyyyyyyyy" * 20 + "zzz")
+    assert set(run()["begin"]) == {"x", "y", "z"}
+
+
+def test_the_users_own_split_is_to_be_completed_by_the_user() -> None:
+    accepted("xy" * 60, ["test", "validation"] * 60)
+    with pytest.raises(DataError, match=r"the split train has no example at all.*complete the split"):
+        run()
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"seed": 0}', '{"seed": 0, "shares": [0.8, 0.1, 0.1], "begin": {"x": "y"}}']
+    "text",
+    [
+        "",
+        "{}x",
+        '{"seed": 0}',
+        '[{"seed": 0}]',
+        '[{"seed": "0", "shares": [0.8, 0.1, 0.1]}]',
+        *(
+            f'[{{"seed": 0, "shares": [0.8, 0.1, 0.1], "begin": {{"x": {begin}}}}}]'
+            for begin in ('"y"', "[0.9, 0.1]", "[0.8]", "[-1, 0.5]", "[0.5, 7]", "[0.8, NaN]", "[0.1, 0.2, 0.3]")
+        ),
+    ],
 )
 def test_a_damaged_record_stops_and_says_how_to_go_on(text: str) -> None:
     accepted("xy" * 60)
     RECORD.parent.mkdir(parents=True)
     RECORD.write_text(text)
-    with pytest.raises(DataError, match=r"data/splits/mine\.json: no record of a split; .*git checkout"):
+    with pytest.raises(DataError, match=r"data/splits/mine\.json: no record of splits; .*git checkout .*delete it"):
         run()
     assert RECORD.read_text() == text

@@ -15,6 +15,8 @@ from pipeline.examples import ImageInputs
 
 KIND = "image"
 STAGES = 4
+SMALLEST = 4
+"""Pixels of a map's shorter side that are not halved any more: a norm needs more than one value."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.width % 32:
             raise ValueError(
-                f"width: found {self.width}; expected a multiple of 32, which int8 kernels need to be fast"
+                f"width: found {self.width}; expected a multiple of 32: the stem has half, and int8 kernels want 16"
             )
 
 
@@ -64,7 +66,7 @@ class ResNet(nn.Module):
         side = min(inputs.height, inputs.width)
         width = config.width
         # No norm where maps are largest (the input is normalised already), and ReLU after pooling: the same
-        # answer as before it on a quarter of the values. Together a quarter of the training time.
+        # answer as before it on a quarter of the values.
         self.stem = nn.Sequential(
             nn.Conv2d(inputs.channels, width // 2, 5, stride=2 if side >= 48 else 1, padding=2),
             nn.MaxPool2d(3, stride=2, padding=1) if side >= 96 else nn.Identity(),
@@ -72,10 +74,13 @@ class ResNet(nn.Module):
         )
         blocks: list[nn.Module] = []
         before = width // 2
+        across = side // 4 if side >= 96 else side // 2 if side >= 48 else side  # pixels of a map's shorter side
         for stage in range(STAGES):
             channels = width * 2**stage
+            stride = 2 if stage and across > SMALLEST else 1
+            across = -(-across // stride)
             for k in range(config.blocks):
-                blocks.append(Block(before, channels, stride=2 if stage and k == 0 else 1))
+                blocks.append(Block(before, channels, stride if k == 0 else 1))
                 before = channels
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)

@@ -72,8 +72,10 @@ def split_folders(root: Path) -> dict[str, SplitName]:
     names = folders(root)
     splits = {name: SPLIT_FOLDERS[name.lower()] for name in names if name.lower() in SPLIT_FOLDERS}
     others = [printable(name) for name in names if name not in splits]
-    if "train" not in splits.values() or (others and not any(folders(root / name) for name in splits)):
-        return {}  # images in `train` beside images in `car`: a class like any other
+    if "train" not in splits.values():
+        return {}
+    if others and len(splits) == 1 and any(is_image(entry.name) for entry in listed(root / next(iter(splits)))):
+        return {}  # images in `train` itself, beside `car`: a class like any other
     if others:
         shown = ", ".join(others[:3])
         raise DataError(

@@ -57,6 +57,12 @@ def test_a_class_may_be_called_train_where_no_class_lies_below_it(tmp_path: Path
     }
 
 
+def test_flat_split_folders_beside_another_are_no_classes(tmp_path: Path) -> None:
+    put(tmp_path, "train/1.png", "val/2.png", "test/3.png", "masks/4.png")
+    with pytest.raises(DataError, match="found test, train, val beside masks"):
+        read(tmp_path)
+
+
 def test_split_folders_beside_others_are_an_error_that_names_them(tmp_path: Path) -> None:
     put(tmp_path, "train/cats/1.png", "extra/2.png")
     with pytest.raises(DataError, match="found train beside extra"):
