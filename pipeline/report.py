@@ -264,6 +264,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "summary": summary,
         "quarantined": sorted(summary["quarantined"].items(), key=lambda item: -item[1]),
         "leaks": meta["leaks"],
+        "drift": meta["drift"],
         "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
         "samples": sample_rows(task, kind, report["chosen"]),
     }

@@ -49,6 +49,7 @@ def task(tmp_path, monkeypatch):
             "leaks": 1,
             "counts": dict.fromkeys(artifacts.SPLITS, 2),
             "shares": {name: dict.fromkeys(CLASSES, 0.5) for name in artifacts.SPLITS},
+            "drift": 0.017,
         },
         "registered/t/receipt.json": {
             "model_name": "t",
@@ -76,7 +77,14 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
     page = report.render([report.describe(task, "text")])
     for words in ("9 read, 6 kept, 3 in quarantine, 1 dropped", "0.800 (0.780–0.820)", "v3 @champion", "质量很好"):
         assert words in page
-    for words in ("4.0× smaller", "12.0× faster", "praise_accuracy", "int8: the smallest", "../docs/t/index.html"):
+    for words in (
+        "at most 1.7 points",
+        "4.0× smaller",
+        "12.0× faster",
+        "praise_accuracy",
+        "int8: the smallest",
+        "../docs/t/index.html",
+    ):
         assert words in page
     assert "<b>坏了" not in page and "&lt;b&gt;坏了" in page
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import summary, table
+from flows import graph, summary, table, train
 from flows.stages import Outcome
 
 FIGURE = {"value": 0.9, "low": 0.8, "high": 0.95}
@@ -96,3 +96,16 @@ def test_unchanged_stages_share_a_row_and_failures_are_told_once() -> None:
 def test_only_what_there_is_is_recorded(project: Path) -> None:
     assert table.where([], recorded=False) == ['record   git add params.yaml && git commit -m "Train"']
     assert table.where(["solar"], recorded=True) == ["ask      danlu predict solar …"]
+
+
+def test_the_end_tells_figures_and_what_to_do_next(project: Path) -> None:
+    stage = graph.Stage("train@solar", 0, False, frozenset())
+    said = train.ending({"train@solar": stage}, {"train@solar": Outcome("train@solar", "ran", 12.5)})
+    assert "train@solar" in said and "0.900" in said and "danlu predict solar" in said
+
+
+def test_params_broken_during_a_run_costs_the_figures_and_not_what_ran(project: Path) -> None:
+    (project / "params.yaml").write_text("tasks: [")
+    stage = graph.Stage("train@solar", 0, False, frozenset())
+    said = train.ending({"train@solar": stage}, {"train@solar": Outcome("train@solar", "ran", 12.5)})
+    assert "train@solar" in said and "0.900" not in said
