@@ -17,9 +17,9 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
 
 
-def written(path: Path, task: str, section: str, value: Any) -> Path:
+def written(path: Path, task: str, section: str, value: Any, base: Path = ROOT / "params.yaml") -> Path:
     """The project's params.yaml with one section changed: merged where both are mappings, replaced otherwise."""
-    settings = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    settings = YAML(typ="safe", pure=True).load(base)
     now = settings["tasks"][task][section]
     settings["tasks"][task][section] = now | value if isinstance(now, dict) and isinstance(value, dict) else value
     with path.open("w", encoding="utf-8") as file:
@@ -125,8 +125,9 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, messa
 
 def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
     path = written(tmp_path / "params.yaml", "solar", "train", {"epochs": 0})
-    path.write_text(path.read_text("utf-8").replace("size: 112", "size: 1"), "utf-8")
-    assert len(check.faults(path)) == 2
+    written(path, "solar", "prepare", {"size": 1}, base=path)
+    written(path, "reviews", "model", {"name": "textccn"}, base=path)
+    assert len(check.faults(path)) == 3
 
 
 def test_what_is_resolved_is_complete_and_parses_back() -> None:
