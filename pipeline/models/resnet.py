@@ -1,7 +1,6 @@
 """A small residual network for images from 32 px up, of plain convolution, batch norm and ReLU, which int8 runs well.
 
-After He et al., Deep Residual Learning (2015): four stages, each of twice the channels of the one before, with the
-strides of the stem chosen by image size.
+After He et al., Deep Residual Learning (2015), with four stages, and the strides of the stem chosen by image size.
 B images, C channels, H height and W width in pixels, K classes.
 """
 
@@ -14,7 +13,9 @@ from pipeline.config import setting
 from pipeline.examples import ImageInputs
 
 KIND = "image"
-STAGES = 4
+STAGES = ((1, 1), (2, 2), (4, 2), (4, 1))
+"""Channels, as a multiple of the width, and stride of each stage. The last keeps the size of its maps: what is small in
+an image, such as a crack, is not to be averaged away."""
 SMALLEST = 4
 """Pixels of a map's shorter side that are not halved any more: a norm needs more than one value."""
 
@@ -75,19 +76,18 @@ class ResNet(nn.Module):
         blocks: list[nn.Module] = []
         before = width // 2
         across = side // 4 if side >= 96 else side // 2 if side >= 48 else side  # pixels of a map's shorter side
-        for stage in range(STAGES):
-            channels = width * 2**stage
-            stride = 2 if stage and across > SMALLEST else 1
+        for multiple, stride in STAGES:
+            stride = stride if across > SMALLEST else 1
             across = -(-across // stride)
             for k in range(config.blocks):
-                blocks.append(Block(before, channels, stride if k == 0 else 1))
-                before = channels
+                blocks.append(Block(before, multiple * width, stride if k == 0 else 1))
+                before = multiple * width
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(before, classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = self.blocks(self.stem(images))  # [B, 8 width, H / 32, W / 32] from 96 px up
+        maps = self.blocks(self.stem(images))  # [B, 4 width, H / 16, W / 16] from 96 px up
         return self.head(self.dropout(maps.mean(dim=(2, 3))))
 
 
