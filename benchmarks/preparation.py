@@ -23,7 +23,7 @@ from pipeline import artifacts
 from pipeline.features import decoding, tokenising
 from pipeline.preparation import text
 
-SIZE = 112  # pixels a side
+SIZE = 96  # pixels a side
 LENGTH, WORDS = 100, 20_000  # tokens of a padded text and words kept, as tutorials have them
 
 
