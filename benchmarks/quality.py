@@ -1,7 +1,7 @@
 """Test quality of the bundled tasks as the mean over split seeds, each trained from the validated rows on.
 
 Needs data/raw and data/validated (`danlu run --until validate`). The registered candidate is the one with
-the better validation headline. Five seeds take about 40 CPU-minutes; --quick takes one seed and one epoch.
+the better validation headline. Five seeds take about half an hour on one core; --quick takes one seed and one epoch.
 """
 
 import argparse

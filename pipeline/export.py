@@ -90,10 +90,10 @@ def read_pixels(model: "ModelProto") -> None:
     if not {sub.input[1], div.input[1]} <= set(constants) or sub.input[0] != cast.output[0]:
         return
     mean, std = (constants[node.input[1]].reshape(-1) for node in (sub, div))
-    if (mean != mean.round()).any():
+    zero = mean.round().clip(0, 255).astype(np.uint8)
+    if zero.shape != std.shape or (zero != mean).any():
         return
-    alike = 0 if len(mean) == 1 else slice(None)  # one channel needs no axis
-    added = {"pixel_scale": 1 / std[alike], "pixel_zero": mean[alike].astype(np.uint8)}
+    added: dict[str, np.ndarray] = {"pixel_scale": 1 / std, "pixel_zero": zero}
     read = helper.make_node("DequantizeLinear", [cast.input[0], *added], [div.output[0]], "read_pixels", axis=1)
     graph.node.insert(list(graph.node).index(cast), read)
     for node in chain:
@@ -101,7 +101,7 @@ def read_pixels(model: "ModelProto") -> None:
     idle = {sub.input[1], div.input[1]} - {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in idle]:
         graph.initializer.remove(tensor)
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in added.items())
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in added.items())
 
 
 def _from_input(model: "ModelProto", node: "NodeProto") -> bool:

@@ -5,7 +5,7 @@ a little earlier or later than the shares say, by edges that are found once and 
 N examples, K classes, M pairs of near duplicates. A side is the number of its name in `SPLITS`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -23,12 +23,6 @@ if TYPE_CHECKING:
 SHARES = (0.8, 0.1, 0.1)  # of train, validation, test
 DRIFT = 0.03
 """A class's share of a split may differ this much from its share of all examples."""
-AIM = 0.02
-"""The drift at which edges are good enough when they are found: less than `DRIFT`, so that there is room to grow."""
-ROUNDS = 5
-"""How often edges are fitted to the leaks that they cause."""
-LEEWAY = 0.3
-"""How much larger or smaller than its share a small split may be, as a part of it, for whole examples to fit."""
 
 
 @dataclass(frozen=True)
@@ -196,82 +190,3 @@ def drift(table: np.ndarray) -> float:
     shares = table / np.maximum(table.sum(axis=0), 1)
     overall = table.sum(axis=1, keepdims=True) / max(table.sum(), 1)
     return float(np.abs(shares - overall).max() + (table == 0).sum())
-
-
-def balance(examples: Examples, known: np.ndarray) -> np.ndarray:
-    """Edges [K, 2] for all classes: the known ones, and new ones for the classes whose row is not a number.
-
-    New edges stay near the shares while every class is in every split and, after leaks are dropped, the drift is
-    `AIM` at most: the less they are fitted to the first examples, the better they suit later ones.
-    """
-    new = np.isnan(known[:, 0])
-    start = np.where(new[:, None], examples.begin, known)
-
-    def drifts(edges: np.ndarray) -> float:
-        found = of(examples, edges)
-        judged = examples.free & kept(found, examples.pairs)
-        return drift(counts(examples.labels[judged], found[judged], len(edges))[:, examples.shares > 0])
-
-    if not new.any() or not examples.free.any() or drifts(start) <= AIM:
-        return start
-    fitted = min(_fitted(examples, start, np.flatnonzero(new)), key=drifts)
-    blends = [*(start + weight * (fitted - start) for weight in (0.25, 0.5, 0.75)), fitted]
-    for edges in blends:
-        if drifts(edges) <= AIM:
-            return edges
-    return min(start, *blends, key=drifts)
-
-
-def _fitted(examples: Examples, edges: np.ndarray, classes: np.ndarray) -> Iterator[np.ndarray]:
-    """Edges that give each of the classes its shares of what is left of it without the leaks of the edges before."""
-    mine = np.flatnonzero(examples.free & ~examples.grouped)
-    mine = mine[np.lexsort((examples.places[mine], examples.labels[mine]))]
-    ends = np.searchsorted(examples.labels[mine], [classes, classes + 1]).T
-    places = {label: examples.places[mine[first:last]] for label, (first, last) in zip(classes, ends, strict=True)}
-    for _ in range(ROUNDS):
-        found = of(examples, edges)
-        left = kept(found, examples.pairs)[mine]
-        table = counts(examples.labels[mine], found[mine], len(edges))
-        staying = counts(examples.labels[mine[left]], found[mine[left]], len(edges))
-        wanted = table - staying  # what will be lost must be put there in addition
-        for side in (1, 2):
-            if examples.shares[side]:
-                wanted[:, side] += _apportion(staying.sum(axis=1), float(examples.shares[side]))
-        edges = edges.copy()
-        for label in classes:
-            edges[label] = _edges(places[label], wanted[label], examples.begin)
-        yield edges
-
-
-def _apportion(available: np.ndarray, share: float) -> np.ndarray:
-    """How many of each class a split gets, int64 [K]: at least one, by largest remainders.
-
-    Of the sizes around `share` of all, the nearest that keeps classes in proportion, else the one that does best.
-    """
-    total = available.sum()
-    exact = available / max(total, 1)
-    sizes = np.unique(np.linspace((1 - LEEWAY) * share * total, (1 + LEEWAY) * share * total, 61).round())
-    best = (np.inf, np.zeros(len(available), np.int64))
-    for size in sorted(sizes, key=lambda size: abs(size - share * total)):
-        whole = np.floor(size * exact).astype(np.int64)
-        most = np.argsort(whole - size * exact, kind="stable")[: int(size) - whole.sum()]
-        whole[most] += 1
-        whole = np.maximum(whole, 1)
-        away = np.abs(whole / whole.sum() - exact).max()
-        if away < best[0]:
-            best = (away, whole)
-        if away <= AIM / 2:
-            break
-    return best[1]
-
-
-def _edges(places: np.ndarray, wanted: np.ndarray, begin: np.ndarray) -> np.ndarray:
-    """The edges nearest to `begin` [2] that give a class's sorted places the wanted counts of validation and test."""
-    count = len(places)
-    test = min(int(wanted[2]), count - 1)
-    validation = min(int(wanted[1]), count - 1 - test)
-    if test < 0 or validation < 0:
-        return begin
-    around = np.concatenate([[0.0], places, [1.0]])
-    starts = np.array([count - test - validation, count - test])
-    return np.clip(begin, np.nextafter(around[starts], 1), around[starts + 1])

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import sides
 from pipeline.sides import SHARES, Examples, Record
+from pipeline.split import AIM, balance
 
 TRAIN, VALIDATION, TEST = range(3)
 
@@ -130,8 +131,8 @@ def test_a_small_set_full_of_near_duplicates_is_balanced(seed: int) -> None:
     labels = random.choice(4, 1000, p=[0.4, 0.3, 0.2, 0.1])
     twins = np.flatnonzero(labels == 0)[:200].reshape(-1, 2).tolist()  # only one class has them
     found = examples(names(1000, 1000 * seed), labels.tolist(), pairs=twins)
-    edges = sides.balance(found, unknown(4))
-    assert final_drift(found, edges) <= sides.AIM
+    edges = balance(found, unknown(4))
+    assert final_drift(found, edges) <= AIM
     assert sides.counts(labels, sides.of(found, edges), 4).sum(axis=0)[TEST] == pytest.approx(100, abs=30)
 
 
@@ -141,7 +142,7 @@ def test_two_hundred_examples_of_many_classes_are_within_three_points(seed: int)
     shares = np.maximum(random.dirichlet(np.full(6, 2.0)), 0.03)
     labels = random.choice(6, 200, p=shares / shares.sum())
     found = examples(names(200, 200 * seed), labels.tolist())
-    assert final_drift(found, sides.balance(found, unknown(6))) <= sides.DRIFT
+    assert final_drift(found, balance(found, unknown(6))) <= sides.DRIFT
 
 
 def test_what_the_users_split_lacks_is_balanced_too() -> None:
@@ -149,35 +150,35 @@ def test_what_the_users_split_lacks_is_balanced_too() -> None:
     accepted["label"] = ["a" if k % 10 else "b" for k in range(360)]
     for seed in range(10):
         found = sides.examples(accepted, NOBODY, ["a", "b"], Record(seed, SHARES, ("validation",)))
-        where = sides.of(found, sides.balance(found, unknown(2)))
+        where = sides.of(found, balance(found, unknown(2)))
         drawn = sides.counts(found.labels[found.free], where[found.free], 2)[:, :2]
         assert sides.drift(drawn) <= sides.DRIFT
 
 
 def test_a_large_set_keeps_the_edges_of_the_shares() -> None:
     found = examples(names(40_000), [k % 2 for k in range(40_000)])
-    assert sides.balance(found, unknown(2)).tolist() == [found.begin.tolist()] * 2
+    assert balance(found, unknown(2)).tolist() == [found.begin.tolist()] * 2
 
 
 def test_a_class_of_three_has_one_in_each_split() -> None:
     for start in range(0, 300, 3):
         found = examples(names(3, start) + names(300, 1000), [1] * 3 + [0] * 300)
-        edges = sides.balance(found, unknown(2))
+        edges = balance(found, unknown(2))
         assert sorted(sides.of(found, edges)[:3].tolist()) == [TRAIN, VALIDATION, TEST]
 
 
 def test_a_class_that_cannot_be_split_leaves_the_others_in_balance() -> None:
     found = examples(names(152), [k % 3 // 2 for k in range(150)] + [2, 2])
-    where = sides.of(found, sides.balance(found, unknown(3)))[:150]
+    where = sides.of(found, balance(found, unknown(3)))[:150]
     assert sides.drift(sides.counts(found.labels[:150], where, 2)) <= sides.DRIFT
 
 
 def test_nobody_moves_when_data_and_a_class_are_added() -> None:
     labels = [k % 2 for k in range(400)]
     first = examples(names(400), labels)
-    edges = sides.balance(first, unknown(2))
+    edges = balance(first, unknown(2))
     grown = examples(names(600), [*labels, *[k % 3 for k in range(200)]])
-    after = sides.balance(grown, np.concatenate([edges, unknown(1)]))
+    after = balance(grown, np.concatenate([edges, unknown(1)]))
     assert after[:2].tolist() == edges.tolist() and not np.isnan(after).any()
     assert sides.of(grown, after)[:400].tolist() == sides.of(first, edges).tolist()
 

@@ -180,6 +180,8 @@ def _check_chunks(content: bytes) -> None:
 def _upright(image: Image.Image, conversions: list[str]) -> Image.Image:
     try:
         turned = ImageOps.exif_transpose(image)
+    except MemoryError:  # says nothing of the EXIF: an image must not lie on its side for want of memory
+        raise
     # Broken EXIF raises whatever its parser met; the pixels are whole, so they are kept as they lie.
     except Exception:  # noqa: BLE001
         conversions.append("exif_broken")

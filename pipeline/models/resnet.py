@@ -65,17 +65,18 @@ class ResNet(nn.Module):
     def __init__(self, config: Config, inputs: ImageInputs, classes: int):
         super().__init__()
         side = min(inputs.height, inputs.width)
+        strided, pooled = side >= 48, side >= 96
         width = config.width
         # No norm where maps are largest (the input is normalised already), and ReLU after pooling: the same
         # answer as before it on a quarter of the values.
         self.stem = nn.Sequential(
-            nn.Conv2d(inputs.channels, width // 2, 5, stride=2 if side >= 48 else 1, padding=2),
-            nn.MaxPool2d(3, stride=2, padding=1) if side >= 96 else nn.Identity(),
+            nn.Conv2d(inputs.channels, width // 2, 5, stride=2 if strided else 1, padding=2),
+            nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity(),
             nn.ReLU(),
         )
         blocks: list[nn.Module] = []
         before = width // 2
-        across = side // 4 if side >= 96 else side // 2 if side >= 48 else side  # pixels of a map's shorter side
+        across = side >> (strided + pooled)  # pixels of a map's shorter side
         for multiple, stride in STAGES:
             stride = stride if across > SMALLEST else 1
             across = -(-across // stride)

@@ -135,6 +135,14 @@ def test_exif_orientation_turns_the_image(photo: Image.Image) -> None:
     assert broken.image.size == photo.size
 
 
+def test_want_of_memory_while_turning_is_no_broken_exif(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", full)
+    assert reason(encoded(photo, "PNG")) == "out of memory"
+
+
 def test_wide_numbers_are_scaled_and_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
     deep = np.asarray(decode(encoded(Image.fromarray(ramp), "PNG")).image)
