@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, config, quality, stage
+from pipeline import artifacts, config, prepared, quality, stage
 from pipeline.config import Task
 from pipeline.quality import Config
 
@@ -158,8 +158,8 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
 
     artifacts.write_json(out / "paired.json", {"headline": report["headline"], **report["paired"]})
     artifacts.write_json(out / "report.json", {key: value for key, value in report.items() if key != "paired"})
-    rows = pd.read_parquet(artifacts.folder("prepared", task.name) / "examples.parquet")
-    table = pd.concat([_predictions(rows, split, candidates, report["classes"]) for split in JUDGED])
+    folder = artifacts.folder("prepared", task.name)
+    table = pd.concat([_predictions(folder, split, candidates, report["classes"]) for split in JUDGED])
     table.to_parquet(out / "predictions.parquet", index=False)
     test = table[table["split"] == "test"]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
@@ -168,9 +168,10 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
         lines.writerows(zip(test["label"], test[f"{report['chosen']}_compressed"], strict=True))
 
 
-def _predictions(rows: Any, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
+def _predictions(folder: Path, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
     """id, split, label, and of each candidate's variants the predicted class and its probability."""
-    table = rows[rows["split"] == split].sort_values("row")[["id", "split", "label"]].reset_index(drop=True)
+    table = prepared.table(folder, split, ["id", "label"])
+    table.insert(1, "split", split)
     for name, answers in candidates.items():
         for variant, by_split in answers.variants.items():
             probabilities = by_split[split]

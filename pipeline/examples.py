@@ -6,9 +6,12 @@ N examples, H height, W width, C channels in pixels, K classes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
 
 SplitName = Literal["train", "validation", "test"]
 EMPTY_CLASS = "class without an example"
@@ -63,7 +66,7 @@ class Split:
 
     labels: np.ndarray  # int64 [N]
     targets: np.ndarray  # float32 [N, K], rows sum to 1
-    images: np.ndarray | None = None  # uint8 [N, H, W, C]
+    images: "np.ndarray | Store | None" = None  # uint8 [N, H, W, C]
     ids: np.ndarray | None = None  # int32, flat
     offsets: np.ndarray | None = None  # int64 [N + 1]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, near, stage
+from pipeline import artifacts, near, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
@@ -206,18 +206,17 @@ def write(verdict: Verdict, facts: dict[str, Any], out: Path) -> None:
     ids = verdict.accepted["id"].to_numpy()
     pairs = {"a": ids[verdict.neighbours[:, 0]], "b": ids[verdict.neighbours[:, 1]]}
     accepted = verdict.accepted.drop(columns=["cleaned", *INTERNAL], errors="ignore")
-    accepted.to_parquet(out / "accepted.parquet", index=False)
+    parts.write_frame(accepted, out / "accepted")
     verdict.quarantine.to_parquet(out / "quarantine.parquet", index=False)
     pd.DataFrame(pairs, dtype="str").to_parquet(out / "neighbours.parquet", index=False)
     artifacts.write_json(out / "summary.json", facts)
 
 
 def main(task: Task) -> None:
-    import pandas as pd
 
     module, config = task.of_kind("validate", "validation")
     raw = artifacts.folder("raw", task.name)
-    manifest = pd.read_parquet(raw / "manifest.parquet")
+    manifest = parts.read(raw / "manifest")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks)
         # Also where the task stops below: the pages show why.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, prepared
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Split, TextInputs
@@ -90,16 +90,14 @@ def weigh(counted: "csr_matrix", idf: np.ndarray, counting: str) -> "csr_matrix"
     return weighted
 
 
-def featurize(prepared: Path, out: Path, config: Config) -> dict[str, Any]:
+def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     """Writes the vocabulary, encoded ids, counts and TF-IDF; returns their sizes.
 
     Raises: DataError for an empty train split.
     """
-    types = artifacts.read_json(prepared / "types.json")
-    tokens = {split: np.load(prepared / f"{split}.tokens.npy") for split in artifacts.SPLITS}
-    offsets = {split: np.load(prepared / f"{split}.offsets.npy") for split in artifacts.SPLITS}
+    types, tokens, offsets = _tokens(folder)
     if not len(tokens["train"]):
-        raise DataError(f"{prepared}: the train split holds no token; expected texts; see the quarantine's reasons")
+        raise DataError(f"{folder}: the train split holds no token; expected texts; see the quarantine's reasons")
     words = vocabulary(types, tokens["train"], config)
     artifacts.write_json(out / "vocabulary.json", words)
     index = {word: k for k, word in enumerate(words)}
@@ -107,13 +105,13 @@ def featurize(prepared: Path, out: Path, config: Config) -> dict[str, Any]:
     for split in artifacts.SPLITS:
         np.save(out / f"{split}.ids.npy", ids[tokens[split]])
         np.save(out / f"{split}.offsets.npy", offsets[split])
-    sizes = _write_terms(prepared, out, types, tokens, offsets, config)
+    sizes = _write_terms(folder, out, types, tokens, offsets, config)
     artifacts.write_json(out / "meta.json", {"length": config.length, "vocabulary": len(words), **sizes})
     return {"vocabulary": len(words), **sizes}
 
 
 def _write_terms(
-    prepared: Path,
+    folder: Path,
     out: Path,
     types: Sequence[str],
     tokens: dict[str, np.ndarray],
@@ -130,7 +128,7 @@ def _write_terms(
         return " ".join(types[code] for code in codes[place : place + size])
 
     word = block(codes, starts, spell_words, fitted=sizes[0], high=config.words, config=config)
-    texts = _texts(prepared, sizes)
+    texts = [terms.fold(text) for split in artifacts.SPLITS for text in prepared.texts(folder, split)]
     flat, ends = "".join(texts), np.cumsum([0] + [len(text) for text in texts])
     points = np.frombuffer(flat.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
 
@@ -165,33 +163,36 @@ def _write_record(path: Path, word: list[str], character: list[str], idf: np.nda
     artifacts.write_json(path, record)
 
 
-def _texts(prepared: Path, sizes: Sequence[int]) -> list[str]:
-    """The cleaned texts of all splits in the order of their rows, blanks folded as serving folds them."""
-    import pandas
+def _tokens(place: Path) -> tuple[list[str], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """All types, sorted, and each split's tokens as their numbers, with offsets."""
+    shards = {split: prepared.shards(place, split) for split in artifacts.SPLITS}
+    own = {
+        path: artifacts.read_json(prepared.with_suffix(path, ".types.json")) for of in shards.values() for path in of
+    }
+    types = sorted(set().union(*own.values()))
+    numbers = {word: k for k, word in enumerate(types)}
+    tokens, offsets = {}, {}
+    for split, paths in shards.items():
+        codes, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
+        for path in paths:
+            place_of = np.array([numbers[word] for word in own[path]], np.int64)
+            codes.append(place_of[np.load(prepared.with_suffix(path, ".tokens.npy"))])
+            lengths.append(np.diff(np.load(prepared.with_suffix(path, ".offsets.npy"))))
+        tokens[split], offsets[split] = np.concatenate(codes), np.cumsum(np.concatenate(lengths))
+    return types, tokens, offsets
 
-    table = pandas.read_parquet(prepared / "examples.parquet", columns=["split", "row", "text"])
-    result: list[str] = []
-    for split, size in zip(artifacts.SPLITS, sizes, strict=True):
-        part = table[table["split"] == split].sort_values("row")
-        if part["row"].tolist() != list(range(size)):
-            raise DataError(
-                f"{prepared}/examples.parquet: the rows of {split} are not 0..{size - 1}; run prepare again"
-            )
-        result += [terms.fold(text) for text in part["text"]]
-    return result
 
-
-def inputs(prepared: Path, features: Path) -> TextInputs:
+def inputs(folder: Path, features: Path) -> TextInputs:
     """What the network reads."""
     meta = artifacts.read_json(features / "meta.json")
     return TextInputs(meta["vocabulary"], meta["length"])
 
 
-def load(prepared: Path, features: Path, split: str) -> Split:
+def load(folder: Path, features: Path, split: str) -> Split:
     """One split, its ids memory-mapped."""
     return Split(
-        labels=np.load(prepared / f"{split}.labels.npy"),
-        targets=np.load(prepared / f"{split}.targets.npy"),
+        labels=prepared.labels(folder, split),
+        targets=prepared.targets(folder, split),
         ids=np.load(features / f"{split}.ids.npy", mmap_mode="r"),
         offsets=np.load(features / f"{split}.offsets.npy"),
     )

@@ -1,19 +1,27 @@
-"""Texts as the next stages read them: cleaned, cut into words, ragged arrays with offsets."""
+"""Texts as the next stages read them: cleaned, cut into words, in shards that know nothing of one another."""
 
+import functools
+import json
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, sides
+from pipeline import artifacts, cache, sides
 from pipeline.config import setting
 from pipeline.features import cleaning, tokenising
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
+
+COLUMNS = ("text",)
+SUFFIXES = (".texts.parquet", ".tokens.npy", ".offsets.npy", ".types.json")
+SMALLEST = 256  # texts of a shard while there are few
+ROW_BYTES = 512  # about, of a text in all its forms
 
 
 @dataclass(frozen=True)
@@ -29,30 +37,78 @@ class Config:
         sides.check(self.shares)
 
 
-def write(
-    examples: Mapping[str, "pd.DataFrame"], files: Path, out: Path, config: Config, validation: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Writes types.json and each split's tokens and offsets, and returns all that serving needs to repeat it.
+@dataclass(frozen=True)
+class Settings:
+    """All that decides how a text is cut."""
 
-    Each frame gets its cleaned texts as a column `cleaned`, in place.
-    """
-    tokeniser = tokenising.Tokeniser(hmm=config.hmm, cache=artifacts.STATE)
-    steps = {"entities": config.entities, "normalise": config.normalise, "lower": config.lower}
+    steps: Mapping[str, bool]
+    hmm: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard's texts, as validation accepted them."""
+
+    texts: tuple[str, ...]
+    stem: Path
+    settings: Settings
+
+
+def settings(
+    config: Config, accepted: Path, found: np.ndarray, files: Path, validation: Mapping[str, Any], out: Path
+) -> Settings:
+    return Settings({"entities": config.entities, "normalise": config.normalise, "lower": config.lower}, config.hmm)
+
+
+def record(settings: Settings) -> dict[str, Any]:
+    """What serving needs to repeat it."""
+    return {**settings.steps, "hmm": settings.hmm, **tokenising.versions()}
+
+
+def key(settings: Settings) -> str:
+    """One word for all that decides a text's tokens beside the text."""
+    return cache.key(record(settings), [Path(__file__), Path(cleaning.__file__), Path(tokenising.__file__)])
+
+
+def row_bytes(settings: Settings) -> int:
+    return ROW_BYTES
+
+
+def digests(table: "pa.Table") -> np.ndarray:
+    """uint8 [n, DIGEST] of the texts."""
+    words = [
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=cache.DIGEST) for text in table["text"].to_pylist()
+    ]
+    return np.frombuffer(b"".join(word.digest() for word in words), np.uint8).reshape(-1, cache.DIGEST)
+
+
+def job(table: "pa.Table", settings: Settings, stem: Path, made: Sequence[cache.Place | None]) -> Job:
+    return Job(tuple(table["text"].to_pylist()), stem, settings)
+
+
+@functools.lru_cache(maxsize=1)
+def _tokeniser(hmm: bool) -> tokenising.Tokeniser:
+    return tokenising.Tokeniser(hmm=hmm, cache=artifacts.STATE)
+
+
+def shard(job: Job) -> int:
+    """Writes the shard's cleaned texts, and their tokens as numbers of its own sorted list of types."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tokeniser = _tokeniser(job.settings.hmm)
+    cleaned = [cleaning.clean(text, **job.settings.steps) for text in job.texts]
     numbers: dict[str, int] = {}
-    ragged = {}
-    for name, rows in examples.items():
-        rows["cleaned"] = [cleaning.clean(text, **steps) for text in rows["text"]]
-        tokens, offsets = array("I"), array("q", [0])
-        for text in rows["cleaned"]:
-            tokens.extend(numbers.setdefault(word, len(numbers)) for word in tokeniser.cut(text))
-            offsets.append(len(tokens))
-        ragged[name] = tokens, offsets
+    tokens, offsets = array("I"), array("q", [0])
+    for text in cleaned:
+        tokens.extend(numbers.setdefault(word, len(numbers)) for word in tokeniser.cut(text))
+        offsets.append(len(tokens))
     types = sorted(numbers)
-    # Words got their numbers as they came; in types.json they stand sorted.
-    place = np.empty(len(types), np.uint32)
-    place[[numbers[word] for word in types]] = np.arange(len(types), dtype=np.uint32)
-    for name, (tokens, offsets) in ragged.items():
-        np.save(out / f"{name}.tokens.npy", place[np.frombuffer(tokens, np.uint32)])
-        np.save(out / f"{name}.offsets.npy", np.frombuffer(offsets, np.int64))
-    artifacts.write_json(out / "types.json", types)
-    return {**steps, "hmm": config.hmm, **tokeniser.versions}
+    # Words got their numbers as they came; in the list of types they stand sorted.
+    place = np.empty(len(types), np.uint16 if len(types) <= 1 << 16 else np.uint32)
+    place[[numbers[word] for word in types]] = np.arange(len(types))
+    np.save(f"{job.stem}.tokens.npy", place[np.frombuffer(tokens, np.uint32)])
+    np.save(f"{job.stem}.offsets.npy", np.frombuffer(offsets, np.int64))
+    Path(f"{job.stem}.types.json").write_text(json.dumps(types, ensure_ascii=False), "utf-8")
+    pq.write_table(pa.table({"text": pa.array(cleaned, pa.string())}), f"{job.stem}.texts.parquet", compression="zstd")
+    return len(cleaned)
