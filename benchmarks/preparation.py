@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from pipeline import artifacts
+from pipeline import artifacts, parts
 from pipeline.features import decoding, tokenising
-from pipeline.preparation import text
+from pipeline.preparation import image, text
 
 SIZE = 96  # pixels a side
 LENGTH, WORDS = 100, 20_000  # tokens of a padded text and words kept, as tutorials have them
@@ -33,13 +32,8 @@ def tutorial_images(paths: Sequence[Path], out: Path) -> None:
 
 
 def our_images(paths: Sequence[Path], out: Path) -> None:
-    limits = decoding.Limits()
-    shape = (len(paths), SIZE, SIZE, 1)
-    store = np.lib.format.open_memmap(out / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for k, path in enumerate(paths):
-        image = decoding.decode(decoding.read(path, limits), limits).image
-        store[k] = decoding.fit(image, SIZE, "crop", "grey")
-    store.flush()
+    settings = image.Settings(Path(), SIZE, "crop", "grey", decoding.Limits())
+    image.shard(image.Job(tuple(map(str, paths)), (None,) * len(paths), out / "images", settings))
 
 
 def tutorial_texts(lines: Sequence[str], out: Path) -> None:
@@ -52,8 +46,9 @@ def tutorial_texts(lines: Sequence[str], out: Path) -> None:
 
 
 def our_texts(lines: Sequence[str], out: Path) -> None:
-    frame = pd.DataFrame({"text": list(lines)})
-    text.write({"train": frame}, Path(), out, text.Config(), {})
+    config = text.Config()
+    settings = text.settings(config, Path(), np.empty(0), Path(), {}, out)
+    text.shard(text.Job(tuple(lines), out / "texts", settings))
 
 
 def cpu_seconds(work: Callable[[Sequence[Any], Path], None], items: Sequence[Any]) -> float:
@@ -82,7 +77,7 @@ def main() -> None:
     options = parser.parse_args()
     rounds = 1 if options.quick else 5
     paths = sorted(artifacts.folder("raw", "solar").rglob("*.png"))[: 50 if options.quick else 500]
-    manifest = pd.read_parquet(artifacts.folder("raw", "reviews") / "manifest.parquet", columns=["text"])
+    manifest = parts.read(artifacts.folder("raw", "reviews") / "manifest", ["text"])
     lines = manifest["text"].dropna().drop_duplicates().tolist()[: 200 if options.quick else 3000]
     images = f"solar cells, 300 px PNG to {SIZE} px, against the tutorial loop"
     rows = [
