@@ -20,8 +20,9 @@ import pandas as pd
 from PIL import Image
 
 from pipeline import artifacts
-from pipeline.features import decoding, tokenising
+from pipeline.features import decoding
 from pipeline.preparation import text
+from pipeline.tokenisers import jieba
 
 SIZE = 96  # pixels a side
 LENGTH, WORDS = 100, 20_000  # tokens of a padded text and words kept, as tutorials have them
@@ -43,7 +44,7 @@ def our_images(paths: Sequence[Path], out: Path) -> None:
 
 
 def tutorial_texts(lines: Sequence[str], out: Path) -> None:
-    tokeniser = tokenising.Tokeniser(cache=artifacts.STATE)
+    tokeniser = jieba.build(jieba.Config(), cache=artifacts.STATE)
     texts = [tokeniser.cut(re.sub(r"\s+", "", line)) for line in lines]
     counted = collections.Counter(word for words in texts for word in words)
     index = {word: k + 1 for k, (word, _) in enumerate(counted.most_common(WORDS))}

@@ -77,6 +77,36 @@ def types(stem: Path) -> list[str]:
     return found
 
 
+def write(stem: Path, cleaned: Sequence[str], changed: Sequence[int]) -> None:
+    """A shard's cleaned texts, and of each the `mask` of the steps of cleaning that changed it."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"text": pa.array(cleaned, pa.string()), "changed": pa.array(changed, pa.uint32())})
+    pq.write_table(table, f"{stem}{TEXTS}", compression="zstd")
+
+
+def read(stem: Path) -> tuple[list[str], list[int]]:
+    """What `write` wrote."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(f"{stem}{TEXTS}", columns=["text", "changed"])
+    return table["text"].to_pylist(), table["changed"].to_pylist()
+
+
+def mask(counts: Sequence[int]) -> int:
+    """Bit k is set where step k changed something."""
+    return sum(1 << k for k, count in enumerate(counts) if count)
+
+
+def changes(stem: Path, steps: int) -> np.ndarray:
+    """How many of a shard's texts each step changed, int64 [steps]."""
+    import pyarrow.parquet as pq
+
+    bits = pq.read_table(f"{stem}{TEXTS}", columns=["changed"])["changed"].to_numpy()
+    return np.array([np.count_nonzero(bits & np.uint32(1 << k)) for k in range(steps)], np.int64)
+
+
 def cleaned(stem: Path) -> Iterator[list[str]]:
     """A shard's cleaned texts, some thousand at a time."""
     import pyarrow.parquet as pq

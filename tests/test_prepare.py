@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image
 from pipeline import prepare, split
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.features import cleaning, decoding, tokenising
+from pipeline.features import cleaning, decoding
+from pipeline.tokenisers import rjieba
 
 OUT = Path("data/prepared/mine")
 SETTINGS = {"max_bytes": 10**6, "max_pixels": 10**6}
@@ -71,7 +73,7 @@ def test_texts_come_back_from_tokens_and_offsets() -> None:
     table = pd.read_parquet(OUT / "examples.parquet").set_index(["split", "row"])
     types = json.loads((OUT / "types.json").read_text())
     assert types == sorted(set(types))
-    tokeniser = tokenising.Tokeniser(cache=Path(".danlu"))
+    tokeniser = rjieba.build(rjieba.Config(), cache=Path(".danlu"))
     for name, count in meta["counts"].items():
         tokens, offsets = np.load(OUT / f"{name}.tokens.npy"), np.load(OUT / f"{name}.offsets.npy")
         labels, targets = np.load(OUT / f"{name}.labels.npy"), np.load(OUT / f"{name}.targets.npy")
@@ -86,11 +88,10 @@ def test_texts_come_back_from_tokens_and_offsets() -> None:
             assert meta["classes"][labels[place]] == source["label"]
             assert targets[place].tolist() == [float(source["label"] == label) for label in meta["classes"]]
     assert meta["preparation"] == {
-        "entities": True,
-        "normalise": True,
-        "lower": True,
-        "hmm": True,
-        **tokenising.versions(),
+        "clean": asdict(cleaning.Steps()),
+        "tokeniser": asdict(rjieba.Config()),
+        "versions": tokeniser.versions,
+        "files": [],
     }
     assert sum(meta["counts"].values()) == 120
 

@@ -6,6 +6,7 @@ No step knows English alone: nothing is removed but characters that cannot be se
 import html
 import re
 import unicodedata
+from dataclasses import dataclass, fields
 
 # C0 and C1 controls but for tab and line ends, soft hyphen, zero-width and bidirectional marks and joiners (a joined
 # emoji comes apart), fillers, variation selectors, byte-order mark, tags, lone surrogates, noncharacters.
@@ -20,19 +21,45 @@ HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 
 
-def clean(text: str, *, entities: bool = True, normalise: bool = True, lower: bool = True) -> str:
-    """The text with entities resolved, NFKC, invisible characters removed, white space single and trimmed.
+@dataclass(frozen=True)
+class Steps:
+    """Which steps are taken, in this order."""
 
-    `normalise` is NFKC: full-width letters and digits become ASCII, ligatures are taken apart.
-    """
-    if entities and "&" in text:
-        text = ENTITY.sub(lambda found: html.unescape(found.group()), text)
-    text = INVISIBLE.sub("", text)
-    if normalise:
-        text = unicodedata.normalize("NFKC", text)
-    if lower:
-        text = text.lower()
-    return SPACE.sub(" ", text).strip()
+    entities: bool = True  # &amp; and the like resolved
+    invisible: bool = True  # control, zero-width and bidirectional characters removed
+    normalise: bool = True  # NFKC: full-width letters and digits become ASCII, ligatures are taken apart
+    lower: bool = True
+
+
+COUNTED = tuple(field.name for field in fields(Steps))
+
+
+def clean(text: str, steps: Steps = Steps()) -> str:
+    """The text after the steps, white space single and trimmed."""
+    return counted(text, steps)[0]
+
+
+def counted(text: str, steps: Steps = Steps()) -> tuple[str, tuple[int, ...]]:
+    """The cleaned text, and how often each step of COUNTED changed something."""
+    entities = invisible = normalised = lowered = 0
+    if steps.entities and "&" in text:
+        text, entities = ENTITY.subn(lambda found: html.unescape(found.group()), text)
+    if steps.invisible:
+        text, invisible = INVISIBLE.subn("", text)
+    if steps.normalise:
+        text, normalised = _changed(text, unicodedata.normalize("NFKC", text))
+    if steps.lower:
+        text, lowered = _changed(text, text.lower())
+    return SPACE.sub(" ", text).strip(), (entities, invisible, normalised, lowered)
+
+
+def _changed(before: str, after: str) -> tuple[str, int]:
+    return after, int(before != after)
+
+
+def versions(steps: Steps) -> dict[str, str]:
+    """The packages, with their versions, that decide what the steps give."""
+    return {}
 
 
 def chinese_share(text: str) -> float:

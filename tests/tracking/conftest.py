@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline import artifacts
-from pipeline.features import cleaning, decoding, terms, tokenising
+from pipeline.features import cleaning, decoding, terms
+from pipeline.preparation import text as preparing
+from pipeline.tokenisers import rjieba
 from pipeline.tracking import serving, store
 
 SIDE = 8
@@ -150,10 +152,11 @@ def make_texts(candidate="net"):
     manifest = pd.DataFrame({"id": ids, "path": "x", "text": texts, "sha256": ids, "label": labels})
     artifacts.folder("raw", "toy").mkdir(parents=True, exist_ok=True)
     manifest.to_parquet(artifacts.folder("raw", "toy") / "manifest.parquet")
-    tokeniser = tokenising.Tokeniser()
+    tokeniser = rjieba.build(rjieba.Config())
     cleaned = [cleaning.clean(text) for text in texts]
     tokens = [tokeniser.cut(text) for text in cleaned]
-    preparation = {"entities": True, "normalise": True, "lower": True, "hmm": True, **tokeniser.versions}
+    folder = artifacts.folder("prepared", "toy")
+    preparation = preparing.described(preparing.Config(), tokeniser.versions, folder)
     meta = {"kind": "text", "classes": ["bad", "good"], "preparation": preparation}
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     make = _net_logits if candidate == "net" else _linear_logits
