@@ -121,7 +121,9 @@ class Texts:
 
     def __init__(self, codes: Sequence[np.ndarray], offsets: Sequence[np.ndarray], ids: Sequence[np.ndarray]) -> None:
         """For each shard its flat codes, its offsets [n + 1] and the id of each code."""
-        self._codes, self._ids = list(codes), list(ids)
+        self._codes = list(codes)
+        self._ids = np.concatenate([np.zeros(0, np.uint16), *ids])
+        self._base = np.cumsum([0, *map(len, ids)]).astype(np.int64)  # where each shard's are
         self._first = np.cumsum([0, *(len(of) - 1 for of in offsets)]).astype(np.int64)  # row of each shard
         none = np.zeros(0, np.uint32)
         self._starts = np.concatenate([none, *(of[:-1].astype(np.uint32) for of in offsets)])
@@ -153,14 +155,17 @@ class Texts:
     def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
         """int64 [B, T], T the longest row but at most `length`, at least 1; cut at the end, filled with 0."""
         sizes = np.minimum(self.lengths[rows], length)
-        out = np.zeros((len(rows), max(1, int(sizes.max(initial=0)))), np.int64)
         shards = np.searchsorted(self._first, rows, side="right") - 1
-        for row, shard, start, size in zip(out, shards.tolist(), self._starts[rows].tolist(), sizes.tolist()):
-            row[:size] = self._ids[shard][self._codes[shard][start : start + size]]
+        starts = self._starts[rows].astype(np.int64)
+        places = zip(shards.tolist(), starts.tolist(), (starts + sizes).tolist())
+        none = np.zeros(0, np.uint16)
+        codes = np.concatenate([none, *(self._codes[shard][start:end] for shard, start, end in places)])
+        out = np.zeros((len(rows), max(1, int(sizes.max(initial=0)))), np.int64)
+        out[np.arange(out.shape[1]) < sizes[:, None]] = self._ids[codes + np.repeat(self._base[shards], sizes)]
         return out
 
     def shards(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Each shard's ids, flat, and offsets [n + 1]."""
-        for number, (codes, ids) in enumerate(zip(self._codes, self._ids)):
+        for number, codes in enumerate(self._codes):
             lengths = self.lengths[self._first[number] : self._first[number + 1]]
-            yield ids[codes], np.cumsum([0, *lengths.tolist()])
+            yield self._ids[self._base[number] : self._base[number + 1]][codes], np.cumsum([0, *lengths.tolist()])

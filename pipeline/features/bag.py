@@ -115,7 +115,9 @@ class _Fit:
     def __init__(self, shards: Sequence[Shard], family: Family, minimum: int, maximum: int, folder: Path) -> None:
         self._shards, self._family, self._folder = shards, family, folder
         self._floor, self._maximum = minimum, maximum
-        self._found: list[tuple[np.ndarray, np.ndarray]] = []  # of each size: codes int32 [G, size], frequency int64 [G]
+        self._found: list[
+            tuple[np.ndarray, np.ndarray]
+        ] = []  # of each size: codes int32 [G, size], frequency int64 [G]
 
     def run(self, high: int) -> tuple[list[str], np.ndarray]:
         names = self._singles()
@@ -182,9 +184,7 @@ class _Fit:
         ordered = sorted(best)
         return ordered, np.array([best[name] for name in ordered], np.int64)
 
-    def _spelt(
-        self, names: Sequence[str], which: Callable[[np.ndarray], np.ndarray]
-    ) -> Iterator[tuple[str, int]]:
+    def _spelt(self, names: Sequence[str], which: Callable[[np.ndarray], np.ndarray]) -> Iterator[tuple[str, int]]:
         joiner = self._family.joiner
         for codes, counts in self._found:
             chosen = which(counts)
@@ -197,36 +197,37 @@ class Known:
 
     def __init__(self, family: Family, names: Sequence[str]) -> None:
         """`names` are sorted; each one's place is its column. Raises: DataError where a term's beginning is no term."""
-        split = [name.split(" ") if family.joiner else list(name) for name in names]
         self._family, self.width = family, len(names)
-        self._alphabet = {single: k for k, single in enumerate(sorted({single for row in split for single in row}))}
+        if family.joiner:
+            flat = family.joiner.join(names).split(family.joiner) if names else []
+            lengths = np.array([name.count(family.joiner) + 1 for name in names], np.int64)
+        else:
+            flat, lengths = list("".join(names)), np.array(list(map(len, names)), np.int64)
+        self._alphabet = {single: k for k, single in enumerate(sorted(set(flat)))}
         self._span = len(self._alphabet)
+        codes = np.array([self._alphabet[single] for single in flat], np.int64)
+        first = np.cumsum(lengths) - lengths
         self._levels: list[tuple[np.ndarray, np.ndarray]] = []  # of each size: keys, and the column of each
-        by_size: dict[int, list[int]] = {}
-        for column, row in enumerate(split):
-            by_size.setdefault(len(row), []).append(column)
-        for size in range(1, max(by_size, default=0) + 1):
-            columns = np.array(by_size.get(size, []), np.int64)
-            rows = [[self._alphabet[single] for single in split[column]] for column in columns.tolist()]
-            self._add(np.array(rows, np.int64).reshape(-1, size), columns)
+        for size in range(1, int(lengths.max(initial=0)) + 1):
+            columns = np.flatnonzero(lengths == size)
+            self._add(codes[first[columns][:, None] + np.arange(size)], columns)
 
     def _add(self, codes: np.ndarray, columns: np.ndarray) -> None:
+        """The terms of one size, int64 [G, size]."""
         if not self._levels:
             of = np.full(self._span, -1, np.int64)
             of[codes[:, 0]] = columns
             self._levels.append((np.arange(self._span), of))
             return
         numbers = codes[:, 0]
-        for size in range(1, codes.shape[1]):
+        for size, (keys, _) in enumerate(self._levels[1:], 1):
             wanted = numbers * self._span + codes[:, size]
-            if size == codes.shape[1] - 1:
-                break
-            keys = self._levels[size][0]
             numbers = np.searchsorted(keys, wanted)
             if (numbers == len(keys)).any() or (keys[numbers] != wanted).any():
                 raise DataError("the terms lack one that another begins with; expected those of stage featurize")
-        order = np.argsort(wanted)
-        self._levels.append((wanted[order], columns[order]))
+        keys = numbers * self._span + codes[:, -1]
+        order = np.argsort(keys)
+        self._levels.append((keys[order], columns[order]))
 
     def counts(self, shard: Shard) -> "csr_matrix":
         """Float32 [rows that count, terms]: how often each term stands in each text."""

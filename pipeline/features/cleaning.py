@@ -15,10 +15,10 @@ INVISIBLE = re.compile(
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\ud800-\udfff"
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
-SPACE = re.compile(r"\s+")
 HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 # html.unescape alone would also turn `&copy` inside `a&copy=1` and every bare `&lt`: entities end in `;` here.
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+PUNCTUATION = tuple((chr(ord(plain) + 0xFEE0), plain) for plain in ",!?:;()~")  # full-width, by how often they stand
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,23 @@ def counted(text: str, steps: Steps = Steps()) -> tuple[str, tuple[int, ...]]:
     if steps.invisible:
         text, invisible = INVISIBLE.subn("", text)
     if steps.normalise:
-        text, normalised = _changed(text, unicodedata.normalize("NFKC", text))
+        text, normalised = _changed(text, nfkc(text))
     if steps.lower:
         text, lowered = _changed(text, text.lower())
-    return SPACE.sub(" ", text).strip(), (entities, invisible, normalised, lowered)
+    return " ".join(text.split()), (entities, invisible, normalised, lowered)
 
 
 def _changed(before: str, after: str) -> tuple[str, int]:
     return after, int(before != after)
+
+
+def nfkc(text: str) -> str:
+    """Unicode's NFKC, six times as fast where full-width punctuation is all that keeps a text from it."""
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    for wide, plain in PUNCTUATION:
+        text = text.replace(wide, plain)
+    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def versions(steps: Steps) -> dict[str, str]:

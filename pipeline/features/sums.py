@@ -95,7 +95,9 @@ class Keys:
         at = [0] * len(runs)
         while any(start < len(keys) for start, (keys, _) in zip(at, runs, strict=True)):
             # up to the least of the runs' last keys in sight, every run is seen whole
-            limit = min(keys[min(start + size, len(keys)) - 1] for start, (keys, _) in zip(at, runs) if start < len(keys))
+            limit = min(
+                keys[min(start + size, len(keys)) - 1] for start, (keys, _) in zip(at, runs) if start < len(keys)
+            )
             parts = []
             for k, (keys, values) in enumerate(runs):
                 end = at[k] + int(np.searchsorted(keys[at[k] : at[k] + size], limit, side="right"))

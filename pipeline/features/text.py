@@ -123,14 +123,17 @@ def of_fit(count: int, limit: int | None) -> np.ndarray:
     return rows
 
 
-def weights(folder: Path, features: Path, split: str) -> "csr_matrix":
-    """TF-IDF float32 [N, terms] of a split; of train only the texts that terms are fitted on (see `of_fit`)."""
+def weights(folder: Path, features: Path, splits: Iterable[str] = artifacts.SPLITS) -> dict[str, "csr_matrix"]:
+    """TF-IDF float32 [N, terms] of each split; of train only the texts that terms are fitted on (see `of_fit`)."""
     from scipy.sparse import csr_matrix, vstack
 
     found = bag.Bag(artifacts.read_json(features / "tfidf.json"))
-    limit = artifacts.read_json(features / "meta.json")["documents"] if split == "train" else None
+    limit = artifacts.read_json(features / "meta.json")["documents"]
     none = csr_matrix((0, found.width), dtype=np.float32)
-    return vstack([none, *(found.weights(shard) for shard in _chosen(folder, split, limit))], "csr")
+    return {
+        split: vstack([none, *map(found.weights, _chosen(folder, split, limit if split == "train" else None))], "csr")
+        for split in splits
+    }
 
 
 def inputs(folder: Path, features: Path) -> TextInputs:

@@ -1,7 +1,6 @@
 """Texts as the next stages read them: cleaned, cut into tokens, in shards that know nothing of one another."""
 
 import functools
-import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
@@ -130,21 +129,26 @@ def shard(job: Job) -> int:
 def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[str]]:
     """The tokens of each text; the cleaned text, and what cleaning changed, are added to the lists."""
     known = _known(job.made)
-    rows = zip(job.texts, job.made, strict=True)
-    while batch := list(itertools.islice(rows, AT_ONCE)):
-        fresh = [cleaning.counted(text.as_py(), job.settings.steps) for text, place in batch if place is None]
+    masks: dict[tuple[int, ...], int] = {}
+    for start in range(0, len(job.made), AT_ONCE):
+        made = job.made[start : start + AT_ONCE]
+        batch = job.texts[start : start + AT_ONCE].to_pylist()
+        fresh = [cleaning.counted(text, job.settings.steps) for text, place in zip(batch, made) if place is None]
         cut = iter(_tokeniser(job.settings).cut_all([text for text, _ in fresh]))
         again = iter(fresh)
-        for _, place in batch:
+        for place in made:
             if place is None:
                 text, counts = next(again)
+                bits = masks.get(counts)
+                if bits is None:
+                    bits = masks[counts] = texts.mask(counts)
                 cleaned.append(text)
-                changed.append(texts.mask(counts))
+                changed.append(bits)
                 yield next(cut)
             else:
-                earlier, old, bits = known[place.stem]
+                earlier, old, masked = known[place.stem]
                 cleaned.append(old[place.row])
-                changed.append(bits[place.row])
+                changed.append(masked[place.row])
                 yield earlier.words(place.row)
 
 
