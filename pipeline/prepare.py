@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SECONDS_A_ROW = 5.0
 SECONDS_A_SHARD = 60.0
+FEW = 500  # examples for which a process is worth its start
 
 
 @dataclass(frozen=True)
@@ -75,20 +76,19 @@ class _Writer:
 
     def __init__(self, task: str, module: ModuleType, settings: Any, rows: parts.Reader, out: Path) -> None:
         self._module, self._settings, self._rows, self._out = module, settings, rows, out
+        self._contents: dict[tuple[str, str], str] = {}  # what tells the rows of each shard
         self._shelf = cache.Shelf(task, module.key(settings), module.SUFFIXES)
 
     def write(self, plan: list[shards.Shard], classes: list[str], place: str, title: str) -> int:
         """Writes all shards, and returns how many rows had to be made anew."""
         for split in SPLITS:
             (self._out / split).mkdir()
-            names = [shard.name for shard in plan if shard.split == split]
-            artifacts.write_json(self._out / split / "index.json", {"shards": names})
         progress = Progress(title, sum(len(shard.rows) for shard in plan), "examples")
         made = 0
         asked: list[tuple[shards.Shard, np.ndarray]] = []
         jobs = self._jobs(plan, classes, place, asked, progress)
         limit = SECONDS_A_SHARD + SECONDS_A_ROW * max((len(shard.rows) for shard in plan), default=0)
-        results = workers.imap(self._module.shard, jobs, workers=_processes(), deadline=limit)
+        results = workers.imap(self._module.shard, jobs, workers=_processes(plan), deadline=limit)
         for number, result in enumerate(results):
             shard, digests = asked[number]
             if isinstance(result, workers.Lost):
@@ -101,6 +101,10 @@ class _Writer:
             self._shelf.link(name, self._out / shard.split / shard.name)
             made += int(result)
             progress.add(len(shard.rows))
+        for split in SPLITS:
+            mine = [shard.name for shard in plan if shard.split == split]
+            contents = [self._contents[split, name] for name in mine]
+            artifacts.write_json(self._out / split / "index.json", {"shards": mine, "contents": contents})
         self._shelf.tidy()
         return made
 
@@ -118,6 +122,7 @@ class _Writer:
             _write_table(table, self._out / shard.split / shard.name, classes, place)
             digests = self._module.digests(table)
             name = self._shelf.name(digests)
+            self._contents[shard.split, shard.name] = name
             if self._shelf.has(name):
                 self._shelf.link(name, self._out / shard.split / shard.name)
                 progress.add(len(shard.rows))
@@ -126,8 +131,10 @@ class _Writer:
             yield self._module.job(table, self._settings, self._shelf.building(name), self._shelf.find(digests))
 
 
-def _processes() -> int:
-    return int(os.environ.get("DANLU_WORKERS") or workers.count())
+def _processes(plan: list[shards.Shard]) -> int:
+    """As many as there are cores, or as DANLU_WORKERS says; none for so few examples that starting one costs more."""
+    asked = os.environ.get("DANLU_WORKERS")
+    return int(asked) if asked else min(workers.count(), sum(len(shard.rows) for shard in plan) // FEW)
 
 
 def _write_table(table: "pa.Table", stem: Path, classes: list[str], place: str) -> None:

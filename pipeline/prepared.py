@@ -1,7 +1,7 @@
 """Reads data/prepared/<task>: the one place that knows how its shards lie.
 
 data/prepared/<task>/<split>/ has for each shard `<start>.parquet`, one row an example, and beside it the arrays of
-its kind; the shards' names, in order, and their rows are in index.json. N examples, K classes.
+its kind; index.json has the shards' names, in order, and a hash of the contents of each. N examples, K classes.
 """
 
 import json

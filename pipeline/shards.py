@@ -52,8 +52,8 @@ def plan(
 def _starts(generations: np.ndarray, end: int, stretch: int, smallest: int, largest: int) -> np.ndarray:
     """Where shards start, int64: at every generation, and within it after as many places as its size allows."""
     found = []
-    for first, last in zip(generations.tolist(), [*generations[1:].tolist(), end], strict=True):
-        place = first
+    for number, place in enumerate(generations.tolist()):
+        last = generations[number + 1] if number + 1 < len(generations) else end
         while place < last:
             found.append(place)
             place += parts.size(place, smallest, largest) * stretch

@@ -24,11 +24,14 @@ def _texts(count, seed):
 
 
 def _write_split(root, split, labels, ids):
+    import pandas as pd
     from scipy import sparse
 
     prepared, features = root / "data/prepared/talk", root / "data/features/talk"
-    np.save(prepared / f"{split}.labels.npy", labels.astype(np.int64))
-    np.save(prepared / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
+    table = pd.DataFrame({"id": [f"{split}:{k}" for k in range(len(labels))], "label": [CLASSES[n] for n in labels]})
+    (prepared / split).mkdir()
+    table.assign(group=None, probabilities=None).to_parquet(prepared / split / "0000000000.parquet")
+    artifacts.write_json(prepared / split / "index.json", {"shards": ["0000000000"]})
     np.save(features / f"{split}.ids.npy", np.concatenate(ids).astype(np.int32))
     np.save(features / f"{split}.offsets.npy", np.cumsum([0] + [len(row) for row in ids]))
     rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
@@ -74,17 +77,13 @@ def _write_net(root):
 @pytest.fixture(scope="session")
 def trained_talk(tmp_path_factory) -> Path:
     """The project's root. Copy it before changing it."""
-    import pandas as pd
-
     root = tmp_path_factory.mktemp("talk")
     for stage in ("prepared", "features", "baseline", "models"):
         (root / f"data/{stage}/talk").mkdir(parents=True)
-    matrices, rows = {}, []
+    matrices = {}
     for seed, (split, count) in enumerate(SIZES.items()):
         labels, ids = _texts(count, seed)
         matrices[split] = _write_split(root, split, labels, ids)
-        rows += [{"id": f"{split}:{k}", "split": split, "row": k, "label": CLASSES[n]} for k, n in enumerate(labels)]
-    pd.DataFrame(rows).to_parquet(root / "data/prepared/talk/examples.parquet")
     artifacts.write_json(root / "data/prepared/talk/meta.json", {"kind": "text", "classes": CLASSES, "counts": SIZES})
     artifacts.write_json(root / "data/features/talk/meta.json", {"length": 16, "vocabulary": WORDS})
     _write_baseline(root, matrices)
