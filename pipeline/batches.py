@@ -13,8 +13,8 @@ POOL = 50
 
 def lengths(split: Split, inputs: TextInputs) -> np.ndarray:
     """Tokens that the network reads of each text, int64 [N]."""
-    assert split.offsets is not None
-    return np.minimum(np.diff(split.offsets), inputs.length)
+    assert split.texts is not None
+    return np.minimum(split.texts.lengths, inputs.length).astype(np.int64)
 
 
 def shuffled(
@@ -46,14 +46,8 @@ def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np
     if isinstance(inputs, ImageInputs):
         assert split.images is not None
         return np.ascontiguousarray(split.images[rows])
-    assert split.ids is not None and split.offsets is not None
-    tokens = lengths(split, inputs)[rows]
-    columns = np.arange(max(1, tokens.max()))
-    inside = columns < tokens[:, None]
-    places = np.where(inside, split.offsets[rows][:, None] + columns, 0)
-    if not len(split.ids):
-        return np.zeros(places.shape, np.int64)
-    return np.where(inside, split.ids[places], 0).astype(np.int64)
+    assert split.texts is not None
+    return split.texts.padded(rows, inputs.length)
 
 
 def moved(images: np.ndarray, random: np.random.Generator, flips: str, shift: float) -> np.ndarray:

@@ -46,9 +46,13 @@ def setting(
     above: float | None = None,
     below: float | None = None,
     unit: str = "",
+    folder: str = "",
 ) -> Any:
-    """A dataclass field with a range (`low`, `high` inclusive; `above`, `below` exclusive) and a unit."""
-    bounds = {"low": low, "high": high, "above": above, "below": below, "unit": unit}
+    """A dataclass field with a range (`low`, `high` inclusive; `above`, `below` exclusive) and a unit.
+
+    folder: of plug-ins, one of which the field's `name` chooses; its Config, of which `default` is one, has that field.
+    """
+    bounds = {"low": low, "high": high, "above": above, "below": below, "unit": unit, "folder": folder}
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=bounds)
     return dataclasses.field(default=default, metadata=bounds)
@@ -78,7 +82,8 @@ def parse(cls: type[T], section: object, where: str) -> T:
     values = {}
     for name, field in fields.items():
         if name in section:
-            values[name] = _value(hints[name], section[name], f"{where}.{name}", field.metadata)
+            bounds = field.metadata | {"default": field.default}
+            values[name] = _value(hints[name], section[name], f"{where}.{name}", bounds)
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ConfigError(f"{where}.{name}: missing; expected {_expected(hints[name], field.metadata)}")
     try:
@@ -112,6 +117,8 @@ def _expected(hint: Any, bounds: Mapping[str, Any]) -> str:
 
 def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
+    if bounds.get("folder"):
+        return _chosen(value, where, bounds)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
@@ -162,6 +169,12 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     if not inside:
         raise wrong
     return hint(value)
+
+
+def _chosen(value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
+    """The Config of the plug-in that a section inside a section names, or of the default one."""
+    name = value.get("name", bounds["default"].name) if isinstance(value, Mapping) else bounds["default"].name
+    return parse(plugin(bounds["folder"], name, f"{where}.name").Config, value, where)
 
 
 def _last(hint: Any, value: Any, where: str, bounds: Mapping[str, Any], wrong: ConfigError) -> Any:

@@ -82,6 +82,8 @@ def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Pat
     meta = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")
     features = artifacts.folder("features", task.name)
     files = {"model.onnx": artifacts.folder("compressed", task.name) / won.candidate / f"{won.variant}.onnx"}
+    for name in meta["preparation"].get("files", []):
+        files[name] = artifacts.folder("prepared", task.name) / name
     settings: dict[str, Any] = {
         "task": task.name,
         "kind": task.kind,
@@ -187,7 +189,8 @@ def _version(
         check_served(task, existing.uri, won.rows)
         return lambda: existing
     example = raw_inputs(task, won.rows.iloc[:2])
-    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id)
+    preparation = bundle.verify(folder, sha256)["preparation"]
+    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, preparation)
     check_served(task, uri, won.rows)
     return lambda: models.with_sha256(sha256, code) or models.add(uri, run_id, sha256, code)
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from pipeline import parts, prepare, prepared, split
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.features import cleaning, decoding, tokenising
+from pipeline.features import cleaning, decoding
+from pipeline.tokenisers import rjieba
 
 OUT = Path("data/prepared/mine")
 SETTINGS = {"max_bytes": 10**6, "max_pixels": 10**6}
@@ -84,7 +86,7 @@ def test_texts_come_back_from_tokens_and_offsets() -> None:
     rows = texts(120)
     accepted(rows)
     meta = run("text")
-    tokeniser = tokenising.Tokeniser(cache=Path(".danlu"))
+    tokeniser = rjieba.build(rjieba.Config(), cache=Path(".danlu"))
     for name, count in meta["counts"].items():
         table, cleaned = prepared.table(OUT, name), prepared.texts(OUT, name)
         labels, targets = prepared.labels(OUT, name), prepared.targets(OUT, name)
@@ -98,11 +100,10 @@ def test_texts_come_back_from_tokens_and_offsets() -> None:
             assert meta["classes"][labels[place]] == source["label"]
             assert targets[place].tolist() == [float(source["label"] == label) for label in meta["classes"]]
     assert meta["preparation"] == {
-        "entities": True,
-        "normalise": True,
-        "lower": True,
-        "hmm": True,
-        **tokenising.versions(),
+        "clean": asdict(cleaning.Steps()),
+        "tokeniser": asdict(rjieba.Config()),
+        "versions": tokeniser.versions,
+        "files": [],
     }
     assert sum(meta["counts"].values()) == 120
 

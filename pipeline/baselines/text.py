@@ -12,6 +12,7 @@ import numpy as np
 from pipeline import artifacts, prepared
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
+from pipeline.features import text
 
 
 @dataclass(frozen=True)
@@ -22,11 +23,11 @@ class Config:
 
 def fit(folder: Path, features: Path, config: Config) -> Linear:
     """Fitted on train. The solver starts from zero and draws nothing: the same data give the same model."""
-    from scipy import sparse
     from sklearn.linear_model import LogisticRegression
 
-    x = {split: sparse.load_npz(features / f"{split}.tfidf.npz") for split in artifacts.SPLITS}
+    x = text.weights(folder, features)
     labels = prepared.labels(folder, "train")
+    labels = labels[text.of_fit(len(labels), artifacts.read_json(features / "meta.json")["documents"])]
     count = len(prepared.classes(folder))
     model = LogisticRegression(C=config.strength, max_iter=config.iterations, tol=1e-3).fit(x["train"], labels)
     coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)
@@ -40,6 +41,7 @@ def fit(folder: Path, features: Path, config: Config) -> Linear:
     record: dict[str, Any] = {
         "model": "logistic regression on TF-IDF",
         "terms": x["train"].shape[1],
+        "fitted_texts": x["train"].shape[0],
         "iterations": int(model.n_iter_.max()),
     }
 

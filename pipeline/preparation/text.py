@@ -1,35 +1,35 @@
-"""Texts as the next stages read them: cleaned, cut into words, in shards that know nothing of one another."""
+"""Texts as the next stages read them: cleaned, cut into tokens, in shards that know nothing of one another."""
 
 import functools
-import json
-from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b, sha256
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, cache, sides
+from pipeline import artifacts, cache, config, parts, sides, texts
 from pipeline.config import setting
-from pipeline.features import cleaning, tokenising
+from pipeline.features import cleaning
+from pipeline.tokenisers import rjieba
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SUFFIXES = (".texts.parquet", ".tokens.npy", ".offsets.npy", ".types.json")
+SUFFIXES = texts.SUFFIXES
 SMALLEST = 256  # texts of a shard while there are few
-ROW_BYTES = 512  # about, of a text in all its forms
+ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
+TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
+AT_ONCE = 1024  # texts that a tokeniser is given at once
 
 
 @dataclass(frozen=True)
 class Config:
-    entities: bool = True  # &amp; and the like resolved
-    normalise: bool = True  # NFKC: full-width forms become ASCII
-    lower: bool = True
-    hmm: bool = True  # jieba also finds words that its dictionary lacks
+    clean: cleaning.Steps = cleaning.Steps()
+    tokeniser: Any = setting(rjieba.Config(), folder="tokenisers")
     seed: int = setting(0, low=0, high=2**32 - 1)
     shares: tuple[float, ...] = sides.SHARES  # train, validation, test
 
@@ -41,15 +41,17 @@ class Config:
 class Settings:
     """All that decides how a text is cut."""
 
-    steps: Mapping[str, bool]
-    hmm: bool
+    steps: cleaning.Steps
+    tokeniser: Any  # the Config of one of pipeline/tokenisers/
+    files: Path  # the folder with TOKENISER_FILES
 
 
 @dataclass(frozen=True)
 class Job:
-    """One shard's texts, as validation accepted them."""
+    """One shard's texts, as validation accepted them, and where earlier runs have put some of them."""
 
-    texts: tuple[str, ...]
+    texts: "pa.Array"
+    made: tuple[cache.Place | None, ...]
     stem: Path
     settings: Settings
 
@@ -57,17 +59,46 @@ class Job:
 def settings(
     config: Config, accepted: Path, found: np.ndarray, files: Path, validation: Mapping[str, Any], out: Path
 ) -> Settings:
-    return Settings({"entities": config.entities, "normalise": config.normalise, "lower": config.lower}, config.hmm)
+    """Trains the tokeniser, where it is one that learns, on the train split; `found` [N] is 0 for a row of train."""
+    train = (cleaning.clean(text, config.clean) for text in _of_train(accepted, found))
+    tokeniser_module(config.tokeniser.name).train(config.tokeniser, train, out)
+    return Settings(config.clean, config.tokeniser, out)
+
+
+def _of_train(accepted: Path, found: np.ndarray) -> Iterator[str]:
+    start = 0
+    for part in parts.each(accepted, ["text"]):
+        column = part["text"]
+        yield from column[found[start : start + len(column)] == 0]
+        start += len(column)
+
+
+def tokeniser_module(name: str) -> ModuleType:
+    return config.plugin("tokenisers", name, "prepare.tokeniser.name")
+
+
+@functools.lru_cache(maxsize=1)
+def _tokeniser(settings: Settings) -> Any:
+    return tokeniser_module(settings.tokeniser.name).build(settings.tokeniser, settings.files, artifacts.STATE)
 
 
 def record(settings: Settings) -> dict[str, Any]:
-    """What serving needs to repeat it."""
-    return {**settings.steps, "hmm": settings.hmm, **tokenising.versions()}
+    """What serving needs to repeat it; `files` are those beside it that the tokeniser reads."""
+    return {
+        "clean": asdict(settings.steps),
+        "tokeniser": asdict(settings.tokeniser),
+        "versions": _tokeniser(settings).versions | cleaning.versions(settings.steps),
+        "files": [name for name in TOKENISER_FILES if (settings.files / name).is_file()],
+    }
 
 
 def key(settings: Settings) -> str:
     """One word for all that decides a text's tokens beside the text."""
-    return cache.key(record(settings), [Path(__file__), Path(cleaning.__file__), Path(tokenising.__file__)])
+    said = record(settings)
+    learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
+    tokenisers = Path(rjieba.__file__).parent
+    code = [Path(module.__file__) for module in (cleaning, texts)] + sorted(tokenisers.glob("*.py"))
+    return cache.key({**said, "files": learnt}, [Path(__file__), *code])
 
 
 def row_bytes(settings: Settings) -> int:
@@ -76,39 +107,59 @@ def row_bytes(settings: Settings) -> int:
 
 def digests(table: "pa.Table") -> np.ndarray:
     """uint8 [n, DIGEST] of the texts."""
-    words = [
+    words = (
         blake2b(text.encode("utf-8", "surrogatepass"), digest_size=cache.DIGEST) for text in table["text"].to_pylist()
-    ]
+    )
     return np.frombuffer(b"".join(word.digest() for word in words), np.uint8).reshape(-1, cache.DIGEST)
 
 
 def job(table: "pa.Table", settings: Settings, stem: Path, made: Sequence[cache.Place | None]) -> Job:
-    return Job(tuple(table["text"].to_pylist()), stem, settings)
-
-
-@functools.lru_cache(maxsize=1)
-def _tokeniser(hmm: bool) -> tokenising.Tokeniser:
-    return tokenising.Tokeniser(hmm=hmm, cache=artifacts.STATE)
+    return Job(table["text"].combine_chunks(), tuple(made), stem, settings)
 
 
 def shard(job: Job) -> int:
-    """Writes the shard's cleaned texts, and their tokens as numbers of its own sorted list of types."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    """Writes the shard's cleaned texts and their tokens, and returns how many texts had to be cut."""
+    cleaned: list[str] = []
+    changed: list[int] = []
+    texts.Cut.of(_worked(job, cleaned, changed)).write(job.stem)
+    texts.write(job.stem, cleaned, changed)
+    return sum(place is None for place in job.made)
 
-    tokeniser = _tokeniser(job.settings.hmm)
-    cleaned = [cleaning.clean(text, **job.settings.steps) for text in job.texts]
-    numbers: dict[str, int] = {}
-    tokens, offsets = array("I"), array("q", [0])
-    for text in cleaned:
-        tokens.extend(numbers.setdefault(word, len(numbers)) for word in tokeniser.cut(text))
-        offsets.append(len(tokens))
-    types = sorted(numbers)
-    # Words got their numbers as they came; in the list of types they stand sorted.
-    place = np.empty(len(types), np.uint16 if len(types) <= 1 << 16 else np.uint32)
-    place[[numbers[word] for word in types]] = np.arange(len(types))
-    np.save(f"{job.stem}.tokens.npy", place[np.frombuffer(tokens, np.uint32)])
-    np.save(f"{job.stem}.offsets.npy", np.frombuffer(offsets, np.int64))
-    Path(f"{job.stem}.types.json").write_text(json.dumps(types, ensure_ascii=False), "utf-8")
-    pq.write_table(pa.table({"text": pa.array(cleaned, pa.string())}), f"{job.stem}.texts.parquet", compression="zstd")
-    return len(cleaned)
+
+def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[str]]:
+    """The tokens of each text; the cleaned text, and what cleaning changed, are added to the lists."""
+    known = _known(job.made)
+    masks: dict[tuple[int, ...], int] = {}
+    for start in range(0, len(job.made), AT_ONCE):
+        made = job.made[start : start + AT_ONCE]
+        batch = job.texts[start : start + AT_ONCE].to_pylist()
+        fresh = [cleaning.counted(text, job.settings.steps) for text, place in zip(batch, made) if place is None]
+        cut = iter(_tokeniser(job.settings).cut_all([text for text, _ in fresh]))
+        again = iter(fresh)
+        for place in made:
+            if place is None:
+                text, counts = next(again)
+                bits = masks.get(counts)
+                if bits is None:
+                    bits = masks[counts] = texts.mask(counts)
+                cleaned.append(text)
+                changed.append(bits)
+                yield next(cut)
+            else:
+                earlier, old, masked = known[place.stem]
+                cleaned.append(old[place.row])
+                changed.append(masked[place.row])
+                yield earlier.words(place.row)
+
+
+def _known(made: Iterable[cache.Place | None]) -> dict[Path, tuple[texts.Cut, list[str], list[int]]]:
+    """The earlier shards that hold some of the texts."""
+    return {stem: (texts.Cut.read(stem), *texts.read(stem)) for stem in {place.stem for place in made if place}}
+
+
+def summary(stems: Iterable[Path]) -> dict[str, int]:
+    """How many texts each step of cleaning changed, in some shards."""
+    total = np.zeros(len(cleaning.COUNTED), np.int64)
+    for stem in stems:
+        total += texts.changes(stem, len(total))
+    return dict(zip(cleaning.COUNTED, total.tolist(), strict=True))

@@ -18,20 +18,28 @@ CODE = (
     "features/cleaning.py",
     "features/decoding.py",
     "features/terms.py",
-    "features/tokenising.py",
+    "tokenisers/__init__.py",
+    "tokenisers/_stop_words.py",
+    "tokenisers/_words.py",
+    "tokenisers/char.py",
+    "tokenisers/jieba.py",
+    "tokenisers/rjieba.py",
     "tracking/__init__.py",
     "tracking/bundle.py",
     "tracking/serving.py",
 )
-REQUIREMENTS = {
-    "image": ("mlflow", "numpy", "pandas", "onnxruntime", "pillow"),
-    "text": ("mlflow", "numpy", "pandas", "onnxruntime", "jieba"),
-}
+SERVING = ("mlflow", "numpy", "pandas", "onnxruntime")  # what any served model needs
 PACKAGE = Path(__file__).parents[1]
 
 
 def served_file(kind: str) -> Path:
     return PACKAGE / "tracking" / f"served_{kind}.py"
+
+
+def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
+    """The packages, with their versions here, that a model needs whose inputs are prepared so; no other."""
+    own = ["pillow"] if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
+    return [f"{name}=={version(name)}" for name in (*SERVING, *own)]
 
 
 def code_sha256(kind: str) -> str:
@@ -49,6 +57,7 @@ def log_model(
     example: Sequence[str],
     measured: Mapping[str, Any],
     run_id: str,
+    preparation: Mapping[str, Any],
 ) -> str:
     """Logs the model into a run and returns its URI.
 
@@ -74,7 +83,7 @@ def log_model(
                 artifacts={"bundle": str(bundle), "measured": str(Path(folder) / "measured.json")},
                 code_paths=[str(code)],
                 input_example=list(example),
-                pip_requirements=[f"{name}=={version(name)}" for name in REQUIREMENTS[kind]],
+                pip_requirements=requirements(kind, preparation),
                 model_config={"sha256": sha256},
                 metadata={"kind": kind, "sha256": sha256},
             )

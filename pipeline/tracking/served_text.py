@@ -1,9 +1,10 @@
 """A registered text model as MLflow serves it: raw sentences in, labels and probabilities out.
 
-It cleans and cuts as preparation did, by the same files, and refuses to start with another jieba or
+It cleans and cuts as preparation did, by the same files, and refuses to start with another version or
 another dictionary: words cut elsewhere would be words the model has never seen.
 """
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from mlflow.pyfunc import PythonModel
 from numpy.typing import NDArray
 
 from pipeline.errors import RegistryError
-from pipeline.features import cleaning, terms, tokenising
+from pipeline.features import cleaning, terms
 from pipeline.tracking import bundle, serving
 
 EXPECTED = "a text with something readable in it"
@@ -28,9 +29,10 @@ class ServedText(PythonModel):
         folder = Path(context.artifacts["bundle"])
         self.record = bundle.verify(folder, (context.model_config or {}).get("sha256"))
         settings = self.record["preparation"]
-        same_words(settings)
-        self.cleaning = {key: settings[key] for key in ("entities", "normalise", "lower")}
-        self.tokeniser = tokenising.Tokeniser(hmm=settings["hmm"])
+        self.steps = cleaning.Steps(**_tuples(settings["clean"]))
+        module = importlib.import_module(f"pipeline.tokenisers.{settings['tokeniser']['name']}")
+        self.tokeniser = module.build(module.Config(**_tuples(settings["tokeniser"])), folder)
+        same_words(settings["versions"], self.tokeniser.versions | cleaning.versions(self.steps))
         self.graph = serving.Graph(folder / "model.onnx")
         if self.record["candidate"] == "net":
             words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
@@ -50,7 +52,7 @@ class ServedText(PythonModel):
             serving.refuse(k, type(row).__name__, EXPECTED)
         if len(row) > LONGEST:
             serving.refuse(k, f"{len(row):,} characters", f"at most {LONGEST:,}")
-        text = cleaning.clean(row, **self.cleaning)
+        text = cleaning.clean(row, self.steps)
         if not text:
             serving.refuse(k, f"{row[:40]!r}, which is empty once cleaned", EXPECTED)
         return self.tokeniser.cut(text), text
@@ -72,14 +74,18 @@ class ServedText(PythonModel):
         return self.graph.logits(terms=columns, weights=weights)
 
 
-def same_words(settings: dict[str, Any]) -> None:
-    """Raises: RegistryError where jieba or its dictionary is not the one that prepared the training texts."""
-    here = tokenising.versions()
+def _tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a frozen Config, which has tuples where JSON has lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+
+
+def same_words(trained: dict[str, str], here: dict[str, str]) -> None:
+    """Raises: RegistryError where a package or a dictionary is not the one that prepared the training texts."""
     for key, found in here.items():
-        if settings[key] != found:
+        if trained.get(key) != found:
             raise RegistryError(
-                f"{key}: found {found}; expected {settings[key]}, with which the model was trained; "
-                f"install jieba {settings['jieba']} or register a model made here"
+                f"{key}: found {found}; expected {trained.get(key)}, with which the model was trained; "
+                "install that version or register a model made here"
             )
 
 

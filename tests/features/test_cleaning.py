@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.features.cleaning import chinese_share, clean
+from pipeline.features.cleaning import Steps, chinese_share, clean
 
 
 @pytest.mark.parametrize(
@@ -20,13 +20,13 @@ from pipeline.features.cleaning import chinese_share, clean
 )
 def test_clean(raw: str, cleaned: str) -> None:
     assert clean(raw) == cleaned
-    assert clean(cleaned, entities=False) == cleaned
+    assert clean(cleaned, Steps(entities=False)) == cleaned
 
 
 def test_each_step_can_be_left_out() -> None:
-    assert clean("ＡＢ &amp; Cd", normalise=False, lower=False) == "ＡＢ & Cd"
-    assert clean("&amp; CD", entities=False) == "&amp; cd"
-    assert clean("ＡＢ", lower=False) == "AB"
+    assert clean("ＡＢ &amp; Cd", Steps(normalise=False, lower=False)) == "ＡＢ & Cd"
+    assert clean("&amp; CD", Steps(entities=False)) == "&amp; cd"
+    assert clean("ＡＢ", Steps(lower=False)) == "AB"
 
 
 def test_chinese_share() -> None:

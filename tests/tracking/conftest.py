@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from pipeline import artifacts, parts
-from pipeline.features import cleaning, decoding, terms, tokenising
+from pipeline.features import cleaning, decoding, terms
+from pipeline.preparation import text as preparing
+from pipeline.tokenisers import rjieba
 from pipeline.tracking import serving, store
 
 SIDE = 8
@@ -149,10 +151,11 @@ def make_texts(candidate="net"):
     ids = [f"{label}.txt:{k // 2 + 1}" for k, label in enumerate(labels)]
     manifest = pd.DataFrame({"id": ids, "path": "x", "text": texts, "sha256": ids, "label": labels})
     parts.write_frame(manifest, artifacts.folder("raw", "toy") / "manifest")
-    tokeniser = tokenising.Tokeniser()
+    tokeniser = rjieba.build(rjieba.Config())
     cleaned = [cleaning.clean(text) for text in texts]
     tokens = [tokeniser.cut(text) for text in cleaned]
-    preparation = {"entities": True, "normalise": True, "lower": True, "hmm": True, **tokeniser.versions}
+    folder = artifacts.folder("prepared", "toy")
+    preparation = preparing.record(preparing.Settings(cleaning.Steps(), rjieba.Config(), folder))
     meta = {"kind": "text", "classes": ["bad", "good"], "preparation": preparation}
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     make = _net_logits if candidate == "net" else _linear_logits

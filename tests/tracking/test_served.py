@@ -51,7 +51,7 @@ def test_another_jieba_or_dictionary_is_refused(make_project):
     make_project("text", "net")
     meta = Path("data/prepared/toy/meta.json")
     record = json.loads(meta.read_text("utf-8"))
-    record["preparation"]["dictionary_sha256"] = "0" * 64
+    record["preparation"]["versions"]["dictionary_sha256"] = "0" * 64
     meta.write_text(json.dumps(record))
     with pytest.raises(RegistryError, match="dictionary_sha256: found"):
         loaded("text")
