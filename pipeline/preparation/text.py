@@ -67,7 +67,7 @@ def tokeniser_module(name: str) -> ModuleType:
 
 
 def described(config: Config, versions: Mapping[str, str], out: Path) -> dict[str, Any]:
-    """All that serving needs to repeat it; `versions` are the tokeniser's, `files` are those in `out` that the tokeniser reads."""
+    """All that serving needs to repeat it; `files` are those in `out` that the tokeniser reads."""
     files = [name for name in TOKENISER_FILES if (out / name).is_file()]
     return {
         "clean": asdict(config.clean),
