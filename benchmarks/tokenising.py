@@ -124,7 +124,7 @@ def different(fast: rjieba.Tokeniser, slow: jieba.Tokeniser, texts: Sequence[str
 
 
 def measure(name: str, pieces: Sequence[Sequence[str]], hmm: bool, words: Path | None) -> dict[str, Any]:
-    """One row: CPU seconds a megabyte, ours and jieba's by turns, tokens not kept, and the median of the pieces' ratios."""
+    """One row: CPU seconds a megabyte, ours and jieba's by turns, and the median of the pieces' ratios."""
     fast, slow = pair(hmm, words, artifacts.STATE)
     for each in (fast, slow):
         each.cut_all(["热身㐀"])

@@ -19,7 +19,6 @@ from pipeline.tokenisers import _words
 
 # What rjieba takes for Chinese and jieba does not, and a few unassigned characters between.
 OTHER_HAN = re.compile("[\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
-HAN = "[\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ebef\U0002f800-\U0002fa1f]"
 HAN = re.compile("[\u4e00-\u9fd5]+")  # what jieba's HMM cuts
 RUN = re.compile(r"[a-zA-Z0-9][+#&._%-]+[a-zA-Z0-9]")  # what rjieba may leave whole
 PARTS = re.compile(r"([a-zA-Z0-9]+(?:\.\d+)?%?)")  # jieba.finalseg's own
