@@ -97,7 +97,7 @@ def key(settings: Settings) -> str:
     said = record(settings)
     learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
     tokenisers = Path(rjieba.__file__).parent
-    code = [Path(module.__file__) for module in (cleaning, texts)] + sorted(tokenisers.glob("*.py"))
+    code = [Path(str(module.__file__)) for module in (cleaning, texts)] + sorted(tokenisers.glob("*.py"))
     return cache.key({**said, "files": learnt}, [Path(__file__), *code])
 
 

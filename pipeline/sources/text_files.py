@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pipeline.config import setting
 from pipeline.examples import EMPTY_CLASS, Example
-from pipeline.sources import _lines, _place, _tree
-from pipeline.sources._lines import Encoding
+from pipeline.sources import _encodings, _lines, _place, _tree
+from pipeline.sources._encodings import Declared
 
 KIND = "text"
 
@@ -15,7 +15,7 @@ KIND = "text"
 @dataclass(frozen=True)
 class Config:
     path: str = setting()  # the folder, relative to the project's root or absolute
-    encoding: Encoding = setting("utf-8")  # of every file; what does not decode is flagged, never guessed
+    encoding: Declared = setting("auto")  # of every file; auto: by mark, strict utf-8 or gb18030 of each whole file
 
     def __post_init__(self) -> None:
         _place.check_inside(self.path)
@@ -52,8 +52,9 @@ def read(config: Config) -> Iterator[Example]:
         if refused:
             yield Example(found.name, split=split, refused=refused)
             continue
-        for number, raw in _lines.read(found.path, config.encoding):
-            text, ok = _lines.decode(raw, config.encoding)
+        encoding = _encodings.of(found.path, config.encoding)
+        for number, raw in _lines.read(found.path, encoding):
+            text, ok = _lines.decode(raw, encoding)
             yield Example(f"{found.name}:{number}", raw, label, split=split, path=found.name, text=text, encoding_ok=ok)
             empty = False
         if empty:
@@ -61,4 +62,5 @@ def read(config: Config) -> Iterator[Example]:
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    return {"licence": "the user's own", "origin": config.path, "version": ""}
+    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
+    return {"licence": "the user's own", "origin": config.path, "version": "", "encoding": encoding}

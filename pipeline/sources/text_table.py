@@ -8,8 +8,8 @@ from typing import Literal
 from pipeline.config import nearest, setting
 from pipeline.errors import DataError
 from pipeline.examples import Example, SplitName
-from pipeline.sources import _place, _records, _tree
-from pipeline.sources._lines import Encoding
+from pipeline.sources import _encodings, _place, _records, _tree
+from pipeline.sources._encodings import Declared
 from pipeline.sources._records import Cell, Header, Record
 
 KIND = "text"
@@ -24,7 +24,7 @@ class Config:
     split_column: str | None = setting(None)  # train, val or test, where the user has split already
     format: Literal["by_suffix", "csv", "tsv", "jsonl"] = setting("by_suffix")
     header: Header = setting("first_line")  # none: the columns are named 1, 2, …
-    encoding: Encoding = setting("utf-8")  # what does not decode is flagged, never guessed
+    encoding: Declared = setting("auto")  # auto: by mark, strict utf-8 or gb18030 of each whole file
 
     def __post_init__(self) -> None:
         _place.check_inside(self.path)
@@ -58,7 +58,7 @@ def records(config: Config, path: Path) -> Iterator[Record]:
     if not path.is_file():
         raise DataError(f"{path}: found no regular file; expected a table; correct source.path")
     form = _records.format_of(path) if config.format == "by_suffix" else config.format
-    return _records.read(path, form, config.header, config.encoding)
+    return _records.read(path, form, config.header, _encodings.of(path, config.encoding))
 
 
 def read(config: Config) -> Iterator[Example]:
@@ -127,4 +127,5 @@ def _word(record: Record, column: str | None) -> str | None:
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    return {"licence": "the user's own", "origin": config.path, "version": ""}
+    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
+    return {"licence": "the user's own", "origin": config.path, "version": "", "encoding": encoding}
