@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, near, parts, stage
+from pipeline import artifacts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
 from pipeline.expectations import Outcome, Rule, Session, session
+from pipeline.near import pairs as near_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -194,7 +195,7 @@ def summary(verdict: Verdict, config: Any) -> dict[str, Any]:
         "classes": sorted(verdict.classes),
         "class_counts": verdict.classes,
         "near_pairs": len(verdict.neighbours),
-        "largest_group": near.largest_group(kept, verdict.neighbours),
+        "largest_group": near_pairs.largest_group(kept, verdict.neighbours),
         "expectations": expectations,
         "settings": dataclasses.asdict(config),
     }
@@ -230,8 +231,8 @@ def main(task: Task) -> None:
         write(verdict, facts, out)
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
     kept = f"{facts['kept']:,} of {facts['read']:,} kept"
-    near_pairs = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"
-    log.info("validate %s: %s; in quarantine: %s; %s", task.name, kept, why, near_pairs)
+    near = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"
+    log.info("validate %s: %s; in quarantine: %s; %s", task.name, kept, why, near)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import near
 from pipeline.config import setting
 from pipeline.expectations import Rule
 from pipeline.features import decoding
+from pipeline.near import images
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,7 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     import pandas as pd
 
     limits = decoding.Limits(bytes=config.max_bytes, pixels=config.max_pixels)
-    shape = (max(1, len(manifest)), near.GREY, near.GREY)
+    shape = (max(1, len(manifest)), images.GREY, images.GREY)
     greys = np.lib.format.open_memmap(scratch / "greys.npy", mode="w+", dtype=np.uint8, shape=shape)
     rows = []
     for number, (path, refused) in enumerate(zip(manifest["path"], manifest["refused"], strict=True)):
@@ -57,7 +57,7 @@ def _measure(path: Path, limits: decoding.Limits, grey: np.ndarray) -> Mapping[s
         column = "too_large" if error.reason.startswith("too many") else "undecodable"
         return {column: error.reason, "detail": f"{error.reason}: {error.detail}" if error.detail else error.reason}
     image = decoded.image
-    grey[:] = near.grey(image)
+    grey[:] = images.grey(image)
     return {
         "width": image.width,
         "height": image.height,
@@ -66,7 +66,7 @@ def _measure(path: Path, limits: decoding.Limits, grey: np.ndarray) -> Mapping[s
         "format": decoded.format,
         "conversions": ",".join(decoded.conversions),
         "one_colour": decoded.one_colour,
-        "dhash": f"{near.dhash(image):016x}",
+        "dhash": f"{images.dhash(image):016x}",
     }
 
 
@@ -94,4 +94,4 @@ def neighbours(accepted: "pd.DataFrame", config: Config, scratch: Path) -> np.nd
     hashes = np.array([int(text, 16) for text in accepted["dhash"]], np.uint64)
     greys = np.load(scratch / "greys.npy", mmap_mode="r")
     rows = accepted.index.to_numpy()
-    return near.images(hashes, greys, rows, distance=config.near_distance, correlation=config.near_correlation)
+    return images.neighbours(hashes, greys, rows, distance=config.near_distance, correlation=config.near_correlation)

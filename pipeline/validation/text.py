@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import near
 from pipeline.config import setting
 from pipeline.expectations import Rule
 from pipeline.features import cleaning
+from pipeline.near import texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +27,7 @@ class Config:
     classes: tuple[str, ...] = ()  # the labels there may be; empty: whatever there is
     min_examples: int = setting(2, low=1, unit="texts of each class")
     near_jaccard: float = setting(0.8, low=0.5, high=1)
+    near_method: texts.Method = "auto"  # exact: all pairs; banded: far less work; auto: exact below 50,000 texts
 
     def __post_init__(self) -> None:
         if self.min_characters > self.max_characters:
@@ -78,4 +79,4 @@ def rules(config: Config) -> list[Rule]:
 
 def neighbours(accepted: "pd.DataFrame", config: Config, scratch: Path) -> np.ndarray:
     """int64 [M, 2]: pairs of near duplicates, as positions in `accepted`."""
-    return near.texts(accepted["cleaned"].tolist(), jaccard=config.near_jaccard)
+    return texts.neighbours(accepted["cleaned"].tolist(), jaccard=config.near_jaccard, method=config.near_method)
