@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, stage
+from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
@@ -104,7 +104,7 @@ def write(verdict: Verdict, facts: dict[str, Any], out: Path) -> None:
     pairs = {"a": ids[verdict.neighbours[:, 0]], "b": ids[verdict.neighbours[:, 1]]}
     flags = [name for name in verdict.accepted.columns if name.startswith("outlier_")]
     accepted = verdict.accepted.drop(columns=["cleaned", *flags, *INTERNAL], errors="ignore")
-    accepted.to_parquet(out / "accepted.parquet", index=False)
+    parts.write_frame(accepted, out / "accepted")
     verdict.quarantine.to_parquet(out / "quarantine.parquet", index=False)
     pd.DataFrame(pairs, dtype="str").to_parquet(out / "neighbours.parquet", index=False)
     artifacts.write_json(out / "summary.json", facts)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import validate
+from pipeline import parts, validate
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import EMPTY_CLASS
+from pipeline.validation import image as image_rules
 
 RAW = Path("data/raw/mine")
 OUT = Path("data/validated/mine")
@@ -39,9 +41,9 @@ def text(name: str, words: str, label: str | None, **more: Any) -> dict[str, Any
 def run(kind: str, rows: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
     names = ["id", "path", "label", "group", "split", "probabilities", "sha256", "bytes", "refused"]
     table = pd.DataFrame(rows, columns=names + (["text", "encoding_ok"] if kind == "text" else []))
-    table.astype({"group": "str", "split": "str", "probabilities": "str", "refused": "str"}).to_parquet(
-        RAW / "manifest.parquet"
-    )
+    types = {"group": "str", "split": "str", "probabilities": "str", "refused": "str"}
+    shutil.rmtree(RAW / "manifest", ignore_errors=True)
+    parts.write_frame(table.astype(types), RAW / "manifest")
     validate.main(Task("mine", kind, {"validate": settings}))
     return json.loads((OUT / "summary.json").read_text())
 
@@ -206,7 +208,7 @@ def test_each_bad_image_is_in_quarantine_with_its_reason() -> None:
         "pipe.jpg": "refused:a FIFO",
     }
     assert summary["read"] == 18 == summary["kept"] + sum(summary["quarantined"].values())
-    accepted: Any = pd.read_parquet(OUT / "accepted.parquet").set_index("id")
+    accepted: Any = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["plain.png", "one_colour"]
     assert accepted.loc["0.png", ["width", "height", "channels", "mode", "format"]].tolist() == [
         24,
@@ -230,9 +232,12 @@ def test_near_images_are_named_and_two_runs_write_the_same_bytes() -> None:
     rows.append(image("small.png", "x", whole[0].resize((50, 50))))
     run("image", rows)
     assert pd.read_parquet(OUT / "neighbours.parquet").to_numpy().tolist() == [["0.png", "small.png"]]
-    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    before = {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
     run("image", rows)
-    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+    assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == before
+    shutil.rmtree(".danlu")
+    run("image", rows)
+    assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == before
 
 
 def test_equal_pixels_are_duplicates_whatever_the_format() -> None:
@@ -244,7 +249,7 @@ def test_equal_pixels_are_duplicates_whatever_the_format() -> None:
     assert reasons() == {"a.bmp": "duplicate"} | dict.fromkeys(
         ("g.png", "g.bmp", "g3.png", "w.tiff"), "conflicting_labels"
     )
-    accepted = pd.read_parquet(OUT / "accepted.parquet").set_index("id")
+    accepted = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["a.png", "content"] == accepted.loc["a.png", "sha256"]  # the key of the split: the file's bytes
 
 
@@ -255,7 +260,7 @@ def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
     summary = run("image", rows)
     assert reasons() == {}
     assert summary["outliers"]["aspect"] == 1 and summary["outliers"]["brightness"] == 1
-    accepted = pd.read_parquet(OUT / "accepted.parquet").set_index("id")
+    accepted = parts.read(OUT / "accepted").set_index("id")
     assert "aspect" in accepted.loc["wide.png", "outliers"].split(",")
     assert accepted.loc["0.png", "outliers"] == ""
     actions = {"aspect": "quarantine", "brightness": "ignore"}
@@ -267,9 +272,22 @@ def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
     assert figures["reasons"] == {"outlier_aspect": 1}
 
 
-def test_an_image_that_takes_too_long_is_lost_and_said_so() -> None:
-    from pipeline.validation import image as module
+def test_an_image_that_takes_too_long_is_lost_and_looked_at_again() -> None:
+    rows = pd.DataFrame([image("slow.png", "x", Image.new("RGB", (6000, 6000)))])
+    ((_, found),) = image_rules._seen(rows, RAW / "files", image_rules.Config(max_seconds=0.01))
+    assert found == {"undecodable": "lost", "detail": "lost: took more than 0.01 s (validate.max_seconds)"}
+    ((_, found),) = image_rules._seen(rows, RAW / "files", image_rules.Config(max_seconds=60))
+    assert found["width"] == 6000
 
-    Image.new("RGB", (6000, 6000)).save(RAW / "slow.png")
-    (measured,) = module._measured([str(RAW / "slow.png")], module.Config(max_seconds=0.01))
-    assert measured == {"undecodable": "lost", "detail": "lost: took more than 0.01 s (validate.max_seconds)"}
+
+def test_what_is_known_of_a_file_is_not_measured_again() -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(5)] + [image("bad.png", "x", b"GIF89a")]
+    run("image", rows, max_undecodable=0.5)
+    before = reasons(), parts.read(OUT / "accepted")
+    for path in (RAW / "files").iterdir():
+        path.unlink()  # so that looking at one would fail
+    run("image", rows, max_undecodable=0.5)
+    assert reasons() == before[0] == {"bad.png": "undecodable"}
+    pd.testing.assert_frame_equal(parts.read(OUT / "accepted"), before[1])
+    with pytest.raises(DataError, match="undecodable"):
+        run("image", rows, max_pixels=100_000, max_undecodable=0.5)

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL
 from PIL import Image
 
-from pipeline import workers
+from pipeline import cache, workers
 from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
 from pipeline.features import decoding
 from pipeline.near import images
-from pipeline.validation import _outliers, _rules
+from pipeline.validation import _measured, _outliers, _rules
 from pipeline.validation._labels import Labels
 from pipeline.validation._outliers import Measure
 from pipeline.validation._rules import BETWEEN, IN, NULL
@@ -76,11 +77,10 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     greys = np.lib.format.open_memmap(scratch / "greys.npy", mode="w+", dtype=np.uint8, shape=shape)
     rows: list[Mapping[str, Any]] = [{}] * len(manifest)
     sound = np.flatnonzero(manifest["refused"].isna())
-    paths = manifest["path"].to_numpy()[sound]
-    for number, measured in zip(sound, _measured([str(files / path) for path in paths], config), strict=True):
-        rows[number] = measured
-        if "grey" in measured:
-            greys[number] = np.frombuffer(measured["grey"], np.uint8).reshape(shape[1:])
+    for number, found in _seen(manifest.iloc[sound], files, config):
+        rows[sound[number]] = found
+        if "grey" in found:
+            greys[sound[number]] = np.frombuffer(found["grey"], np.uint8).reshape(shape[1:])
     greys.flush()
     whole, real = ["width", "height", "channels"], ["aspect", "brightness", "contrast", "sharpness"]
     text = ["mode", "format", "conversions", "dhash", "pixels", "undecodable", "too_large", "detail"]
@@ -93,15 +93,20 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     return table.assign(bytes_per_pixel=density, content=manifest["sha256"])
 
 
-def _measured(paths: list[str], config: Config) -> Iterator[Mapping[str, Any]]:
-    """What `look` says of each file, which it may not take too long or too much for."""
-    function = functools.partial(look, max_bytes=config.max_bytes, max_pixels=config.max_pixels)
-    count = min(workers.count(), math.ceil(len(paths) / BATCH))
-    for found in workers.imap(function, paths, workers=count, deadline=config.max_seconds):
-        if isinstance(found, workers.Lost):
-            yield {"undecodable": "lost", "detail": f"lost: {found.reason} (validate.max_seconds)"}
+def _seen(rows: "pd.DataFrame", files: Path, config: Config) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(number, what `look` says) of each row's file, which it may not take too long or too much for; in no order."""
+    limits: dict[str, Any] = {"max_bytes": config.max_bytes, "max_pixels": config.max_pixels}
+    key = cache.key({**limits, "pillow": PIL.__version__}, map(Path, (__file__, decoding.__file__, images.__file__)))
+    processes = min(workers.count(), math.ceil(len(rows) / BATCH))
+    paths = [str(files / path) for path in rows["path"]]
+    look_at = functools.partial(look, **limits)
+    measured = _measured.through_cache(look_at, paths, list(rows["sha256"]), key, processes, config.max_seconds)
+    for number, found in measured:
+        if "lost" in found:
+            detail = f"lost: {found['lost']} (validate.max_seconds)"
+            yield number, {"undecodable": "lost", "detail": detail}
         else:
-            yield found
+            yield number, found
 
 
 def look(path: str, *, max_bytes: int, max_pixels: int) -> Mapping[str, Any]:
