@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
-INTERNAL = ["refused", "undecodable", "too_large", "detail", "duplicate_of", "conflicting", "dropped"]
-QUARANTINE = ["id", "path", "label", "reason", "detail"]
+INTERNAL = ["refused", "undecodable", "too_large", "detail", "duplicate_of", "conflicting", "dropped", "same"]
+QUARANTINE = ["id", "path", "label", "reason", "detail", "same"]
 
 
 def validate(
@@ -67,7 +67,7 @@ def _judged(table: "pd.DataFrame", module: ModuleType, config: Any) -> tuple["pd
     usable = table["refused"].isna() & table["label"].notna() & ~table["dropped"]
     if config.classes:
         usable &= table["label"].isin(config.classes)
-    compared = _duplicates.compared(table, usable, module.SAME)
+    compared = _duplicates.compared(table.assign(same=table[module.SAME]), usable, "same")
     alone = usable & compared["duplicate_of"].isna() & ~compared["conflicting"]
     return _outliers.add(compared, alone, module.MEASURES, config)
 

@@ -274,9 +274,9 @@ def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
 
 def test_an_image_that_takes_too_long_is_lost_and_looked_at_again() -> None:
     rows = pd.DataFrame([image("slow.png", "x", Image.new("RGB", (6000, 6000)))])
-    ((_, found),) = image_rules._seen(rows, RAW / "files", image_rules.Config(max_seconds=0.01))
+    ((_, found),) = image_rules.seen(rows, RAW / "files", image_rules.Config(max_seconds=0.01))
     assert found == {"undecodable": "lost", "detail": "lost: took more than 0.01 s (validate.max_seconds)"}
-    ((_, found),) = image_rules._seen(rows, RAW / "files", image_rules.Config(max_seconds=60))
+    ((_, found),) = image_rules.seen(rows, RAW / "files", image_rules.Config(max_seconds=60))
     assert found["width"] == 6000
 
 

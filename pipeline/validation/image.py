@@ -77,7 +77,7 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     greys = np.lib.format.open_memmap(scratch / "greys.npy", mode="w+", dtype=np.uint8, shape=shape)
     rows: list[Mapping[str, Any]] = [{}] * len(manifest)
     sound = np.flatnonzero(manifest["refused"].isna())
-    for number, found in _seen(manifest.iloc[sound], files, config):
+    for number, found in seen(manifest.iloc[sound], files, config):
         rows[sound[number]] = found
         if "grey" in found:
             greys[sound[number]] = np.frombuffer(found["grey"], np.uint8).reshape(shape[1:])
@@ -93,7 +93,7 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     return table.assign(bytes_per_pixel=density, content=manifest["sha256"])
 
 
-def _seen(rows: "pd.DataFrame", files: Path, config: Config) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def seen(rows: "pd.DataFrame", files: Path, config: Config) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(number, what `look` says) of each row's file, which it may not take too long or too much for; in no order."""
     limits: dict[str, Any] = {"max_bytes": config.max_bytes, "max_pixels": config.max_pixels}
     key = cache.key({**limits, "pillow": PIL.__version__}, map(Path, (__file__, decoding.__file__, images.__file__)))
