@@ -26,7 +26,7 @@ class Settings(_user.UserSource):
         None
     )  # such as SHA256SUMS, in the delivery: it then has to hold just what is listed
     licence_file: str | None = setting(None)  # in the delivery, which is refused without it
-    names: Names = setting("utf-8")  # of files in an archive that does not say; gb18030 from Chinese Windows
+    names: Names | None = setting(None)  # encoding of file names where an archive does not say it
     max_bytes: int = setting(200_000_000_000, low=1, unit="bytes unpacked")
     max_entries: int = setting(2_000_000, low=1, unit="files and folders")
     max_ratio: float = setting(250.0, low=1, unit="bytes unpacked a byte of archive")

@@ -4,6 +4,7 @@ The makers of an archive are not trusted: what is odd about one entry is that en
 off, broken, encrypted or larger than its limits is a DataError as a whole.
 """
 
+import errno
 import lzma
 import tarfile
 import zipfile
@@ -71,16 +72,39 @@ class Budget:
         return DataError(f"{self.place}: found {found}; expected no bomb; where it is none, raise source.{setting}")
 
 
-def decoded(raw: bytes, place: Path, names: Names) -> str:
-    """A name as it stands in the archive. Raises: NamesError."""
+def decoded(raw: bytes, place: Path, names: Names | None) -> str:
+    """A name of which the archive does not say the encoding; None is utf-8 where that is beyond doubt.
+
+    Raises: NamesError.
+    """
     try:
-        return raw.decode(names)
+        name = raw.decode(names or "utf-8")
     except UnicodeDecodeError:
         shown = raw.decode("utf-8", "backslashreplace")[:100]
         raise NamesError(
-            f"{place}: found file names that are not {names} (first: {shown}); expected one encoding; "
+            f"{place}: found file names that are not {names or 'utf-8'} (first: {shown}); expected one encoding; "
             "set source.names: gb18030 (as Chinese Windows writes), big5 or cp437"
         ) from None
+    if names is None and (other := _also_chinese(raw, name)):
+        raise NamesError(
+            f"{place}: found file names of utf-8 or of gb18030 (first: {name[:50]} or {other[:50]}); expected one of "
+            "the two; say which with source.names"
+        )
+    return name
+
+
+def _also_chinese(raw: bytes, name: str) -> str | None:
+    """The name in gb18030, if it may be that as well: every pair of bytes a common Chinese character, none a rare one.
+
+    Such as 联通 and 图片, whose bytes are valid utf-8.
+    """
+    if name.isascii() or max(name) > "\u07ff":  # a Chinese character takes three bytes in utf-8
+        return None
+    try:
+        other = raw.decode("gb18030")
+    except UnicodeDecodeError:
+        return None
+    return other if all(c.isascii() or "\u4e00" <= c <= "\u9fff" for c in other) else None
 
 
 @contextmanager
@@ -93,7 +117,7 @@ def whole(path: Path) -> Iterator[None]:
     except NotImplementedError as error:
         raise DataError(f"{path}: found {error}; expected an archive that Python's zipfile reads; repack it") from None
     except (*FAULTS, RecursionError, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the disk's fault, not the archive's
-            raise
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # EINVAL: a seek to nowhere
+            raise  # the disk's fault, not the archive's
         line = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path}: found an archive that is cut off or broken ({line}); get it again") from None

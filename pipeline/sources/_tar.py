@@ -17,7 +17,7 @@ HEADER = 1 << 20  # bytes of an entry's extended header
 EXTENDED = frozenset(b"xgXLK")  # types of entries that hold the next one's long name or other attributes
 
 
-def entries(file: BinaryIO, kind: str, budget: Budget, names: Names) -> Iterator[Entry]:
+def entries(file: BinaryIO, kind: str, budget: Budget, names: Names | None) -> Iterator[Entry]:
     """Every entry, in the archive's order; one that stops without its end mark is broken, which tarfile lets pass."""
     ends: list[bool] = []
     stream: Any = _Counted(_inflated(file, kind), budget)

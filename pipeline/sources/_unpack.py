@@ -62,7 +62,7 @@ def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def unpack(path: Path, names: Names, limits: Limits, digest: str | None = None) -> Unpacked:
+def unpack(path: Path, names: Names | None, limits: Limits, digest: str | None = None) -> Unpacked:
     """The archive's files, unpacked now or by an earlier run; `digest` is its sha256 where that is known.
 
     Raises: DataError for an archive that is refused as a whole; nothing of it stays.
@@ -139,18 +139,20 @@ def _alive(process: int) -> bool:
     return True
 
 
-def _write(budget: Budget, names: Names, building: Path) -> list[list[str]]:
+def _write(budget: Budget, names: Names | None, building: Path) -> list[list[str]]:
     """Writes the entries below `building`/files, and the verdict on them; returns what was refused."""
-    places, refused = Places(budget), []
+    places, refused, made = Places(budget), [], set[Path]()
     for entry in _entries(budget, names):
         parts, reason = places.judge(entry)
         target = building.joinpath("files", *parts)
         if reason:
             refused.append([_shown(entry.name), reason])
-        elif entry.folder:
-            target.mkdir(mode=0o700, parents=True, exist_ok=True)
-        else:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            continue
+        folder = target if entry.folder else target.parent
+        if folder not in made:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made.add(folder)
+        if not entry.folder:
             with target.open("xb") as file:
                 for block in entry.blocks():
                     file.write(block)
@@ -163,7 +165,7 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
 
 
-def _entries(budget: Budget, names: Names) -> Iterator[Entry]:
+def _entries(budget: Budget, names: Names | None) -> Iterator[Entry]:
     path = budget.place
     kind = form(path)
     if kind is None:
@@ -179,5 +181,5 @@ def _entries(budget: Budget, names: Names) -> Iterator[Entry]:
             yield entry
 
 
-def _steps(file: BinaryIO, kind: str, budget: Budget, names: Names) -> Iterator[Entry]:
+def _steps(file: BinaryIO, kind: str, budget: Budget, names: Names | None) -> Iterator[Entry]:
     return _zip.entries(file, budget, names) if kind == "zip" else _tar.entries(file, kind, budget, names)

@@ -15,7 +15,7 @@ UTF8 = 0x800
 SMALLEST = 46  # bytes that an entry takes in the table of contents, at least
 
 
-def entries(file: BinaryIO, budget: Budget, names: Names) -> Iterator[Entry]:
+def entries(file: BinaryIO, budget: Budget, names: Names | None) -> Iterator[Entry]:
     """Every entry, in the order of the table of contents."""
     _check_contents(file, budget)
     with zipfile.ZipFile(file) as archive:
@@ -50,7 +50,7 @@ def _check_contents(file: BinaryIO, budget: Budget) -> None:
     file.seek(0)
 
 
-def _name(info: zipfile.ZipInfo, place: Path, names: Names) -> str:
+def _name(info: zipfile.ZipInfo, place: Path, names: Names | None) -> str:
     name = info.orig_filename
     if not info.flag_bits & UTF8:  # zipfile has read it as cp437, which loses nothing
         name = decoded(name.encode("cp437"), place, names)

@@ -115,7 +115,7 @@ def _archive(config: Config) -> Path:
 
 
 def _torchvision(dataset: str) -> Any:
-    """torchvision's class of the data set, for its addresses and MD5 sums; it is never made, since it would unpickle."""
+    """torchvision's class of the data set, for addresses and MD5 sums; never an instance, since that would unpickle."""
     from torchvision import datasets
 
     return getattr(datasets, CLASSES[dataset])
