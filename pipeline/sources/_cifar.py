@@ -144,6 +144,13 @@ def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
+def _encode(text: Any, encoding: Any) -> bytes:
+    """How Python 3 writes bytes for Python 2."""
+    if isinstance(text, str) and encoding in ("latin1", b"latin1"):
+        return text.encode("latin1")
+    raise ValueError(f"bytes in {encoding!r}")
+
+
 STAND_INS: dict[tuple[str, str], Callable[..., Any] | type] = {
     (module, name): stand_in
     for package in ("numpy", "numpy.core.multiarray", "numpy._core.multiarray")
@@ -151,12 +158,13 @@ STAND_INS: dict[tuple[str, str], Callable[..., Any] | type] = {
         (package, "_reconstruct", _reconstruct),
         (package, "ndarray", _Class),
         (package, "dtype", _Type),
+        ("_codecs", "encode", _encode),
     )
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    """Knows three names, for each of which an inert stand-in is made; any other ends it."""
+    """Knows four names, for each of which an inert stand-in is made; any other ends it."""
 
     def find_class(self, module: str, name: str) -> Any:
         try:
