@@ -104,5 +104,7 @@ def _example(config: Config, name: str, record: Record, split: SplitName | None)
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
-    return {**_user.describe(config), "encoding": encoding}
+    described = _user.describe(config)
+    if not Path(config.path).exists():
+        return described
+    return {**described, "encoding": _encodings.used((path for _, path in files(config)), config.encoding)}
