@@ -23,7 +23,7 @@ from pipeline.features.sums import Keys, Strings
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 18
 """Codes whose n-grams are counted at once, some 100 bytes each."""
 Block = tuple[np.ndarray, np.ndarray]  # codes, flat, and offsets of their texts
 
