@@ -236,7 +236,8 @@ class Known:
         found = [csr_matrix((0, self.width), dtype=np.float32)]
         for codes, offsets in self._family.blocks(shard.stem, shard.rows, self._alphabet):
             block = ngrams.Block.of(codes, offsets)
-            rows, columns = [], []
+            rows: list[np.ndarray] = []
+            columns: list[np.ndarray] = []
             for keys, of in self._levels:
                 if rows:
                     block.grow(self._span, keys)
