@@ -1,4 +1,4 @@
-"""Takes a task's source over into data/raw/<task>: a manifest of one row an example, and the files of images.
+"""Takes a task's source over into data/raw/<task>: a manifest of one row an example, licence, origin, images' files.
 
 A text stands in the manifest; where it could not be decoded, so do its bytes.
 
@@ -44,7 +44,7 @@ def fetch(examples: Iterable[Example], kind: str, copy: Callable[[Example], tupl
 
 def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:
     path, digest, size, refused = stored_name(example.path or example.id), "", 0, example.refused
-    if not refused and isinstance(example.content, bytes):
+    if not refused and kind == "text" and isinstance(example.content, bytes):
         digest, size = hashlib.sha256(example.content).hexdigest(), len(example.content)
     elif not refused:
         try:
@@ -79,6 +79,13 @@ def copy_file(origin: Path, target: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def write_file(content: bytes, target: Path) -> tuple[str, int]:
+    """Writes an image that the source made, and returns its sha256 and size."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return hashlib.sha256(content).hexdigest(), len(content)
+
+
 def _open_regular(path: Path) -> BinaryIO:
     # Without O_NONBLOCK a pipe that took the file's place since it was listed would hang the run.
     try:
@@ -108,6 +115,23 @@ def stored_name(example_id: str) -> str:
     return "/".join(part(name) for name in example_id.split("/"))
 
 
+class Contents:
+    """The hash of all that was read: that of the lines `<sha256>  <id>` of its examples, refused ones left out."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def passing(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if not row["refused"]:
+                self._digest.update(f"{row['sha256']}  {row['id']}\n".encode())
+            yield row
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
 def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
     """Writes the rows as a table in parts, and counts them."""
     import pyarrow as pa
@@ -135,16 +159,20 @@ def main(task: Task) -> None:
             (out / "files").mkdir()
 
         def copy(example: Example) -> tuple[str, str, int]:
-            name = stored_name(example.id)
+            name = stored_name(example.path or example.id)
+            if isinstance(example.content, bytes):
+                return name, *write_file(example.content, out / "files" / name)
             return name, *copy_file(Path(str(example.content)), out / "files" / name)
 
-        rows = fetch(module.read(config), task.kind, copy)
+        contents = Contents()
+        rows = contents.passing(fetch(module.read(config), task.kind, copy))
         written = write_manifest(rows, task.kind, out / "manifest")
         if len(written.labels) < 2:
             raise DataError(
                 f"{place}: found {written}; expected at least 2 classes; add examples or correct the source"
             )
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
+        origin |= {"sha256": contents.sha256}
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)
 

@@ -129,13 +129,11 @@ def _data(task: Task) -> list[Path]:
     """The files that tell what the network reads: of the shards their index, which has a hash of their contents."""
     prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     shards = [path for split in ("train", "validation") for path in sorted((prepared / split).iterdir())]
+    tables = [path for path in shards if path.suffix == ".parquet" and not path.name.endswith(".texts.parquet")]
     return [
         prepared / "meta.json",
-        *(
-            path
-            for path in shards
-            if path.name == "index.json" or (path.name.count(".") == 1 and path.suffix == ".parquet")
-        ),
+        *(path for path in shards if path.name == "index.json"),
+        *tables,
         *(path for path in sorted(features.iterdir()) if path.suffix in (".json", ".npy") and path.is_file()),
     ]
 

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,15 @@ def test_images_are_copied_with_the_hash_of_their_bytes(here: Path) -> None:
         assert content == Path("pets", row["id"]).read_bytes()
         assert (row["sha256"], row["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
     assert [row["refused"] for row in rows if row["refused"]] == ["not named as an image (suffix: .txt)"]
-    assert source == {"source": "image_folder", "licence": "the user's own", "origin": "pets", "version": "", "rows": 3}
+    listed = "".join(f"{row['sha256']}  {row['id']}\n" for row in kept)
+    assert source == {
+        "source": "image_folder",
+        "licence": "the user's own",
+        "origin": "pets",
+        "version": "",
+        "rows": 3,
+        "sha256": hashlib.sha256(listed.encode()).hexdigest(),
+    }
 
 
 def test_texts_keep_their_bytes_hash_and_what_did_not_decode(here: Path) -> None:
@@ -61,6 +70,53 @@ def test_texts_keep_their_bytes_hash_and_what_did_not_decode(here: Path) -> None
     assert rows[0]["sha256"] == hashlib.sha256("好".encode()).hexdigest() and rows[0]["bytes"] == 3
     assert source["rows"] == 3
     assert [row["raw"] for row in rows] == [None, b"\xff", None] and not (out / "files").exists()
+
+
+def test_images_that_the_source_makes_are_written(here: Path) -> None:
+    Path("d").mkdir()
+    for part in ("train", "t10k"):
+        head = [bytes([0, 0, 8, 3]), *(n.to_bytes(4, "big") for n in (2, 3, 3))]
+        Path("d", f"{part}-images-idx3-ubyte").write_bytes(b"".join(head) + bytes(range(18)))
+        Path("d", f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 3]))
+    rows, source, out = run("image", name="torchvision", dataset="mnist", path="d")
+    assert [(row["id"], row["path"], row["label"], row["split"]) for row in rows][:3:2] == [
+        ("train/00000", "train/00000.png", "7", "train"),
+        ("t10k/00000", "t10k/00000.png", "7", "test"),
+    ]
+    for row in rows:
+        content = (out / "files" / row["path"]).read_bytes()
+        assert (row["sha256"], row["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert source["version"] == "mnist" and source["licence"] == "CC-BY-SA-3.0"
+
+
+def test_a_delivery_brings_its_licence_and_its_hash_along(here: Path) -> None:
+    files = {"a.txt": "好\n", "b.txt": "差\n", "LICENCE": "CC0-1.0\n", "../evil.txt": "x\n"}
+    with zipfile.ZipFile("x.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    settings = {"licence_file": "LICENCE", "origin": "https://example.org", "layout": {"name": "text_files"}}
+    rows, source, out = run("text", name="delivery", path="x.zip", **settings)
+    assert [(row["id"], row["text"], row["refused"]) for row in rows] == [
+        ("a.txt:1", "好", None),
+        ("b.txt:1", "差", None),
+        ("../evil.txt", "", "a path out of the archive"),
+    ]
+    assert (out / "files/a.txt").read_text("utf-8") == "好\n" and not Path("data/raw/evil.txt").exists()
+    assert (source["licence"], source["licence_text"], source["origin"]) == (
+        "CC0-1.0",
+        "CC0-1.0\n",
+        "https://example.org",
+    )
+    assert source["licence_sha256"] == hashlib.sha256(b"CC0-1.0\n").hexdigest()
+    assert source["archive_sha256"] == hashlib.sha256(Path("x.zip").read_bytes()).hexdigest()
+
+
+def test_a_source_of_both_kinds_is_held_to_the_tasks(here: Path) -> None:
+    Path("x").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"source: found 'delivery', which is for kind text; expected one for kind image"
+    ):
+        run("image", name="delivery", path="x", layout={"name": "text_files"})
 
 
 def test_a_name_that_is_not_utf8_is_escaped_and_one_grown_too_long_hashed(here: Path) -> None:

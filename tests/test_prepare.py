@@ -175,6 +175,53 @@ def test_images_are_those_that_serving_would_compute() -> None:
             assert np.array_equal(pixels[row], served)
 
 
+def made(kind: str, caplog: pytest.LogCaptureFixture, **settings: Any) -> int:
+    """How many examples a run had to decode or to cut."""
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(kind, **settings)
+    (line,) = [line for line in caplog.messages if "made anew" in line]
+    return int(line.split()[2].replace(",", ""))
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_one_percent_more_is_all_that_is_made_and_rewritten(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows = images(606) if kind == "image" else texts(6060)
+    new = [row for k, row in enumerate(rows) if k % 101 == 50]  # among the others in the source's order
+    old = [row for row in rows if row not in new]
+    settings = {"size": 32, "seed": 5} if kind == "image" else {"seed": 5}
+    shutil.rmtree(".danlu/cache", ignore_errors=True)
+    accepted(old)
+    made(kind, caplog, **settings)
+    before, where = files(), sides()
+    accepted(rows)
+    assert made(kind, caplog, **settings) == len(new)
+    after = files()
+    rewritten = sum(len(content) for content in after.values() if content not in before.values())
+    assert rewritten <= 0.05 * sum(map(len, after.values()))
+    assert where.items() <= sides().items()
+
+
+def test_what_goes_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    rows = images(120)
+    accepted(rows)
+    made("image", caplog, size=18)
+    accepted(rows[:30] + rows[31:])
+    assert made("image", caplog, size=18) == 0
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_any_number_of_processes_writes_the_same_bytes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(images(130) if kind == "image" else texts(600))
+    written = []
+    for count in ("0", "1", "2", "4"):
+        monkeypatch.setenv("DANLU_WORKERS", count)
+        shutil.rmtree(".danlu/cache", ignore_errors=True)
+        run(kind)
+        written.append(files())
+    assert all(other == written[0] for other in written)
+
+
 def test_one_colour_image_in_train_makes_all_rgb() -> None:
     rows = [{**row, "split": ["train", "validation", "test"][k // 2 % 3]} for k, row in enumerate(images(12))]
     accepted(rows)

@@ -1,31 +1,27 @@
 """A folder of .txt files, one file a class, one text a line; train/, val/ and test/ above are the user's own split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import setting
 from pipeline.examples import EMPTY_CLASS, Example
-from pipeline.sources import _lines, _place, _tree
-from pipeline.sources._lines import Encoding
+from pipeline.sources import _encodings, _lines, _tree, _user
+from pipeline.sources._encodings import Declared
 
 KIND = "text"
 
 
 @dataclass(frozen=True)
-class Config:
-    path: str = setting()  # the folder, relative to the project's root or absolute
-    encoding: Encoding = setting("utf-8")  # of every file; what does not decode is flagged, never guessed
-
-    def __post_init__(self) -> None:
-        _place.check_inside(self.path)
+class Config(_user.UserSource):
+    encoding: Declared = setting("auto")  # of every file; auto: by mark, strict utf-8 or gb18030 of each whole file
 
 
-def _found(config: Config) -> Iterator[tuple[_tree.Found, str | None]]:
+def _found(config: Config, leave_out: Collection[str]) -> Iterator[tuple[_tree.Found, str | None]]:
     """What lies in the folder, and why it is no class's file, if it is none."""
     root = Path(config.path)
     depth = 2 if _tree.split_folders(root) else 1
-    for found in _tree.walk(root):
+    for found in _tree.walk(root, leave_out):
         refused = found.refused
         if not refused and not found.parts[-1].lower().endswith(".txt"):
             refused = f"not a text file (suffix: {Path(found.parts[-1]).suffix or 'none'})"
@@ -34,26 +30,27 @@ def _found(config: Config) -> Iterator[tuple[_tree.Found, str | None]]:
         yield found, refused
 
 
-def files(config: Config) -> Iterator[tuple[str, Path]]:
+def files(config: Config, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
     """The classes' files: name within the folder, path."""
-    for found, refused in _found(config):
+    for found, refused in _found(config, leave_out):
         if not refused:
             yield found.name, found.path
 
 
-def read(config: Config) -> Iterator[Example]:
-    """Every line of every class's file.
+def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
+    """Every line of every class's file, but of those to leave out.
 
     Raises: DataError when a file is in another, wide encoding, or the layout can be read in two ways.
     """
     splits = _tree.split_folders(Path(config.path))
-    for found, refused in _found(config):
+    for found, refused in _found(config, leave_out):
         split, label, empty = splits.get(found.parts[0]), Path(found.parts[-1]).stem, True
         if refused:
             yield Example(found.name, split=split, refused=refused)
             continue
-        for number, raw in _lines.read(found.path, config.encoding):
-            text, ok = _lines.decode(raw, config.encoding)
+        encoding = _encodings.of(found.path, config.encoding)
+        for number, raw in _lines.read(found.path, encoding):
+            text, ok = _lines.decode(raw, encoding)
             yield Example(f"{found.name}:{number}", raw, label, split=split, path=found.name, text=text, encoding_ok=ok)
             empty = False
         if empty:
@@ -61,4 +58,5 @@ def read(config: Config) -> Iterator[Example]:
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    return {"licence": "the user's own", "origin": config.path, "version": ""}
+    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
+    return {**_user.describe(config), "encoding": encoding}

@@ -9,10 +9,11 @@ import importlib.metadata
 import importlib.util
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ from pipeline.tokenisers import _stop_words
 
 FOLDER = Path("dictionaries") / "text"  # where a user's dictionaries and stop words lie, so that DVC sees them change
 DICTIONARY, STOP_WORDS = "dictionary.txt", "stop_words.txt"  # their copies beside the prepared data
+SPACE = re.compile(r"\s")
 
 
 class Settings(Protocol):
@@ -110,11 +112,11 @@ class Jieba:
         self.base = _load(_folder(cache))
         self.tokenizer = _with_words(self.base, words) if words else self.base
         self._finalseg = _finalseg()
-        self._split = _force_split(words)
+        self.split = _force_split(words)  # words that are to come apart
 
     def cut(self, text: str) -> list[str]:
         """The words, punctuation and white space of a text."""
-        self._finalseg.Force_Split_Words = self._split  # jieba keeps them for all tokenisers of a process
+        self._finalseg.Force_Split_Words = self.split  # jieba keeps them for all tokenisers of a process
         found: list[str] = self.tokenizer.lcut(text, HMM=self.hmm)
         return found
 
@@ -177,11 +179,11 @@ def private(folder: Path) -> Path:
     return folder
 
 
-def kept(words: Sequence[str], stops: frozenset[str]) -> list[str]:
-    """The words without white space and stop words."""
-    if stops:
-        return [word for word in words if not word.isspace() and word not in stops]
-    return [word for word in words if not word.isspace()]
+def kept(text: str, words: list[str], stops: frozenset[str]) -> list[str]:
+    """The words of a text without white space and stop words."""
+    if SPACE.search(text):
+        words = [word for word in words if not word.isspace()]
+    return [word for word in words if word not in stops] if stops else words
 
 
 def tagger(jieba: Jieba) -> Callable[[str], list[tuple[str, str]]]:

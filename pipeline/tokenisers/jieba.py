@@ -34,7 +34,7 @@ class Tokeniser:
 
     def cut(self, text: str) -> list[str]:
         words = self._tagged(text) if self._tagger else self._jieba.cut(text)
-        return _words.kept(words, self._stops)
+        return _words.kept(text, words, self._stops)
 
     def cut_all(self, texts: Sequence[str]) -> list[list[str]]:
         return [self.cut(text) for text in texts]

@@ -1,13 +1,15 @@
 """Jieba's algorithm in Rust, made token for token what jieba 0.42.1 gives.
 
-rjieba 0.2.2 was compared with jieba on every character and on every short ASCII run, and differs in two things:
-with HMM it leaves ASCII runs such as `2-3` whole, so they are cut again by jieba's own pattern; and it takes more
-characters for Chinese than jieba does, so texts that hold one of those are left to jieba. Of a user's words, those
-that touch either (see `_for_jieba`) send the texts that hold them to jieba too.
+rjieba 0.2.2 was compared with jieba on every character and on every short ASCII run. It differs in four things:
+- its total of frequencies is less by what jieba's dictionary counts twice, so that ties fall otherwise: a word that no
+  text holds makes the totals equal;
+- with HMM it leaves ASCII runs such as `2-3` whole: they are cut again by jieba's own pattern;
+- it takes more characters for Chinese, and no surrogates: texts that hold one of them are left to jieba;
+- a user's words get other frequencies, and 0 does not remove a word: it is given jieba's own table of words instead.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +17,13 @@ from typing import Any, Literal
 
 from pipeline.tokenisers import _words
 
-# What rjieba takes for Chinese and jieba does not, and surrogates, which Rust's strings cannot hold.
-OTHER_HAN = "\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0002a6df\U0002a700-\U0002ebef\U0002f800-\U0002fa1f"
-SURROGATE = "\ud800-\udfff"
+# What rjieba takes for Chinese and jieba does not, and a few unassigned characters between.
+OTHER_HAN = re.compile("[\u3400-\u4dbf\u9fd6-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f]")
+HAN = re.compile("[\u4e00-\u9fd5]+")  # what jieba's HMM cuts
 RUN = re.compile(r"[a-zA-Z0-9][+#&._%-]+[a-zA-Z0-9]")  # what rjieba may leave whole
 PARTS = re.compile(r"([a-zA-Z0-9]+(?:\.\d+)?%?)")  # jieba.finalseg's own
-FILLER = "\ue000"  # a private character, which no text's words hold
+FILLER = "\ue000"  # a private character, which no word of a text holds
+COUNTED_TWICE = 3  # frequencies of the words that stand twice in jieba's dictionary
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,18 @@ class Tokeniser:
     """Cuts texts into words, white space and stop words left out."""
 
     def __init__(self, config: Config, files: Path | None, cache: Path | None) -> None:
-        import rjieba
-
         self.versions = _words.versions("rjieba", "jieba")
         self._hmm, self._cache = config.hmm, cache
         self._words = _words.user_dictionary(config, files)
         self._stops = _words.stop_words(config, files)
-        self._rjieba = rjieba.Jieba()
-        hard: list[str] = []
+        self._split: set[str] = set()
+        self._signs: re.Pattern[str] | None = None
         if self._words:
-            hard = _add(self._rjieba, self._reference, self._words)
-        other = OTHER_HAN if config.hmm or self._words else ""
-        self._leave = re.compile("|".join([f"[{other}{SURROGATE}]", *map(re.escape, hard)]))
+            self._rjieba = _of_table(self._reference.tokenizer)
+            self._split = {word for word in self._reference.split if HAN.fullmatch(word)}
+            self._signs = _ambiguous(self._reference.tokenizer.FREQ)
+        else:
+            self._rjieba = _of_default()
 
     @cached_property
     def _reference(self) -> _words.Jieba:
@@ -58,12 +61,17 @@ class Tokeniser:
         return _words.Jieba(hmm=self._hmm, cache=self._cache, words=self._words)
 
     def cut(self, text: str) -> list[str]:
-        if self._leave.search(text):
-            return _words.kept(self._reference.cut(text), self._stops)
-        words: list[str] = self._rjieba.cut(text, self._hmm)
+        if (self._hmm or self._words) and (OTHER_HAN.search(text) or (self._signs and self._signs.search(text))):
+            return _words.kept(text, self._reference.cut(text), self._stops)
+        try:
+            words: list[str] = self._rjieba.cut(text, self._hmm)
+        except UnicodeEncodeError:  # half a character
+            words = self._reference.cut(text)
         if self._hmm and RUN.search(text):
             words = self._cut_runs(words)
-        return _words.kept(words, self._stops)
+        if self._hmm and not self._split.isdisjoint(words):
+            words = [part for word in words for part in (word if word in self._split else (word,))]
+        return _words.kept(text, words, self._stops)
 
     def cut_all(self, texts: Sequence[str]) -> list[list[str]]:
         return [self.cut(text) for text in texts]
@@ -78,21 +86,34 @@ class Tokeniser:
         return found
 
 
-def _add(fast: Any, reference: _words.Jieba, words: Path) -> list[str]:
-    """Gives rjieba the frequencies that jieba computed, and returns the words whose texts are to be left to jieba."""
-    before, after = reference.base, reference.tokenizer
-    names = list(dict.fromkeys(word for word, _, _ in _words.entries(words)))
-    total = before.total
-    for word in names:
-        fast.add_word(word, after.FREQ[word], None)
-        total += after.FREQ[word] - before.FREQ.get(word, 0)
-    fast.add_word(FILLER, after.total - total, None)  # jieba's total keeps the former frequency of a word that it knew
-    return [word for word in names if _for_jieba(word, after.FREQ[word])]
+def _of_default() -> Any:
+    import rjieba
+
+    found = rjieba.Jieba()
+    found.add_word(FILLER, COUNTED_TWICE, None)
+    return found
 
 
-def _for_jieba(word: str, frequency: int) -> bool:
-    """Whether rjieba treats a user's word otherwise: one that is to be split, or is of ASCII signs, or one letter."""
-    return not frequency or (word.isascii() and (len(word) == 1 or not word.isalnum()))
+def _of_table(jieba: Any) -> Any:
+    """rjieba with the words and frequencies of a jieba tokeniser, and its total."""
+    import rjieba
+
+    found = rjieba.Jieba.empty()
+    for word, frequency in jieba.FREQ.items():
+        if frequency:  # 0: a part of a word, or one that the user has removed
+            found.add_word(word, frequency, None)
+    found.add_word(FILLER, jieba.total - sum(jieba.FREQ.values()), None)
+    return found
+
+
+def _ambiguous(frequencies: Mapping[str, int]) -> re.Pattern[str] | None:
+    """Finds ASCII words with signs in them, where single ASCII characters are words too.
+
+    Only then may such a word be passed over, and its characters be a run that jieba cuts by its pattern.
+    """
+    words = [word for word, frequency in frequencies.items() if frequency and word.isascii()]
+    signs = [re.escape(word) for word in words if len(word) > 1 and not word.isalnum()]
+    return re.compile("|".join(signs)) if any(len(word) == 1 for word in words) else None
 
 
 def train(config: Config, texts: Iterable[str], out: Path) -> None:

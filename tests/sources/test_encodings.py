@@ -1,9 +1,10 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.sources import _encodings
+from pipeline.sources import _encodings, _lines
 
 SIMPLIFIED = "这个产品的质量很好，我们都非常喜欢。\n" * 20
 TRADITIONAL = "這個產品的質量很好，我們都非常喜歡。\n" * 20
@@ -18,12 +19,19 @@ TRADITIONAL = "這個產品的質量很好，我們都非常喜歡。\n" * 20
         (SIMPLIFIED, "gbk", "gb18030"),
         (TRADITIONAL, "gb18030", "gb18030"),
         (SIMPLIFIED, "utf-16", "utf-16"),
+        (SIMPLIFIED, "utf-32", "utf-32"),
+        ("\ufeff" + SIMPLIFIED, "utf-16-be", "utf-16"),
+        ("\ufeff" + TRADITIONAL, "gb18030", "gb18030"),
     ],
 )
 def test_the_encoding_of_the_whole_file_is_found(tmp_path: Path, text: str, encoding: str, found: str) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(text.encode(encoding))
     assert _encodings.detect(path) == (found, "")
+    assert _encodings.of(path, "auto") == found
+    assert _encodings.of(path, "big5") == "big5"
+    lines = [_lines.decode(raw, _encodings.of(path, "auto")) for _, raw in _lines.read(path, found)]  # type: ignore[arg-type]
+    assert lines == [(line, True) for line in text.lstrip("\ufeff").splitlines()]
 
 
 def test_big5_is_not_taken_for_gb18030(tmp_path: Path) -> None:
@@ -31,6 +39,9 @@ def test_big5_is_not_taken_for_gb18030(tmp_path: Path) -> None:
     path.write_bytes(TRADITIONAL.encode("big5"))
     with pytest.raises(DataError, match="--encoding"):
         _encodings.detect(path)
+    with pytest.raises(DataError, match=r"gb18030 or of big5.*set source\.encoding: big5"):
+        _encodings.of(path, "auto")
+    assert [_lines.decode(raw, "big5")[0] for _, raw in _lines.read(path, "big5")] == TRADITIONAL.splitlines()
 
 
 def test_one_broken_line_is_told_and_does_not_decide(tmp_path: Path) -> None:
@@ -47,6 +58,45 @@ def test_neither_is_an_error(tmp_path: Path) -> None:
         _encodings.detect(path)
 
 
+def test_auto_reads_a_file_of_neither_as_utf8_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("好\n".encode() + b"\xff\xff\n")
+    assert _encodings.of(path, "auto") == "utf-8"
+    assert "a.txt: neither utf-8 nor gb18030 throughout" in caplog.text
+    assert [_lines.decode(raw, "utf-8")[1] for _, raw in _lines.read(path, "utf-8")] == [True, False]
+
+
+def test_a_broken_byte_far_into_a_file_decides_too(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a" * (3 << 20) + "质量".encode("gb18030"))
+    assert _encodings.of(path, "auto") == "gb18030"
+    path.write_bytes(b"a" * (3 << 20) + "质量".encode())
+    assert _encodings.of(path, "auto") == "utf-8"
+
+
+def test_the_encodings_in_use_are_told_in_words(tmp_path: Path) -> None:
+    for name, encoding in (("a", "utf-8"), ("b", "utf-8"), ("c", "gb18030")):
+        (tmp_path / name).write_text(SIMPLIFIED, encoding)
+    assert _encodings.used([tmp_path / "c"], "auto") == "gb18030"
+    assert _encodings.used([tmp_path / name for name in "abc"], "auto") == "utf-8: 2 files, gb18030: 1 file"
+    assert _encodings.used([tmp_path / "a"], "big5") == "big5"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32", "gb18030"])
+def test_a_large_file_is_read_in_pieces(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "a.txt"
+    with path.open("w", encoding=encoding) as file:
+        file.writelines(["质量很好" * 500 + "\n"] * 2000)
+    tracemalloc.start()
+    try:
+        found = _encodings.of(path, "auto")
+        count = sum(1 for _ in _lines.read(path, found))
+        assert (found, count) == (encoding, 2000)
+        assert 4 * tracemalloc.get_traced_memory()[1] < path.stat().st_size
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     ("word", "found"),
     [("UTF8", "utf-8"), ("GBK", "gb18030"), ("gb2312", "gb18030"), ("Big5", "big5"), ("utf16", "utf-16")],
@@ -57,5 +107,5 @@ def test_a_user_may_spell_it_as_usual(word: str, found: str) -> None:
 
 @pytest.mark.parametrize("word", ["latin-1", "nonsense", "a\0b"])
 def test_an_encoding_that_no_source_reads_is_refused(word: str) -> None:
-    with pytest.raises(ConfigError, match="expected one of utf-8, gb18030, big5, utf-16"):
+    with pytest.raises(ConfigError, match="expected one of utf-8, gb18030, big5, utf-16, utf-32"):
         _encodings.named(word)

@@ -48,13 +48,22 @@ def test_what_does_not_decode_is_flagged_and_keeps_its_bytes(tmp_path: Path) -> 
     assert bad.content == "好".encode("gb18030") and "\ufffd" in str(bad.text)
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "big5", "utf-16"])
+@pytest.mark.parametrize("encoding", ["gb18030", "big5", "utf-16", "utf-32"])
 def test_other_encodings_are_read_as_declared(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "a.txt").write_bytes("好\n品質".encode(encoding))
     assert [(example.text, example.encoding_ok) for example in read(tmp_path, encoding)] == [
         ("好", True),
         ("品質", True),
     ]
+
+
+def test_every_file_has_its_own_encoding_unless_one_is_declared(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("质量很好\n".encode("gb18030"))
+    (tmp_path / "b.txt").write_bytes("质量很好\n".encode("utf-16"))
+    (tmp_path / "c.txt").write_bytes("质量很好\n".encode())
+    assert [(example.text, example.encoding_ok) for example in read(tmp_path, "auto")] == [("质量很好", True)] * 3
+    config = text_files.Config(str(tmp_path))
+    assert text_files.describe(config)["encoding"] == "gb18030: 1 file, utf-16: 1 file, utf-8: 1 file"
 
 
 @pytest.mark.parametrize("mark", ["utf-16", "utf-32"])
