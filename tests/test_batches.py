@@ -3,16 +3,17 @@ import pytest
 
 from pipeline import batches
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.texts import Texts
 
 IMAGE = ImageInputs(6, 8, 1, (0.5,), (0.5,))
 TEXT = TextInputs(100, 12)
 
 
 def texts(sizes):
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    ids = np.arange(2, 2 + offsets[-1], dtype=np.int32) % 98 + 2
+    ids = np.arange(2, 2 + sum(sizes)) % 98 + 2
+    rows = [part.tolist() for part in np.split(ids, np.cumsum(sizes)[:-1])]
     count = len(sizes)
-    return Split(np.zeros(count, np.int64), np.ones((count, 1), np.float32), ids=ids, offsets=offsets)
+    return Split(np.zeros(count, np.int64), np.ones((count, 1), np.float32), texts=Texts.of(rows))
 
 
 def images(count):
@@ -44,8 +45,8 @@ def test_texts_are_cut_and_padded_with_zero():
     split = texts([2, 0, 20])
     ids = batches.read(split, np.array([2, 0, 1]), TEXT)
     assert ids.dtype == np.int64
-    assert ids[0].tolist() == split.ids[2:14].tolist()
-    assert ids[1].tolist() == [*split.ids[:2], *[0] * 10]
+    assert ids[0].tolist() == list(range(6, 18))
+    assert ids[1].tolist() == [4, 5, *[0] * 10]
     assert not ids[2].any()
 
 

@@ -23,7 +23,7 @@ from pipeline.features.sums import Keys, Strings
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-AT_ONCE = 1 << 20
+AT_ONCE = 1 << 18
 """Codes whose n-grams are counted at once, some 100 bytes each."""
 Block = tuple[np.ndarray, np.ndarray]  # codes, flat, and offsets of their texts
 
@@ -236,7 +236,8 @@ class Known:
         found = [csr_matrix((0, self.width), dtype=np.float32)]
         for codes, offsets in self._family.blocks(shard.stem, shard.rows, self._alphabet):
             block = ngrams.Block.of(codes, offsets)
-            rows, columns = [], []
+            rows: list[np.ndarray] = []
+            columns: list[np.ndarray] = []
             for keys, of in self._levels:
                 if rows:
                     block.grow(self._span, keys)

@@ -10,10 +10,10 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-STRINGS = 1_000_000
-"""Strings held in memory, about 150 MB."""
-KEYS = 4_000_000
-"""Integers held in memory, 16 bytes each and as much again while they are sorted."""
+STRINGS = 500_000
+"""Strings held in memory, about 75 MB."""
+KEYS = 1 << 21
+"""Integers held in memory, 16 bytes each and some 50 while they are sorted."""
 
 
 class Strings:

@@ -49,7 +49,7 @@ class Config:
 
 
 def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
-    """Padding, unknown, the reserved, then the tokens by falling count, equal counts in the order of their characters."""
+    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters."""
     first = [*SPECIAL, *config.reserved]
     taken = set(first)
     kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)

@@ -97,8 +97,8 @@ def key(settings: Settings) -> str:
     said = record(settings)
     learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
     tokenisers = Path(rjieba.__file__).parent
-    code = [Path(str(module.__file__)) for module in (cleaning, texts)] + sorted(tokenisers.glob("*.py"))
-    return cache.key({**said, "files": learnt}, [Path(__file__), *code])
+    code = [Path(__file__), Path(cleaning.__file__), Path(texts.__file__), *sorted(tokenisers.glob("*.py"))]
+    return cache.key({**said, "files": learnt}, code)
 
 
 def row_bytes(settings: Settings) -> int:
