@@ -22,8 +22,7 @@ PAD = 4
 """Floats behind each row of scratch: a pixel of three channels is read and written as four."""
 
 
-@intrinsic
-def _bytes_at(typingctx: Any, address: Any) -> Any:
+def _pointer(typingctx: Any, address: Any) -> Any:
     """A pointer to the bytes at an address."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -32,8 +31,10 @@ def _bytes_at(typingctx: Any, address: Any) -> Any:
     return types.voidptr(types.uintp), code
 
 
-@intrinsic
-def _mix_pixels(typingctx: Any, out: Any, one: Any, other: Any, weight: Any) -> Any:
+_bytes_at: Any = intrinsic(_pointer)
+
+
+def _mixed(typingctx: Any, out: Any, one: Any, other: Any, weight: Any) -> Any:
     """Four floats at `out` = those at `one` + weight · (those at `other` - those at `one`); arguments are addresses."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -47,6 +48,9 @@ def _mix_pixels(typingctx: Any, out: Any, one: Any, other: Any, weight: Any) -> 
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.uintp, types.float32), code
+
+
+_mix_pixels: Any = intrinsic(_mixed)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -167,8 +171,16 @@ def _reduce(pixels: Any, box: Any, shift: Any, turned: Any, scaling: Any, floats
     scales, biases, channels = scaling
     height, width, slots = out.shape[0], out.shape[1] // channels, ring.shape[0]
     reach = _reach(box[3], width)
-    across, light, reads = np.empty((width, reach), np.int64), np.empty((width, reach), np.float32), np.empty(width, np.int64)
-    down, heavy, taps = np.empty((height, slots), np.int64), np.empty((height, slots), np.float32), np.empty(height, np.int64)
+    across, light, reads = (
+        np.empty((width, reach), np.int64),
+        np.empty((width, reach), np.float32),
+        np.empty(width, np.int64),
+    )
+    down, heavy, taps = (
+        np.empty((height, slots), np.int64),
+        np.empty((height, slots), np.float32),
+        np.empty(height, np.int64),
+    )
     _widths(box[0], box[2], height, shift[0], pixels.shape[0], turned[0], down, heavy, taps)
     _widths(box[1], box[3], width, shift[1], pixels.shape[1] // channels, turned[1], across, light, reads)
     ends = (across[0, 0], across[0, reads[0] - 1], across[width - 1, 0], across[width - 1, reads[width - 1] - 1])
@@ -194,9 +206,7 @@ def _add_row(row: Any, weight: Any, total: Any) -> None:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def resize(
-    sources: Any, sizes: Any, boxes: Any, shifts: Any, turned: Any, scale: Any, bias: Any, out: Any
-) -> None:
+def resize(sources: Any, sizes: Any, boxes: Any, shifts: Any, turned: Any, scale: Any, bias: Any, out: Any) -> None:
     """Fills `out`, uint8 or float32 [B, Y, X, C], with each source's box, resized to it and turned.
 
     `sources` uintp [B] are addresses, `sizes` int64 [B, 2] heights and widths, `boxes` int64 [B, 4] top, left, height
