@@ -75,25 +75,9 @@ def whole(sizes: np.ndarray, aspect: float | None) -> np.ndarray:
 
 def _cut(crop: Crop, random: np.random.Generator, sizes: np.ndarray) -> np.ndarray:
     """Random boxes int64 [B, 4]; where none of the shapes drawn fits, the centred one of the nearest allowed shape."""
+    from pipeline.loader import kernel
+
+    boxes = np.empty((len(sizes), 4), np.int64)
     shapes, corners = random.random((len(sizes), ATTEMPTS, 2)), random.random((len(sizes), 2))
-    found = _nearest(crop, sizes)
-    left = np.arange(len(sizes))
-    for attempt in range(ATTEMPTS):
-        area = sizes[left].prod(axis=1) * (crop.smallest + (crop.largest - crop.smallest) * shapes[left, attempt, 0])
-        ratio = np.exp(np.log(crop.ratio) * (2 * shapes[left, attempt, 1] - 1))
-        drawn = np.rint(np.sqrt(area[:, None] * np.stack([1 / ratio, ratio], axis=1))).astype(np.int64)
-        fits = ((drawn > 0) & (drawn <= sizes[left])).all(axis=1)
-        rows = left[fits]
-        found[rows, 2:] = drawn[fits]
-        found[rows, :2] = (corners[rows] * (sizes[rows] - drawn[fits] + 1)).astype(np.int64)
-        left = left[~fits]
-        if not len(left):
-            break
-    return found
-
-
-def _nearest(crop: Crop, sizes: np.ndarray) -> np.ndarray:
-    """The largest centred boxes whose longer side is at most `ratio` times the shorter."""
-    longest = np.rint(sizes[:, ::-1] * crop.ratio).astype(np.int64)
-    sides = np.minimum(sizes, longest)
-    return np.concatenate([(sizes - sides) // 2, sides], axis=1)
+    kernel.cut(np.ascontiguousarray(sizes), shapes, corners, crop.smallest, crop.largest, crop.ratio, boxes)
+    return boxes

@@ -9,6 +9,7 @@ scale where it is reduced. It is separable: each source row is filtered along it
 rows that fits the first cache; rows are then mixed, which is the part that vectorises.
 """
 
+import math
 from typing import Any
 
 import numba
@@ -51,6 +52,28 @@ def _mixed(typingctx: Any, out: Any, one: Any, other: Any, weight: Any) -> Any:
 
 
 _mix_pixels: Any = intrinsic(_mixed)
+
+
+@numba.njit(cache=True, nogil=True)
+def cut(sizes: Any, shapes: Any, corners: Any, smallest: float, largest: float, ratio: float, boxes: Any) -> None:
+    """Fills `boxes`, int64 [B, 4], from draws in 0..1: `shapes` [B, attempts, 2] and `corners` [B, 2].
+
+    The first shape that fits is taken; where none does, the largest centred one within the ratio.
+    """
+    for b in range(len(sizes)):
+        height, width = sizes[b]
+        box = boxes[b]
+        box[2] = min(height, int(np.rint(width * ratio)))
+        box[3] = min(width, int(np.rint(height * ratio)))
+        box[0], box[1] = (height - box[2]) // 2, (width - box[3]) // 2
+        for attempt in range(shapes.shape[1]):
+            area = height * width * (smallest + (largest - smallest) * shapes[b, attempt, 0])
+            wider = math.exp(math.log(ratio) * (2 * shapes[b, attempt, 1] - 1))
+            tall, wide = int(np.rint(math.sqrt(area / wider))), int(np.rint(math.sqrt(area * wider)))
+            if 0 < tall <= height and 0 < wide <= width:
+                box[0], box[1] = int(corners[b, 0] * (height - tall + 1)), int(corners[b, 1] * (width - wide + 1))
+                box[2], box[3] = tall, wide
+                break
 
 
 @numba.njit(cache=True, nogil=True)
