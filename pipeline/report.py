@@ -181,7 +181,7 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
     rows_of = prepared.table(folder, "test", ["id"])
     rows_of["row"] = np.arange(len(rows_of))
     if kind == "text":
-        rows_of["text"] = prepared.texts(folder, "test")
+        rows_of["text"] = prepared.cleaned(folder, "test")
     predictions = pd.read_parquet(artifacts.folder("reports", task) / "predictions.parquet")
     predictions = predictions[predictions["split"] == "test"].merge(rows_of, on="id")
     table = pd.DataFrame(

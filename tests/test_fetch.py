@@ -95,7 +95,7 @@ def test_a_delivery_brings_its_licence_and_its_hash_along(here: Path) -> None:
         for name, text in files.items():
             archive.writestr(name, text)
     settings = {"licence_file": "LICENCE", "origin": "https://example.org", "layout": {"name": "text_files"}}
-    rows, source, out = run("text", name="delivery", path="x.zip", **settings)
+    rows, source, _ = run("text", name="delivery", path="x.zip", **settings)
     assert [(row["id"], row["text"], row["refused"]) for row in rows] == [
         ("a.txt:1", "好", None),
         ("b.txt:1", "差", None),
