@@ -100,8 +100,6 @@ def _paired(
 
 def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
     """Every candidate's answers on validation and test, baseline first, and the labels of both splits."""
-    from scipy import sparse
-
     from pipeline import graphs, network
 
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -118,10 +116,8 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
     saved = {split: np.load(folders["baseline"] / f"{split}.probabilities.npy") for split in JUDGED}
     baseline: dict[str, Mapping[str, np.ndarray]] = {"trained": saved}
     if "baseline" in compressed:
-        terms = {
-            split: graphs.of_terms(sparse.load_npz(folders["features"] / f"{split}.tfidf.npz"), labels[split])
-            for split in JUDGED
-        }
+        weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
+        terms = {split: graphs.of_terms(weights[split], labels[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
     net, inputs, _ = network.load(artifacts.folder("models", task.name))
     trained = {split: network.predict(net, splits[split], inputs) for split in JUDGED}

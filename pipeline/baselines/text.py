@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, prepared
+from pipeline import prepared
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
 from pipeline.features import text
@@ -27,7 +27,7 @@ def fit(folder: Path, features: Path, config: Config) -> Linear:
 
     x = text.weights(folder, features)
     labels = prepared.labels(folder, "train")
-    labels = labels[text.of_fit(len(labels), artifacts.read_json(features / "meta.json")["documents"])]
+    labels = labels[text.counting(features, "train", len(labels))]
     count = len(prepared.classes(folder))
     model = LogisticRegression(C=config.strength, max_iter=config.iterations, tol=1e-3).fit(x["train"], labels)
     coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)

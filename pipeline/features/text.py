@@ -124,16 +124,25 @@ def of_fit(count: int, limit: int | None) -> np.ndarray:
 
 
 def weights(folder: Path, features: Path, splits: Iterable[str] = artifacts.SPLITS) -> dict[str, "csr_matrix"]:
-    """TF-IDF float32 [N, terms] of each split; of train only the texts that terms are fitted on (see `of_fit`)."""
+    """TF-IDF float32 [N, terms] of each split's texts that count (see `counting`)."""
     from scipy.sparse import csr_matrix, vstack
 
     found = bag.Bag(artifacts.read_json(features / "tfidf.json"))
-    limit = artifacts.read_json(features / "meta.json")["documents"]
     none = csr_matrix((0, found.width), dtype=np.float32)
+    limits = {split: _limit(features, split) for split in splits}
     return {
-        split: vstack([none, *map(found.weights, _chosen(folder, split, limit if split == "train" else None))], "csr")
-        for split in splits
+        split: vstack([none, *map(found.weights, _chosen(folder, split, limit))], "csr")
+        for split, limit in limits.items()
     }
+
+
+def counting(features: Path, split: str, count: int) -> np.ndarray:
+    """Which of a split's `count` texts have weights, bool [count]: of train those that terms are fitted on."""
+    return of_fit(count, _limit(features, split))
+
+
+def _limit(features: Path, split: str) -> int | None:
+    return int(artifacts.read_json(features / "meta.json")["documents"]) if split == "train" else None
 
 
 def inputs(folder: Path, features: Path) -> TextInputs:
