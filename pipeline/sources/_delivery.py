@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Example
-from pipeline.sources import _checksums, _layout, _tree, _unpack, _user
+from pipeline.sources import _checksums, _encodings, _layout, _tree, _unpack, _user
 from pipeline.sources._entry import Limits, Names
 
 LICENCE_LIMIT = 1 << 20  # bytes
@@ -76,6 +76,13 @@ class Opened:
         config = _layout.config(self.settings.layout, self.root)
         yield from _layout.module(self.settings.layout).files(config, self.papers)
 
+    def encoding(self) -> dict[str, str]:
+        """The encodings that texts are read in, in words."""
+        if self.settings.kind != "text":
+            return {}
+        declared = _layout.config(self.settings.layout, self.root).encoding
+        return {"encoding": _encodings.used((path for _, path in self.files()), declared)}
+
     def licence(self) -> dict[str, str]:
         """The licence's name, text and hash, as the delivery brings them."""
         name = self.settings.licence_file
@@ -126,5 +133,5 @@ def describe(settings: Settings, opened: Opened | None) -> Mapping[str, Any]:
         licence = opened.licence()
         if settings.licence != _user.UserSource.licence:  # what the user states goes first
             licence.pop("licence", None)
-        found |= licence
+        found |= licence | opened.encoding()
     return found

@@ -168,6 +168,7 @@ def test_a_table_of_texts_in_an_archive() -> None:
         ("r.csv:3", "差", "n"),
     ]
     assert [(name, path.name) for name, path in delivery.files(settings)] == [("r.csv", "r.csv")]
+    assert delivery.describe(settings)["encoding"] == "gb18030"
 
 
 def test_papers_are_no_class_of_texts() -> None:
