@@ -4,17 +4,16 @@ N images, H height, W width, C channels.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.errors import DataError
 
 
-@runtime_checkable
 class Shards(Protocol):
-    """Arrays uint8 [n, H, W, C], most often memory-mapped files, seen as one."""
+    """Arrays uint8 [n, H, W, C], most often memory-mapped files, seen as one: pipeline/store.py's Store."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -26,36 +25,40 @@ class Shards(Protocol):
         """The number of each row's shard, and its row there."""
         ...
 
-    def __getitem__(self, rows: Any) -> np.ndarray: ...
 
-
-@dataclass(frozen=True)
 class Ragged:
-    """Images at the sizes that they have: image i is flat[offsets[i]:offsets[i + 1]], uint8 of `shapes[i]`."""
+    """Images at the sizes that they have, in shards: the bytes of one after the other, and the shape of each.
 
-    flat: np.ndarray  # uint8, most often memory-mapped
-    offsets: np.ndarray  # int64 [N + 1]
-    shapes: np.ndarray  # int [N, 3]: height, width, channels; all of the same channels
+    `flats` are uint8 [bytes], most often memory-mapped; `shapes` int [n, 3] of each, height, width, channels.
+    """
 
-    def __post_init__(self) -> None:
-        wanted = np.concatenate([[0], np.cumsum(self.shapes.astype(np.int64).prod(axis=1))])
-        same = len(self.shapes) == 0 or (self.shapes[:, 2] == self.shapes[0, 2]).all()
-        if not np.array_equal(self.offsets, wanted) or wanted[-1] != len(self.flat) or not same:
-            raise DataError(
-                f"images of {len(self.shapes)} sizes: found {len(self.flat):,} bytes; expected {wanted[-1]:,} bytes "
-                "of images of one number of channels, each where the one before it ends; run prepare again"
-            )
+    def __init__(self, flats: Sequence[np.ndarray], shapes: Sequence[np.ndarray]):
+        self.flats = list(flats)
+        self.shapes = np.concatenate([np.empty((0, 3), np.int32), *shapes]).astype(np.int32)
+        self.shard = np.repeat(np.arange(len(self.flats)), [len(some) for some in shapes])
+        sizes = [some.astype(np.int64).prod(axis=1) for some in shapes]
+        self.offsets = np.concatenate([np.empty(0, np.int64), *(np.cumsum(some) - some for some in sizes)])
+        self.channels = int(self.shapes[0, 2]) if len(self) else 1
+        for flat, some in zip(self.flats, sizes, strict=True):
+            if flat.shape != (some.sum(),) or flat.dtype != np.uint8 or (self.shapes[:, 2] != self.channels).any():
+                raise DataError(
+                    f"images of many sizes: found a shard of {flat.size:,} bytes; expected {some.sum():,} bytes of "
+                    "images with one number of channels; run prepare again"
+                )
+
+    @classmethod
+    def open(cls, stems: Sequence[Path]) -> "Ragged":
+        """The shards <stem>.npy with <stem>.shapes.npy, memory-mapped. Raises: DataError where the two disagree."""
+        flats = [np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False) for stem in stems]
+        return cls(flats, [np.load(f"{stem}.shapes.npy", allow_pickle=False) for stem in stems])
 
     def __len__(self) -> int:
         return len(self.shapes)
 
-    @property
-    def channels(self) -> int:
-        return int(self.shapes[0, 2])
-
     def __getitem__(self, row: int) -> np.ndarray:
         """One image, uint8 [H, W, C]."""
-        return self.flat[self.offsets[row] : self.offsets[row + 1]].reshape(self.shapes[row])
+        start, shape = self.offsets[row], self.shapes[row]
+        return self.flats[self.shard[row]][start : start + shape.prod(dtype=np.int64)].reshape(shape)
 
 
 Images = np.ndarray | Shards | Ragged
@@ -65,10 +68,11 @@ class Layout:
     """Addresses and sizes of images, with the arrays that hold them kept alive."""
 
     def __init__(self, images: Images):
+        self.size: tuple[int, int] | None
         self.arrays: list[np.ndarray]
         if isinstance(images, Ragged):
             self.count, self.channels, self.size = len(images), images.channels, None
-            self.arrays = [images.flat]
+            self.arrays = images.flats
         else:
             self.count, height, width, self.channels = (int(n) for n in images.shape)
             self.size = (height, width)
@@ -89,7 +93,7 @@ class Layout:
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.count:
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.count} images")
         if isinstance(self._images, Ragged):
-            return self._starts[0] + self._images.offsets[rows].astype(np.uintp)
+            return self._starts[self._images.shard[rows]] + self._images.offsets[rows].astype(np.uintp)
         assert self.size is not None
         bytes_each = np.uintp(self.size[0] * self.size[1] * self.channels)
         if isinstance(self._images, np.ndarray):
