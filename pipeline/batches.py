@@ -6,7 +6,7 @@ N examples, B examples of a batch, H height, W width, C channels in pixels, T to
 import numpy as np
 
 from pipeline.examples import ImageInputs, Split, TextInputs
-from pipeline.loader.layout import Ragged
+from pipeline.store import Ragged
 
 POOL = 50
 """Batches among which texts are sorted by length: enough for little padding, few enough to stay random."""

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.loader.layout import Ragged
-    from pipeline.store import Store
+    from pipeline.store import Ragged, Store
 
 SplitName = Literal["train", "validation", "test"]
 EMPTY_CLASS = "class without an example"

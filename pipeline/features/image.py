@@ -14,8 +14,7 @@ from pipeline import artifacts, prepared
 from pipeline.config import setting
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import ImageInputs, Split
-from pipeline.loader.layout import Ragged
-from pipeline.store import Store
+from pipeline.store import Ragged, Store
 
 CHUNK = 256
 

@@ -5,7 +5,7 @@ from pipeline import prepared
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import ImageInputs
 from pipeline.features import image
-from pipeline.loader.layout import Ragged
+from pipeline.store import Ragged
 from tests.prepared_files import write_meta, write_split
 
 

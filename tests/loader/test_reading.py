@@ -9,9 +9,8 @@ from pipeline import batches
 from pipeline.errors import DataError
 from pipeline.examples import ImageInputs, Split
 from pipeline.loader.draws import Augmentation, Crop, draw
-from pipeline.loader.layout import Ragged
 from pipeline.loader.reading import Loader, Scaling
-from pipeline.store import Store
+from pipeline.store import Ragged, Store
 
 COUNT, SIDE = 45, (14, 18)
 AUGMENTATION = Augmentation("both", 0.2, Crop(0.3))
