@@ -6,6 +6,7 @@ N examples, B examples of a batch, H height, W width, C channels in pixels, T to
 import numpy as np
 
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.store import Ragged
 
 POOL = 50
 """Batches among which texts are sorted by length: enough for little padding, few enough to stay random."""
@@ -53,9 +54,17 @@ def by_length(split: Split, inputs: ImageInputs | TextInputs, size: int) -> list
 
 
 def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np.ndarray:
-    """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`)."""
+    """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`).
+
+    Images that keep their own sizes are cut to the network's shape in their middle, and resized.
+    """
     if isinstance(inputs, ImageInputs):
         assert split.images is not None
+        if isinstance(split.images, Ragged):
+            from pipeline.loader.reading import Loader  # which takes its order from here
+
+            size = (inputs.height, inputs.width)
+            return Loader(split.images, batch_size=len(rows), size=size, filling=1).read(rows)
         return np.ascontiguousarray(split.images[rows])
     assert split.texts is not None
     return split.texts.padded(rows, inputs.length)

@@ -42,7 +42,8 @@ class Batch:
 
 def threads() -> int:
     """Threads that fill batches where none are given: one core is left to who reads them."""
-    return min(MOST_THREADS, max(1, len(os.sched_getaffinity(0)) - 1))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(MOST_THREADS, max(1, cores - 1))
 
 
 class Loader:
