@@ -81,7 +81,8 @@ def decode(content: bytes, limits: Limits = LIMITS, background: str = "white") -
     Raises: Undecodable for everything else: no allowed format, truncated, too large, not finite.
     """
     with _verdicts():
-        return _decode(content, _guarded(content, limits), limits, background)
+        kind, _ = _guarded(content, limits)
+        return _decode(content, kind, limits, background)
 
 
 def pixels(
@@ -103,8 +104,7 @@ def pixels(
     """
     wish = _Wish(size, fit, channels, quality)
     with _verdicts():
-        kind = _guarded(content, limits)
-        found = jpeg.header(content) if kind == "JPEG" else None
+        kind, found = _guarded(content, limits)
         out = _jpeg(content, found, limits, wish, resize) if found else None
         if out is None:
             image = _decode(content, kind, limits, background).image
@@ -112,15 +112,16 @@ def pixels(
         return out
 
 
-def _guarded(content: bytes, limits: Limits) -> str:
-    """The format of what may be decoded."""
+def _guarded(content: bytes, limits: Limits) -> tuple[str, jpeg.Header | None]:
+    """The format of what may be decoded, and an ordinary JPEG's header."""
     check_bytes(len(content), limits)
     kind = sniff(content)
     if kind == "PNG":
         _check_chunks(content)
+    found = jpeg.header(content) if kind == "JPEG" else None
     if kind == "JPEG":
-        jpeg.check_scans(content)
-    return kind
+        jpeg.check_scans(content, found)
+    return kind, found
 
 
 @contextmanager
