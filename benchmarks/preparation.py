@@ -1,13 +1,10 @@
-"""Preparing images and texts against what a tutorial does, by CPU time, interleaved.
+"""Preparing images against what a tutorial does, by CPU time, interleaved; benchmarks/text.py is the same for texts.
 
-Images: ours decodes with every guard and conversion, resizes and writes to the memory-mapped array; the tutorial
-calls `Image.open().convert().resize().save()`. Texts: ours cleans, cuts and writes ragged arrays; the tutorial
-cuts with jieba too, counts, encodes and pads. Needs data/raw of the tasks solar and reviews.
+Ours decodes with every guard and conversion, resizes and writes to the memory-mapped array; the tutorial calls
+`Image.open().convert().resize().save()`. Needs data/raw of the task solar.
 """
 
 import argparse
-import collections
-import re
 import statistics
 import tempfile
 import time
@@ -15,17 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from PIL import Image
 
 from pipeline import artifacts
 from pipeline.features import decoding
-from pipeline.preparation import text
-from pipeline.tokenisers import jieba
+from pipeline.preparation import image
 
 SIZE = 96  # pixels a side
-LENGTH, WORDS = 100, 20_000  # tokens of a padded text and words kept, as tutorials have them
 
 
 def tutorial_images(paths: Sequence[Path], out: Path) -> None:
@@ -34,27 +27,8 @@ def tutorial_images(paths: Sequence[Path], out: Path) -> None:
 
 
 def our_images(paths: Sequence[Path], out: Path) -> None:
-    limits = decoding.Limits()
-    shape = (len(paths), SIZE, SIZE, 1)
-    store = np.lib.format.open_memmap(out / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
-    for k, path in enumerate(paths):
-        image = decoding.decode(decoding.read(path, limits), limits).image
-        store[k] = decoding.fit(image, SIZE, "crop", "grey")
-    store.flush()
-
-
-def tutorial_texts(lines: Sequence[str], out: Path) -> None:
-    tokeniser = jieba.build(jieba.Config(), cache=artifacts.STATE)
-    texts = [tokeniser.cut(re.sub(r"\s+", "", line)) for line in lines]
-    counted = collections.Counter(word for words in texts for word in words)
-    index = {word: k + 1 for k, (word, _) in enumerate(counted.most_common(WORDS))}
-    padded = [([index.get(word, 0) for word in words] + [0] * LENGTH)[:LENGTH] for words in texts]
-    np.save(out / "texts.npy", np.array(padded))
-
-
-def our_texts(lines: Sequence[str], out: Path) -> None:
-    frame = pd.DataFrame({"text": list(lines)})
-    text.write({"train": frame}, Path(), out, text.Config(), {})
+    settings = image.Settings(Path(), SIZE, "crop", "grey", decoding.Limits())
+    image.shard(image.Job(tuple(map(str, paths)), (None,) * len(paths), out / "images", settings))
 
 
 def cpu_seconds(work: Callable[[Sequence[Any], Path], None], items: Sequence[Any]) -> float:
@@ -83,13 +57,8 @@ def main() -> None:
     options = parser.parse_args()
     rounds = 1 if options.quick else 5
     paths = sorted(artifacts.folder("raw", "solar").rglob("*.png"))[: 50 if options.quick else 500]
-    manifest = pd.read_parquet(artifacts.folder("raw", "reviews") / "manifest.parquet", columns=["text"])
-    lines = manifest["text"].dropna().drop_duplicates().tolist()[: 200 if options.quick else 3000]
     images = f"solar cells, 300 px PNG to {SIZE} px, against the tutorial loop"
-    rows = [
-        measure(images, our_images, tutorial_images, paths, rounds),
-        measure("reviews, raw lines to arrays, against the tutorial loop", our_texts, tutorial_texts, lines, rounds),
-    ]
+    rows = [measure(images, our_images, tutorial_images, paths, rounds)]
     for row in rows:
         print(f"{row['name']:64} {row['ours']:8.3f} {row['peer']:8.3f} {row['unit']} {row['ratio']:6.2f}×  goal -")
     if options.json:

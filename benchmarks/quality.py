@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline import artifacts, metrics
+from pipeline import artifacts, metrics, prepared
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("split", "prepare", "featurize", "baseline", "tune", "train")
@@ -60,9 +60,9 @@ def answers(task: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def measure(task: str, binary: dict[str, list[str]]) -> dict[tuple[str, str, str], float]:
-    prepared = artifacts.folder("prepared", task)
-    classes = artifacts.read_json(prepared / "meta.json")["classes"]
-    labels = {split: np.load(prepared / f"{split}.labels.npy") for split in ("validation", "test")}
+    folder = artifacts.folder("prepared", task)
+    classes = prepared.classes(folder)
+    labels = {split: prepared.labels(folder, split) for split in ("validation", "test")}
     scores = {
         (name, split): metrics.score(labels[split], by_split[split], classes, binary)
         for name, by_split in answers(task).items()

@@ -1,4 +1,4 @@
-"""The user's commands: `danlu init | check | config | run | predict | summary | ui`."""
+"""The user's commands: `danlu init | check | config | run | predict | export | summary | ui`."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flows import train
+from pipeline import artifacts
 
 
 def _init(asked: argparse.Namespace) -> int:
@@ -31,6 +32,14 @@ def _predict(asked: argparse.Namespace) -> int:
     from pipeline.predict import main
 
     main([asked.task, *(["--json"] if asked.json else []), *asked.inputs])
+    return 0
+
+
+def _export(asked: argparse.Namespace) -> int:
+    from pipeline import config, plain
+
+    out = Path(asked.out) if asked.out else None
+    print(plain.export(config.task(asked.task), out, asked.format, asked.split or artifacts.SPLITS))
     return 0
 
 
@@ -81,6 +90,13 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--json", action="store_true")
     predict.set_defaults(act=_predict)
 
+    export = commands.add_parser("export", help="write the prepared data as plain images or tables")
+    export.add_argument("task", metavar="TASK")
+    export.add_argument("--out", metavar="FOLDER", help="a new folder; data/exported/TASK when left out")
+    export.add_argument("--format", metavar="WORD", help="png or jpeg; of texts csv, jsonl or parquet")
+    export.add_argument("--split", action="append", choices=artifacts.SPLITS, help="this split alone; may be repeated")
+    export.set_defaults(act=_export)
+
     summary = commands.add_parser("summary", help="the headline figures of every task")
     summary.add_argument("--json", action="store_true", help="every figure, for scripts")
     summary.set_defaults(act=_summary)
@@ -94,8 +110,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _from_here(asked: argparse.Namespace) -> None:
     """Makes the user's paths absolute, since `settings.apply` changes to the project's root."""
-    if "path" in asked:
-        asked.path = os.path.abspath(asked.path)
+    for name in ("path", "out"):
+        if getattr(asked, name, None):
+            setattr(asked, name, os.path.abspath(getattr(asked, name)))
     if "inputs" in asked:
         asked.inputs = [os.path.abspath(word) if _is_file(word) else word for word in asked.inputs]
 

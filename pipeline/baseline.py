@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from pipeline import artifacts, metrics, stage
+from pipeline import artifacts, metrics, prepared, stage
 from pipeline.config import Task
 
 log = logging.getLogger(__name__)
@@ -15,11 +15,11 @@ def main(task: Task) -> None:
     from pipeline.tracking.runs import Run
 
     module, config = task.of_kind("baseline", "baselines")
-    prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    classes = artifacts.read_json(prepared / "meta.json")["classes"]
+    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    classes = prepared.classes(folder)
     with Run(task.name, "baseline", asdict(config), live=False) as run:
-        fitted = module.fit(prepared, features, config)
-        labels = np.load(prepared / "validation.labels.npy")
+        fitted = module.fit(folder, features, config)
+        labels = prepared.labels(folder, "validation")
         measured = metrics.score(labels, fitted.probabilities["validation"], classes)
         with artifacts.fresh(artifacts.folder("baseline", task.name)) as out:
             np.savez(out / "weights.npz", **fitted.arrays)

@@ -16,14 +16,17 @@ from pipeline import config
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
 from pipeline.sources import _place
+from pipeline.validation import _settings
 
-FOLDERS_BY_KIND = {"validate": "validation", "prepare": "preparation", "features": "features", "baseline": "baselines"}
+FOLDERS_BY_KIND = {"prepare": "preparation", "features": "features", "baseline": "baselines"}
 FOLDERS_BY_NAME = {"source": "sources", "model": "models"}
 MODULES = {"tune": "tune", "train": "fit", "compress": "compress", "evaluate": "evaluate", "register": "register"}
 
 
 def _section(task: Task, name: str) -> Any:
     """The section as its frozen Config. Raises: ConfigError."""
+    if name == "validate":
+        return _settings.read(task)[1]
     if name in FOLDERS_BY_KIND:
         return task.of_kind(name, FOLDERS_BY_KIND[name])[1]
     if name in FOLDERS_BY_NAME:

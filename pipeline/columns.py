@@ -1,6 +1,8 @@
 """Finds the columns of texts and labels in a table of whatever make."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.errors import DataError
@@ -22,6 +24,7 @@ TEXT_NAMES = (
 )
 LABEL_NAMES = ("label", "category", "class", "sentiment", "target", "标签", "类别", "分类", "情感", "标注")
 SPLIT_NAMES = ("split", "划分")
+PATH_NAMES = ("path", "file", "filename", "image", "图片", "文件", "文件名", "路径")
 MOST_CLASSES = 100
 LONGEST_LABEL = 20  # characters
 MOSTLY = 0.5  # of the characters are Chinese
@@ -85,6 +88,27 @@ def choose(
     return text, label
 
 
+def choose_label(columns: Mapping[str, Column], place: str, taken: str, label: str | None = None) -> str:
+    """The name of the label column, as `choose` finds it, where another column is known already.
+
+    Raises: DataError as there.
+    """
+    if label is not None and label not in columns:
+        raise DataError(f"{place}: found no column {label!r}; expected one of {', '.join(columns)}; {FLAGS}")
+    return label or _label(columns, place, taken)
+
+
+def naming(rows: Iterable[Mapping[str, str]], exists: Callable[[str], bool], most: int, share: float) -> str | None:
+    """The first column of whose filled cells at least that share name what exists, judged by that many rows."""
+    named, filled = Counter[str](), Counter[str]()
+    for row in itertools.islice(rows, most):
+        for column, cell in row.items():
+            if cell.strip():
+                filled[column] += 1
+                named[column] += exists(cell.strip())
+    return next((column for column in filled if named[column] >= share * filled[column]), None)
+
+
 def _known(columns: Iterable[str], names: Sequence[str], taken: str | None) -> list[str]:
     return [name for name in columns if name.strip().lower() in names and name != taken]
 
@@ -123,7 +147,7 @@ def split(columns: Mapping[str, Column]) -> str | None:
 def first_line_is_data(rows: Sequence[Mapping[str, str]]) -> bool:
     """Whether a table read without a header has none: its first line has no known name, and a label of later lines."""
     first = {name: cell.strip() for name, cell in rows[0].items()}
-    if {cell.lower() for cell in first.values()} & {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES}:
+    if {cell.lower() for cell in first.values()} & {*TEXT_NAMES, *LABEL_NAMES, *SPLIT_NAMES, *PATH_NAMES}:
         return False
     if len(set(first.values())) < len(first) or "" in first.values():
         return True

@@ -229,7 +229,6 @@ def net_source(task: Task, out: Path) -> Source:
 def linear_source(task: Task, out: Path) -> Source:
     """The linear model over terms of data/baseline, written into `out`; eagerly it is an embedding bag."""
     import torch
-    from scipy import sparse
     from torch.nn import functional
 
     from pipeline import export, graphs
@@ -240,9 +239,12 @@ def linear_source(task: Task, out: Path) -> Source:
     export.linear(coefficients, intercept, out / "fp32.onnx")
     padded = np.concatenate([coefficients.T, np.zeros((1, len(intercept)), np.float32)])
     rows, shift = torch.from_numpy(padded), torch.from_numpy(intercept)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    found = reader.weights(artifacts.folder("prepared", task.name), features, ("train", "validation"))
+    labels = {split: _load(task, split).labels for split in found}
     train, validation = (
-        graphs.of_terms(sparse.load_npz(features / f"{split}.tfidf.npz"), _load(task, split).labels)
-        for split in ("train", "validation")
+        graphs.of_terms(weights, labels[split][reader.counting(features, split, len(labels[split]))])
+        for split, weights in found.items()
     )
 
     def eager(feed: "Feed") -> np.ndarray:

@@ -264,12 +264,18 @@ def named(folder: str, section: Mapping[str, Any], where: str, kind: str | None 
     if not isinstance(section, Mapping) or "name" not in section:
         raise ConfigError(f"{where}.name: missing; expected the name of a file in pipeline/{folder}/")
     module = plugin(folder, section["name"], f"{where}.name")
-    if kind is not None and kind != module.KIND:
-        raise ConfigError(
-            f"{where}.name: found {section['name']!r}, which is for kind {module.KIND}; expected one for kind {kind}"
-        )
+    if module.KIND is not None:
+        _check_kind(kind, module.KIND, f"{where}.name", section["name"])
     rest = {key: value for key, value in section.items() if key != "name"}
-    return module, parse(module.Config, rest, where)
+    parsed = parse(module.Config, rest, where)
+    if module.KIND is None:  # what the settings say decides, such as those of a delivery
+        _check_kind(kind, parsed.kind, where, section["name"])
+    return module, parsed
+
+
+def _check_kind(asked: str | None, found: str, where: str, name: object) -> None:
+    if asked is not None and asked != found:
+        raise ConfigError(f"{where}: found {name!r}, which is for kind {found}; expected one for kind {asked}")
 
 
 @dataclasses.dataclass(frozen=True)

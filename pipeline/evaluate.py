@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, config, quality, stage
+from pipeline import artifacts, config, prepared, quality, stage
 from pipeline.config import Task
 from pipeline.quality import Config
 
@@ -100,8 +100,6 @@ def _paired(
 
 def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
     """Every candidate's answers on validation and test, baseline first, and the labels of both splits."""
-    from scipy import sparse
-
     from pipeline import graphs, network
 
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -118,10 +116,8 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
     saved = {split: np.load(folders["baseline"] / f"{split}.probabilities.npy") for split in JUDGED}
     baseline: dict[str, Mapping[str, np.ndarray]] = {"trained": saved}
     if "baseline" in compressed:
-        terms = {
-            split: graphs.of_terms(sparse.load_npz(folders["features"] / f"{split}.tfidf.npz"), labels[split])
-            for split in JUDGED
-        }
+        weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
+        terms = {split: graphs.of_terms(weights[split], labels[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
     net, inputs, _ = network.load(artifacts.folder("models", task.name))
     trained = {split: network.predict(net, splits[split], inputs) for split in JUDGED}
@@ -158,8 +154,8 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
 
     artifacts.write_json(out / "paired.json", {"headline": report["headline"], **report["paired"]})
     artifacts.write_json(out / "report.json", {key: value for key, value in report.items() if key != "paired"})
-    rows = pd.read_parquet(artifacts.folder("prepared", task.name) / "examples.parquet")
-    table = pd.concat([_predictions(rows, split, candidates, report["classes"]) for split in JUDGED])
+    folder = artifacts.folder("prepared", task.name)
+    table = pd.concat([_predictions(folder, split, candidates, report["classes"]) for split in JUDGED])
     table.to_parquet(out / "predictions.parquet", index=False)
     test = table[table["split"] == "test"]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
@@ -168,9 +164,10 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
         lines.writerows(zip(test["label"], test[f"{report['chosen']}_compressed"], strict=True))
 
 
-def _predictions(rows: Any, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
+def _predictions(folder: Path, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
     """id, split, label, and of each candidate's variants the predicted class and its probability."""
-    table = rows[rows["split"] == split].sort_values("row")[["id", "split", "label"]].reset_index(drop=True)
+    table = prepared.table(folder, split, ["id", "label"])
+    table.insert(1, "split", split)
     for name, answers in candidates.items():
         for variant, by_split in answers.variants.items():
             probabilities = by_split[split]

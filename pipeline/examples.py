@@ -6,9 +6,12 @@ N examples, H height, W width, C channels in pixels, K classes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pipeline.store import Store
 
 SplitName = Literal["train", "validation", "test"]
 EMPTY_CLASS = "class without an example"
@@ -20,7 +23,7 @@ class Example:
     """One example of a source, or with `refused` the reason why the source could not give it.
 
     `id` is unique within a task: the file's path relative to the source, for a line of a file `path:line`.
-    `content` is the file to copy (image) or the undecoded bytes (text); None if refused.
+    `content` is the file to copy or the bytes of one (image), or the undecoded bytes (text); None if refused.
     """
 
     id: str
@@ -57,15 +60,25 @@ class TextInputs:
     length: int  # tokens, at most
 
 
+class TokenIds(Protocol):
+    """The ids of N texts, as pipeline/texts.py has them."""
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each text, int32 [N]."""
+
+    def padded(self, rows: np.ndarray, length: int) -> np.ndarray:
+        """int64 [B, T], T the longest of the rows but at most `length`, at least 1; filled with 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One split in memory or memory-mapped: images, or the ids of text i as ids[offsets[i]:offsets[i + 1]]."""
+    """One split in memory or memory-mapped: images, or texts."""
 
     labels: np.ndarray  # int64 [N]
     targets: np.ndarray  # float32 [N, K], rows sum to 1
-    images: np.ndarray | None = None  # uint8 [N, H, W, C]
-    ids: np.ndarray | None = None  # int32, flat
-    offsets: np.ndarray | None = None  # int64 [N + 1]
+    images: "np.ndarray | Store | None" = None  # uint8 [N, H, W, C]
+    texts: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

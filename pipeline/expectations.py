@@ -1,5 +1,6 @@
 """Rules on a table, checked by Great Expectations, with the offending rows by id and browsable Data Docs."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +25,7 @@ class Rule:
     """An expectation by its name in Great Expectations.
 
     Rows that break a rule with a `reason` go to quarantine. Breaking a critical rule, where `mostly` allows
-    for some rows, stops the task with `advice`.
+    for some rows, stops the task with `advice`. `origin` is where the user asked for it, empty for the project's own.
     """
 
     expectation: str
@@ -30,6 +33,8 @@ class Rule:
     severity: Severity = "warning"
     reason: str = ""
     advice: str = ""
+    name: str = ""  # what the settings call it; a rule with a reason goes by that
+    origin: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,8 @@ class Session:
 
         suite = self._context.suites.add(gx.ExpectationSuite(name=name))
         for number, rule in enumerate(rules):
-            make = getattr(expectations, rule.expectation)
             # A rule's number tells its result: equal expectations would be merged, and results come in any order.
-            suite.add_expectation(make(**rule.arguments, severity=rule.severity, meta={"rule": number}))
+            suite.add_expectation(_made(getattr(expectations, rule.expectation), rule, number))
         batch = self._source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
         definition = self._context.validation_definitions.add(
             gx.ValidationDefinition(name=name, data=batch, suite=suite)
@@ -92,12 +96,39 @@ class Session:
         shutil.copytree(self._folder / "gx/uncommitted/data_docs/local_site", out, dirs_exist_ok=True)
 
 
+def _made(make: Any, rule: Rule, number: int) -> Any:
+    """Raises: ConfigError for arguments of the user's that the expectation does not take."""
+    with contextlib.ExitStack() as stack:
+        if rule.origin:
+            stack.enter_context(_as_config_error(rule))
+        return make(**rule.arguments, severity=rule.severity, meta={"rule": number})
+
+
+@contextmanager
+def _as_config_error(rule: Rule) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        told = "; ".join(" ".join(line.split()) for line in str(error).splitlines()[1:]) or str(error)
+        raise ConfigError(f"{rule.origin}: {rule.expectation} {rule.arguments}: {told[:300]}") from None
+
+
 def _outcome(rules: Sequence[Rule], result: Any) -> Outcome:
-    if result.exception_info and result.exception_info.get("raised_exception"):
-        raise AssertionError(f"expectation could not run: {result.exception_info}")
     rule = rules[result.expectation_config.meta["rule"]]
+    if told := _raised(result.exception_info):
+        if rule.origin:
+            raise DataError(f"{rule.origin}: {rule.expectation} {rule.arguments} could not be checked: {told[:300]}")
+        raise AssertionError(f"expectation could not run: {told}")
     rows = result.result.get("unexpected_index_list") or []
     return Outcome(rule, bool(result.success), [row["id"] for row in rows], result.result.get("observed_value"))
+
+
+def _raised(found: Any) -> str:
+    """The message of an expectation that could not run; of one about several columns there is one a metric."""
+    for entry in [found, *found.values()] if isinstance(found, dict) else []:
+        if isinstance(entry, dict) and entry.get("raised_exception"):
+            return " ".join(str(entry.get("exception_message")).split())
+    return ""
 
 
 @contextmanager

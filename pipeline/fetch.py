@@ -1,10 +1,11 @@
-"""Copies a task's source into data/raw/<task>: its files, and a manifest of one row an example.
+"""Takes a task's source over into data/raw/<task>: a manifest of one row an example, licence, origin, images' files.
+
+A text stands in the manifest; where it could not be decoded, so do its bytes.
 
 Nothing is judged here beyond what reading takes: an example that cannot be read keeps its row, with the reason.
 """
 
 import hashlib
-import itertools
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from pipeline import artifacts, stage
+from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Example
@@ -24,7 +25,6 @@ from pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes read at a time
-ROWS = 10_000  # rows of the manifest held in memory
 NAME_LIMIT = 255  # bytes of a file name, on every usual file system
 Row = dict[str, Any]
 
@@ -44,7 +44,7 @@ def fetch(examples: Iterable[Example], kind: str, copy: Callable[[Example], tupl
 
 def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:
     path, digest, size, refused = stored_name(example.path or example.id), "", 0, example.refused
-    if not refused and isinstance(example.content, bytes):
+    if not refused and kind == "text" and isinstance(example.content, bytes):
         digest, size = hashlib.sha256(example.content).hexdigest(), len(example.content)
     elif not refused:
         try:
@@ -56,6 +56,7 @@ def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, 
     row |= {"probabilities": probabilities, "sha256": digest, "bytes": size, "refused": refused}
     if kind == "text":
         row |= {"text": "" if refused else example.text, "encoding_ok": example.encoding_ok}
+        row["raw"] = None if example.encoding_ok or refused else example.content
     return row
 
 
@@ -76,6 +77,13 @@ def copy_file(origin: Path, target: Path) -> tuple[str, int]:
         target.unlink(missing_ok=True)
         raise
     return digest.hexdigest(), size
+
+
+def write_file(content: bytes, target: Path) -> tuple[str, int]:
+    """Writes an image that the source made, and returns its sha256 and size."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+    return hashlib.sha256(content).hexdigest(), len(content)
 
 
 def _open_regular(path: Path) -> BinaryIO:
@@ -107,21 +115,39 @@ def stored_name(example_id: str) -> str:
     return "/".join(part(name) for name in example_id.split("/"))
 
 
-def write_manifest(rows: Iterable[Row], kind: str, path: Path) -> Tally:
-    """Writes the rows as Parquet, in pieces, and counts them."""
+class Contents:
+    """The hash of all that was read: that of the lines `<sha256>  <id>` of its examples, refused ones left out."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def passing(self, rows: Iterable[Row]) -> Iterator[Row]:
+        for row in rows:
+            if not row["refused"]:
+                self._digest.update(f"{row['sha256']}  {row['id']}\n".encode())
+            yield row
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
+    """Writes the rows as a table in parts, and counts them."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = ["id", "path", "label", "group", "split", "probabilities", "sha256", "refused"]
     fields = [(name, pa.string()) for name in columns]
     fields.insert(7, ("bytes", pa.int64()))
-    fields += [("text", pa.string()), ("encoding_ok", pa.bool_())] if kind == "text" else []
-    schema, written, remaining = pa.schema(fields), Tally(), iter(rows)
-    with pq.ParquetWriter(path, schema) as writer:
-        while piece := list(itertools.islice(remaining, ROWS)):
-            writer.write_table(pa.Table.from_pylist(piece, schema=schema))
-            for row in piece:
-                written.add(row["id"], row["label"], row["refused"])
+    fields += [("text", pa.string()), ("encoding_ok", pa.bool_()), ("raw", pa.binary())] if kind == "text" else []
+    written = Tally()
+
+    def counted() -> Iterator[Row]:
+        for row in rows:
+            written.add(row["id"], row["label"], row["refused"])
+            yield row
+
+    parts.write(counted(), pa.schema(fields), folder)
     return written
 
 
@@ -129,22 +155,24 @@ def main(task: Task) -> None:
     module, config = task.named("source", "sources")
     place = _place.existing(config.path, f"{task.where}.source")
     with artifacts.fresh(artifacts.folder("raw", task.name)) as out:
-        (out / "files").mkdir()
+        if task.kind == "image":
+            (out / "files").mkdir()
 
         def copy(example: Example) -> tuple[str, str, int]:
-            name = stored_name(example.id)
+            name = stored_name(example.path or example.id)
+            if isinstance(example.content, bytes):
+                return name, *write_file(example.content, out / "files" / name)
             return name, *copy_file(Path(str(example.content)), out / "files" / name)
 
-        rows = fetch(module.read(config), task.kind, copy)
-        written = write_manifest(rows, task.kind, out / "manifest.parquet")
+        contents = Contents()
+        rows = contents.passing(fetch(module.read(config), task.kind, copy))
+        written = write_manifest(rows, task.kind, out / "manifest")
         if len(written.labels) < 2:
             raise DataError(
                 f"{place}: found {written}; expected at least 2 classes; add examples or correct the source"
             )
-        if task.kind == "text":
-            for name, path in module.files(config):
-                copy_file(path, out / "files" / stored_name(name))
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
+        origin |= {"sha256": contents.sha256}
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)
 

@@ -1,8 +1,11 @@
-"""Turns the accepted examples into arrays on three sides of a split that no near duplicate crosses."""
+"""Turns the accepted examples into shards on three sides of a split that no near duplicate crosses.
 
-import json
+N examples, K classes.
+"""
+
 import logging
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -10,104 +13,137 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, sides, stage
+from pipeline import arrivals, artifacts, cache, parts, prepared, shards, sides, stage, workers
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
+from pipeline.progress import Progress
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
+SECONDS_A_ROW = 5.0
+SECONDS_A_SHARD = 60.0
+FEW = 500  # examples for which a process is worth its start
 
 
 @dataclass(frozen=True)
 class Sides:
-    """The rows of each split, in the manifest's order, and what was dropped (id, split, near, near_split)."""
+    """Where each accepted row is: the number of its split, int8 [N], -1 where it was dropped as a leak."""
 
-    examples: dict[str, "pd.DataFrame"]
-    leaks: "pd.DataFrame"
+    found: np.ndarray
+    leaks: list[sides.Leak]
+    dropped: np.ndarray  # the split that each leak was dropped from, [leaks]
 
 
-def prepare(accepted: "pd.DataFrame", examples: sides.Examples, edges: np.ndarray) -> Sides:
+def prepare(examples: sides.Examples, edges: np.ndarray) -> Sides:
     """Puts each accepted row on its side and drops the leaks; `edges` [K, 2] are where each class's sides begin."""
-    import pandas as pd
-
-    accepted = accepted.reset_index(drop=True)
-    numbers = sides.of(examples, edges)
-    leaks = sides.leaks(numbers, examples.pairs)
-    names, ids = np.array(SPLITS, dtype=object)[numbers], accepted["id"].to_numpy()
-    rows = [(ids[leak.dropped], names[leak.dropped], ids[leak.near], names[leak.near]) for leak in leaks]
-    placed = accepted.assign(split=names).drop(index=[leak.dropped for leak in leaks])
-    kept = {name: placed[placed["split"] == name].reset_index(drop=True) for name in SPLITS}
-    total = sum(map(len, kept.values())) + len(leaks)
-    assert total == len(accepted), f"{len(accepted)} examples came in, {total} are split or dropped"
-    return Sides(kept, pd.DataFrame(rows, columns=["id", "split", "near", "near_split"], dtype="str"))
+    found = sides.of(examples, edges).astype(np.int8)
+    leaks = sides.leaks(found, examples.pairs)
+    rows = np.array([leak.dropped for leak in leaks], np.int64)
+    dropped = found[rows]
+    found[rows] = -1
+    return Sides(found, leaks, dropped)
 
 
-def targets(rows: "pd.DataFrame", classes: list[str], place: str) -> np.ndarray:
-    """float32 [N, K]: the source's probabilities, else 1 for the label.
-
-    Raises: DataError for probabilities of no known class, or that do not sum to 1.
-    """
-    columns = {label: number for number, label in enumerate(classes)}
-    out = np.zeros((len(rows), len(classes)), np.float32)
-    for number, (label, text) in enumerate(zip(rows["label"], rows["probabilities"], strict=True)):
-        if not isinstance(text, str):
-            out[number, columns[label]] = 1
-            continue
-        soft = json.loads(text)
-        known = set(soft) <= set(columns) and all(0 <= value <= 1 for value in soft.values())
-        if not known or abs(sum(soft.values()) - 1) > 1e-3:
-            raise DataError(
-                f"{place}: {rows['id'].iloc[number]} has the probabilities {text[:200]}; "
-                f"expected some of {', '.join(classes)}, each 0 to 1, with the sum 1; correct the source"
-            )
-        for name, value in soft.items():
-            out[number, columns[name]] = value / sum(soft.values())
-    return out
-
-
-def counts(split: Sides, classes: list[str]) -> np.ndarray:
+def counts(split: Sides, labels: np.ndarray, classes: int) -> np.ndarray:
     """Examples of each class in each split, int64 [K, 3]."""
-    columns = [rows["label"].value_counts().reindex(classes, fill_value=0) for rows in split.examples.values()]
-    return np.stack(columns, axis=1)
+    kept = split.found >= 0
+    return sides.counts(labels[kept], split.found[kept].astype(np.int64), classes)
 
 
-def write(
-    split: Sides,
-    soft: Mapping[str, np.ndarray],
-    classes: list[str],
-    kind: str,
-    out: Path,
-    preparation: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Writes what is the same for every kind, and returns meta.json's content. `soft` is each split's targets."""
+def leak_table(split: Sides, rows: parts.Reader) -> "pd.DataFrame":
+    """Columns id, split, near, near_split."""
     import pandas as pd
 
-    tables = []
-    for name, rows in split.examples.items():
-        labels = rows["label"].map({label: number for number, label in enumerate(classes)})
-        np.save(out / f"{name}.labels.npy", labels.to_numpy(np.int64))
-        np.save(out / f"{name}.targets.npy", soft[name])
-        table = rows[["id", "split", "label", "group"]].copy()
-        table.insert(2, "row", np.arange(len(rows), dtype=np.int64))
-        tables.append(table.assign(text=rows["cleaned"]) if kind == "text" else table)
-    pd.concat(tables, ignore_index=True).to_parquet(out / "examples.parquet", index=False)
-    split.leaks.to_parquet(out / "leaks.parquet", index=False)
-    numbers = counts(split, classes)
-    shares = (numbers / numbers.sum(axis=0)).round(6).T.tolist()
-    meta = {
-        "kind": kind,
-        "classes": classes,
-        "counts": {name: len(rows) for name, rows in split.examples.items()},
-        "leaks": len(split.leaks),
-        "shares": {name: dict(zip(classes, of, strict=True)) for name, of in zip(SPLITS, shares, strict=True)},
-        "drift": round(sides.drift(numbers), 6),
-        "preparation": dict(preparation),
+    near = np.array([leak.near for leak in split.leaks], np.int64)
+    dropped = np.array([leak.dropped for leak in split.leaks], np.int64)
+    of = dict(zip(dropped.tolist(), split.dropped.tolist(), strict=True))
+    near_side = [of.get(row, int(split.found[row])) for row in near.tolist()]
+    table = {
+        "id": rows.take(dropped)["id"].to_pylist(),
+        "split": [SPLITS[number] for number in split.dropped],
+        "near": rows.take(near)["id"].to_pylist(),
+        "near_split": [SPLITS[number] for number in near_side],
     }
-    artifacts.write_json(out / "meta.json", meta)
-    return meta
+    return pd.DataFrame(table, dtype="str")
+
+
+class _Writer:
+    """Writes one task's shards, taking from the cache what is there."""
+
+    def __init__(self, task: str, module: ModuleType, settings: Any, rows: parts.Reader, out: Path) -> None:
+        self._module, self._settings, self._rows, self._out = module, settings, rows, out
+        self._contents: dict[tuple[str, str], str] = {}  # what tells the rows of each shard
+        self._shelf = cache.Shelf(task, module.key(settings), module.SUFFIXES)
+
+    def write(self, plan: list[shards.Shard], classes: list[str], place: str, title: str) -> int:
+        """Writes all shards, and returns how many rows had to be made anew."""
+        for split in SPLITS:
+            (self._out / split).mkdir()
+        progress = Progress(title, sum(len(shard.rows) for shard in plan), "examples")
+        made = 0
+        asked: list[tuple[shards.Shard, np.ndarray]] = []
+        jobs = self._jobs(plan, classes, place, asked, progress)
+        limit = SECONDS_A_SHARD + SECONDS_A_ROW * max((len(shard.rows) for shard in plan), default=0)
+        results = workers.imap(self._module.shard, jobs, workers=_processes(plan), deadline=limit)
+        for number, result in enumerate(results):
+            shard, digests = asked[number]
+            if isinstance(result, workers.Lost):
+                raise DataError(
+                    f"{place}: shard {shard.split}/{shard.name} of {len(digests)} examples: {result.reason}; expected "
+                    "an end; look at these examples, or at the machine's memory, and run again"
+                )
+            name = self._shelf.name(digests)
+            self._shelf.put(name, digests)
+            self._shelf.link(name, self._out / shard.split / shard.name)
+            made += int(result)
+            progress.add(len(shard.rows))
+        for split in SPLITS:
+            mine = [shard.name for shard in plan if shard.split == split]
+            contents = [self._contents[split, name] for name in mine]
+            artifacts.write_json(self._out / split / "index.json", {"shards": mine, "contents": contents})
+        self._shelf.tidy()
+        return made
+
+    def _jobs(
+        self,
+        plan: list[shards.Shard],
+        classes: list[str],
+        place: str,
+        asked: list[tuple[shards.Shard, np.ndarray]],
+        progress: Progress,
+    ) -> Iterator[Any]:
+        """What the cache lacks; every shard's table of examples is written on the way."""
+        for shard in plan:
+            table = self._rows.take(shard.rows)
+            _write_table(table, self._out / shard.split / shard.name, classes, place)
+            digests = self._module.digests(table)
+            name = self._shelf.name(digests)
+            self._contents[shard.split, shard.name] = name
+            if self._shelf.has(name):
+                self._shelf.link(name, self._out / shard.split / shard.name)
+                progress.add(len(shard.rows))
+                continue
+            asked.append((shard, digests))
+            yield self._module.job(table, self._settings, self._shelf.building(name), self._shelf.find(digests))
+
+
+def _processes(plan: list[shards.Shard]) -> int:
+    """As many as there are cores, or as DANLU_WORKERS says; none for so few examples that starting one costs more."""
+    asked = os.environ.get("DANLU_WORKERS")
+    return int(asked) if asked else min(workers.count(), sum(len(shard.rows) for shard in plan) // FEW)
+
+
+def _write_table(table: "pa.Table", stem: Path, classes: list[str], place: str) -> None:
+    import pyarrow.parquet as pq
+
+    kept = table.select(list(prepared.COLUMNS))
+    if kept["probabilities"].null_count < len(kept):
+        prepared.soft(kept.to_pandas(), classes, place)
+    pq.write_table(kept.replace_schema_metadata(None), f"{stem}.parquet", compression="zstd")
 
 
 def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any]:
@@ -120,13 +156,33 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     record = sides.of_seed(sides.read(task.name), config.seed, config.shares)
     if record is None or not set(classes) <= set(record.begin):
         raise DataError(f"{task.where}.prepare: found no split of this seed for these classes; run stage split first")
-    accepted = pd.read_parquet(validated / "accepted.parquet")
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
-    edges = np.array([record.begin[label] for label in classes])
-    split = prepare(accepted, sides.examples(accepted, neighbours, classes, record), edges)
-    soft = {name: targets(rows, classes, str(validated)) for name, rows in split.examples.items()}
-    preparation = module.write(split.examples, raw / "files", out, config, summary["settings"])
-    return write(split, soft, classes, task.kind, out, preparation)
+    accepted = validated / "accepted"
+    examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, record)
+    split = prepare(examples, np.array([record.begin[label] for label in classes]))
+    rows = parts.Reader(accepted, [*prepared.COLUMNS, *module.COLUMNS])
+    settings = module.settings(config, accepted, split.found, raw / "files", summary["settings"], out)
+    known, generations = arrivals.read(artifacts.folder("order", task.name))
+    places = arrivals.places(known, examples.keys)
+    plan = list(shards.plan(split.found, places, generations, module.SMALLEST, module.row_bytes(settings)))
+    made = _Writer(task.name, module, settings, rows, out).write(plan, classes, str(validated), f"prepare {task.name}")
+    leak_table(split, rows).to_parquet(out / "leaks.parquet", index=False)
+    log.info("prepare %s: %s examples made anew, the others taken from .danlu/cache", task.name, f"{made:,}")
+    meta = _meta(task.kind, classes, counts(split, examples.labels, len(classes)), len(split.leaks))
+    artifacts.write_json(out / "meta.json", {**meta, "preparation": module.record(settings)})
+    return meta
+
+
+def _meta(kind: str, classes: list[str], numbers: np.ndarray, leaks: int) -> dict[str, Any]:
+    shares = (numbers / numbers.sum(axis=0)).round(6).T.tolist()
+    return {
+        "kind": kind,
+        "classes": classes,
+        "counts": dict(zip(SPLITS, numbers.sum(axis=0).tolist(), strict=True)),
+        "leaks": leaks,
+        "shares": {name: dict(zip(classes, of, strict=True)) for name, of in zip(SPLITS, shares, strict=True)},
+        "drift": round(sides.drift(numbers), 6),
+    }
 
 
 def main(task: Task) -> None:

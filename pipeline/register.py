@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, stage
+from pipeline import artifacts, config, parts, stage
 from pipeline.config import Task, setting
 from pipeline.errors import PipelineError, RegistryError
 from pipeline.tracking import answers, bundle, packaging, promotion, registry, store
@@ -68,11 +68,12 @@ def winner(task: Task) -> Winner:
         )
     rows = pd.read_parquet(reports / "predictions.parquet")
     rows = rows.rename(columns={f"{chosen}_compressed": "answer", f"{chosen}_compressed_probability": "probability"})
-    manifest = pd.read_parquet(artifacts.folder("raw", task.name) / "manifest.parquet")
-    wanted = [name for name in ("id", "path", "text", "sha256") if name in manifest]
-    rows = rows[["id", "split", "label", "answer", "probability"]].merge(
-        manifest[wanted], on="id", validate="one_to_one"
+    columns = ["id", "path", "sha256", *(["text"] if task.kind == "text" else [])]
+    manifest = pd.concat(
+        part[part["id"].isin(rows["id"])]
+        for part in parts.each(artifacts.folder("raw", task.name) / "manifest", columns)
     )
+    rows = rows[["id", "split", "label", "answer", "probability"]].merge(manifest, on="id", validate="one_to_one")
     return Winner(chosen, entry["chosen"], report["headline"], rows)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, config, stage
+from pipeline import artifacts, config, prepared, stage
 
 TEMPLATE = Path("report.html.j2")
 SAMPLES = 12
@@ -177,11 +177,13 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
     import numpy as np
     import pandas as pd
 
-    prepared = artifacts.folder("prepared", task)
+    folder = artifacts.folder("prepared", task)
+    rows_of = prepared.table(folder, "test", ["id"])
+    rows_of["row"] = np.arange(len(rows_of))
+    if kind == "text":
+        rows_of["text"] = prepared.cleaned(folder, "test")
     predictions = pd.read_parquet(artifacts.folder("reports", task) / "predictions.parquet")
-    predictions = predictions[predictions["split"] == "test"].merge(
-        pd.read_parquet(prepared / "examples.parquet").drop(columns=["label", "split"]), on="id"
-    )
+    predictions = predictions[predictions["split"] == "test"].merge(rows_of, on="id")
     table = pd.DataFrame(
         {
             "id": predictions["id"],
@@ -199,9 +201,9 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
     shown = pd.concat([wrong, table[table["right"]].head(SAMPLES - len(wrong))])
     rows = [{str(key): value for key, value in row.items()} for row in shown.to_dict("records")]
     if kind == "image":
-        images = np.load(prepared / "test.images.npy", mmap_mode="r")
+        images = prepared.images(folder, "test")
         for row in rows:
-            row["image"] = _picture(np.asarray(images[row["row"]]))
+            row["image"] = _picture(images[row["row"]])
     return rows
 
 

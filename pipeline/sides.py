@@ -5,7 +5,7 @@ a little earlier or later than the shares say, by edges that are found once and 
 N examples, K classes, M pairs of near duplicates. A side is the number of its name in `SPLITS`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import arrivals, artifacts
 from pipeline.artifacts import SPLITS
 from pipeline.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+COLUMNS = ("id", "label", "group", "split", "content")
+"""What `examples` reads of the accepted rows."""
 SHARES = (0.8, 0.1, 0.1)  # of train, validation, test
 DRIFT = 0.03
 """A class's share of a split may differ this much from its share of all examples."""
@@ -52,12 +54,13 @@ class Examples:
     """What decides the sides.
 
     places: `fraction` of each example's group, float64 [N].
-    labels: each example's class, int64 [N], below K.
-    given: the side that the user gave it, int64 [N], -1 for none.
+    labels: each example's class, int32 [N], below K.
+    given: the side that the user gave it, int8 [N], -1 for none.
     free: whether its side is drawn nevertheless, bool [N].
     grouped: whether it is in a group of the user's, which may hold several classes, bool [N]: no class's edges apply.
     pairs: near duplicates, int64 [M, 2].
     shares: of train, validation and test among those that are drawn, float64 [3].
+    keys: each example's in the order of arrival, uint64 [N].
     """
 
     places: np.ndarray
@@ -67,6 +70,7 @@ class Examples:
     grouped: np.ndarray
     pairs: np.ndarray
     shares: np.ndarray
+    keys: np.ndarray
 
     @property
     def begin(self) -> np.ndarray:
@@ -92,27 +96,43 @@ def lacking(given: "pd.Series[str]") -> tuple[str, ...]:
     return tuple(name for name in SPLITS[1:] if given.notna().any() and not (given == name).any())
 
 
-def examples(accepted: "pd.DataFrame", neighbours: "pd.DataFrame", classes: list[str], record: Record) -> Examples:
-    """The accepted rows as they are split; `neighbours` has the ids of near duplicates, in columns a and b.
+def examples(
+    accepted: "Iterable[pd.DataFrame]", neighbours: "pd.DataFrame", classes: list[str], record: Record
+) -> Examples:
+    """The accepted rows, which come part by part, as they are split.
 
-    Where the user's own split lacks a part, such as validation, it is drawn from the user's train examples, in the
-    proportion of the shares.
+    `neighbours` has the ids of near duplicates, in columns a and b. Where the user's own split lacks a part, such as
+    validation, it is drawn from the user's train examples, in the proportion of the shares.
     """
     import pandas as pd
 
-    groups = accepted["group"].fillna(accepted["content"])
-    rows = pd.Series(np.arange(len(accepted)), index=accepted["id"])
-    given = pd.Categorical(accepted["split"], categories=SPLITS).codes.astype(np.int64)
+    near = pd.unique(pd.concat([neighbours["a"], neighbours["b"]], ignore_index=True))
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("places", "labels", "given", "grouped", "keys")}
+    rows: dict[str, int] = {}
+    count = 0
+    for part in accepted:
+        groups = part["group"].where(part["group"].notna(), part["content"])
+        columns["places"].append(np.array([fraction(record.seed, group) for group in groups], np.float64))
+        columns["labels"].append(pd.Categorical(part["label"], categories=classes).codes.astype(np.int32))
+        columns["given"].append(pd.Categorical(part["split"], categories=SPLITS).codes.astype(np.int8))
+        columns["grouped"].append(part["group"].notna().to_numpy())
+        columns["keys"].append(arrivals.keys(part["content"].tolist()))
+        here = np.flatnonzero(part["id"].isin(near))
+        rows |= dict(zip(part["id"].iloc[here], (count + here).tolist(), strict=True))
+        count += len(part)
+    given = np.concatenate([np.empty(0, np.int8), *columns["given"]])
     drawn = np.array([not record.lacking or name in ("train", *record.lacking) for name in SPLITS])
     shares = np.where(drawn, record.shares, 0.0)
+    pairs = [[rows[name] for name in neighbours[column]] for column in ("a", "b")]
     return Examples(
-        places=np.array([fraction(record.seed, group) for group in groups]),
-        labels=pd.Categorical(accepted["label"], categories=classes).codes.astype(np.int64),
+        places=np.concatenate([np.empty(0), *columns["places"]]),
+        labels=np.concatenate([np.empty(0, np.int32), *columns["labels"]]),
         given=given,
         free=(given < 0) | ((given == 0) & bool(record.lacking)),
-        grouped=accepted["group"].notna().to_numpy(),
-        pairs=np.stack([rows[neighbours["a"]].to_numpy(), rows[neighbours["b"]].to_numpy()], axis=1),
+        grouped=np.concatenate([np.empty(0, bool), *columns["grouped"]]),
+        pairs=np.array(pairs, np.int64).T.reshape(-1, 2),
         shares=shares / shares.sum(),
+        keys=np.concatenate([np.empty(0, np.uint64), *columns["keys"]]),
     )
 
 
@@ -154,7 +174,7 @@ def _record(entry: Mapping[str, object]) -> Record:
 def of(examples: Examples, edges: np.ndarray) -> np.ndarray:
     """Each example's side, int64 [N]: the user's, else by its place and the edges [K, 2] of its class."""
     begin = np.where(examples.grouped[:, None], examples.begin, edges[examples.labels])
-    return np.where(examples.free, (examples.places[:, None] >= begin).sum(axis=1), examples.given)
+    return np.where(examples.free, (examples.places[:, None] >= begin).sum(axis=1), examples.given).astype(np.int64)
 
 
 def leaks(found: np.ndarray, pairs: np.ndarray) -> list[Leak]:
@@ -179,7 +199,8 @@ def kept(found: np.ndarray, pairs: np.ndarray) -> np.ndarray:
 
 def counts(labels: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     """How many examples of a class are on a side, int64 [K, 3]."""
-    return np.bincount(labels * len(SPLITS) + found, minlength=classes * len(SPLITS)).reshape(classes, len(SPLITS))
+    cells = labels.astype(np.int64) * len(SPLITS) + found
+    return np.bincount(cells, minlength=classes * len(SPLITS)).reshape(classes, len(SPLITS))
 
 
 def drift(table: np.ndarray) -> float:

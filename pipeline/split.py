@@ -1,6 +1,6 @@
-"""Stage split: where each class's validation and test begin, found once and then remembered.
+"""Stage split: where each class's validation and test begin, and in what order examples arrived, both remembered.
 
-Its output is small, tracked by git and kept when the stage runs again, so that no example moves as data grow.
+Its outputs are small and kept when the stage runs again, so that no example moves as data grow.
 N examples, K classes.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline import artifacts, sides, stage
+from pipeline import arrivals, artifacts, parts, sides, stage
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
@@ -136,16 +136,25 @@ def main(task: Task) -> None:
     config = task.of_kind("prepare", "preparation")[1]
     validated = artifacts.folder("validated", task.name)
     classes = artifacts.read_json(validated / "summary.json")["classes"]
-    accepted = pd.read_parquet(validated / "accepted.parquet")
+    accepted = validated / "accepted"
     records = sides.read(task.name)
     before = sides.of_seed(records, config.seed, config.shares)
-    known = before or sides.Record(config.seed, tuple(config.shares), sides.lacking(accepted["split"]))
+    lacking = sides.lacking(parts.read(accepted, ["split"])["split"])
+    known = before or sides.Record(config.seed, tuple(config.shares), lacking)
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
-    examples = sides.examples(accepted, neighbours, classes, known)
+    examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, known)
     after = split(examples, classes, known, str(validated))
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
-    log.info("split %s: %d classes, %d of them new", task.name, len(classes), len(set(classes) - set(known.begin)))
+    arrived = arrivals.extend(artifacts.folder("order", task.name), examples.keys)
+    log.info(
+        "split %s: %d classes, %d of them new; %s examples, %s of them new",
+        task.name,
+        len(classes),
+        len(set(classes) - set(known.begin)),
+        f"{len(examples.keys):,}",
+        f"{arrived:,}",
+    )
 
 
 if __name__ == "__main__":

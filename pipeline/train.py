@@ -119,17 +119,23 @@ def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
     sources = [Path(str(part.__file__)) for part in (module, fit, network, batches)]
-    data = [
-        path
-        for stage_output in ("prepared", "features")
-        for path in sorted(artifacts.folder(stage_output, task.name).iterdir())
-        if (path.name.startswith(("train.", "validation.")) and path.suffix == ".npy")
-        or path.name in ("meta.json", "vocabulary.json", "statistics.json")
-    ]
-    for path in sources + data:
+    for path in [*sources, *_data(task)]:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def _data(task: Task) -> list[Path]:
+    """The files that tell what the network reads: of the shards their index, which has a hash of their contents."""
+    prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    shards = [path for split in ("train", "validation") for path in sorted((prepared / split).iterdir())]
+    tables = [path for path in shards if path.suffix == ".parquet" and not path.name.endswith(".texts.parquet")]
+    return [
+        prepared / "meta.json",
+        *(path for path in shards if path.name == "index.json"),
+        *tables,
+        *(path for path in sorted(features.iterdir()) if path.suffix in (".json", ".npy") and path.is_file()),
+    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pipeline.config import Task
 
 CLASSES = ["bad", "good"]
 WORDS = 400
+VOCABULARY = ["<pad>", "<unk>", *(f"w{k:03}" for k in range(2, WORDS))]
 SIZES = {"train": 60, "validation": 40, "test": 40}
 
 
@@ -24,24 +25,32 @@ def _texts(count, seed):
 
 
 def _write_split(root, split, labels, ids):
-    from scipy import sparse
+    import pandas as pd
 
-    prepared, features = root / "data/prepared/talk", root / "data/features/talk"
-    np.save(prepared / f"{split}.labels.npy", labels.astype(np.int64))
-    np.save(prepared / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
-    np.save(features / f"{split}.ids.npy", np.concatenate(ids).astype(np.int32))
-    np.save(features / f"{split}.offsets.npy", np.cumsum([0] + [len(row) for row in ids]))
-    rows = np.repeat(np.arange(len(ids)), [len(row) for row in ids])
-    weights = np.full(len(rows), 0.5, np.float32)
-    matrix = sparse.csr_matrix((weights, (rows, np.concatenate(ids))), shape=(len(ids), WORDS))
-    matrix.sum_duplicates()
-    sparse.save_npz(features / f"{split}.tfidf.npz", matrix)
-    return matrix
+    from pipeline import texts
+
+    prepared = root / "data/prepared/talk"
+    table = pd.DataFrame({"id": [f"{split}:{k}" for k in range(len(labels))], "label": [CLASSES[n] for n in labels]})
+    (prepared / split).mkdir()
+    table.assign(group=None, probabilities=None).to_parquet(prepared / split / "0000000000.parquet")
+    artifacts.write_json(prepared / split / "index.json", {"shards": ["0000000000"]})
+    texts.Cut.of([[VOCABULARY[k] for k in row] for row in ids]).write(prepared / split / "0000000000")
+    texts.write(prepared / split / "0000000000", [""] * len(ids), [0] * len(ids))
 
 
-def _write_baseline(root, matrices):
+def _write_features(folder):
+    """Each word is a term, its count the weight."""
+    ranges = {"word_range": [1, 1], "character_range": [1, 1], "sublinear": False}
+    artifacts.write_json(folder / "vocabulary.json", VOCABULARY)
+    artifacts.write_json(folder / "tfidf.json", {"word": VOCABULARY, "character": [], "idf": [1.0] * WORDS, **ranges})
+    artifacts.write_json(folder / "meta.json", {"length": 16, "vocabulary": WORDS, "documents": 1000})
+
+
+def _write_baseline(root):
     from pipeline.baselines.linear import softmax
+    from pipeline.features import text
 
+    matrices = text.weights(root / "data/prepared/talk", root / "data/features/talk")
     random = np.random.default_rng(1)
     half = np.where(np.arange(WORDS) < WORDS // 2, -1.0, 1.0)
     coefficients = (np.stack([-half, half]) + random.normal(0, 0.3, (2, WORDS))).astype(np.float32)
@@ -74,20 +83,14 @@ def _write_net(root):
 @pytest.fixture(scope="session")
 def trained_talk(tmp_path_factory) -> Path:
     """The project's root. Copy it before changing it."""
-    import pandas as pd
-
     root = tmp_path_factory.mktemp("talk")
     for stage in ("prepared", "features", "baseline", "models"):
         (root / f"data/{stage}/talk").mkdir(parents=True)
-    matrices, rows = {}, []
     for seed, (split, count) in enumerate(SIZES.items()):
-        labels, ids = _texts(count, seed)
-        matrices[split] = _write_split(root, split, labels, ids)
-        rows += [{"id": f"{split}:{k}", "split": split, "row": k, "label": CLASSES[n]} for k, n in enumerate(labels)]
-    pd.DataFrame(rows).to_parquet(root / "data/prepared/talk/examples.parquet")
+        _write_split(root, split, *_texts(count, seed))
     artifacts.write_json(root / "data/prepared/talk/meta.json", {"kind": "text", "classes": CLASSES, "counts": SIZES})
-    artifacts.write_json(root / "data/features/talk/meta.json", {"length": 16, "vocabulary": WORDS})
-    _write_baseline(root, matrices)
+    _write_features(root / "data/features/talk")
+    _write_baseline(root)
     _write_net(root)
     return root
 

@@ -3,16 +3,17 @@ import pytest
 
 from pipeline import batches
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.texts import Texts
 
 IMAGE = ImageInputs(6, 8, 1, (0.5,), (0.5,))
 TEXT = TextInputs(100, 12)
 
 
 def texts(sizes):
-    offsets = np.concatenate([[0], np.cumsum(sizes)])
-    ids = np.arange(2, 2 + offsets[-1], dtype=np.int32) % 98 + 2
+    ids = np.arange(2, 2 + sum(sizes)) % 98 + 2
+    rows = [part.tolist() for part in np.split(ids, np.cumsum(sizes)[:-1])]
     count = len(sizes)
-    return Split(np.zeros(count, np.int64), np.ones((count, 1), np.float32), ids=ids, offsets=offsets)
+    return Split(np.zeros(count, np.int64), np.ones((count, 1), np.float32), texts=Texts.of(rows))
 
 
 def images(count):
@@ -44,30 +45,13 @@ def test_texts_are_cut_and_padded_with_zero():
     split = texts([2, 0, 20])
     ids = batches.read(split, np.array([2, 0, 1]), TEXT)
     assert ids.dtype == np.int64
-    assert ids[0].tolist() == split.ids[2:14].tolist()
-    assert ids[1].tolist() == [*split.ids[:2], *[0] * 10]
+    assert ids[0].tolist() == list(range(6, 18))
+    assert ids[1].tolist() == [4, 5, *[0] * 10]
     assert not ids[2].any()
 
 
 def test_texts_without_any_token_are_one_padding_token():
     assert batches.read(texts([0, 0]), np.array([0, 1]), TEXT).tolist() == [[0], [0]]
-
-
-def test_flips_and_shifts_move_each_image_by_its_own_draw():
-    still = images(1).images.repeat(64, axis=0)
-    moved = batches.moved(still, np.random.default_rng(0), "both", 0.0)
-    kinds = {image.tobytes() for image in moved}
-    first = still[0]
-    assert kinds == {a.tobytes() for a in (first, first[::-1], first[:, ::-1], first[::-1, ::-1])}
-    shifted = batches.moved(still, np.random.default_rng(0), "none", 0.3)
-    assert len({image.tobytes() for image in shifted}) > 8
-    assert batches.moved(still, np.random.default_rng(0), "none", 0.0).tobytes() == still.tobytes()
-
-
-def test_a_horizontal_flip_leaves_up_and_down_alone():
-    still = images(1).images.repeat(64, axis=0)
-    moved = batches.moved(still, np.random.default_rng(0), "horizontal", 0.0)
-    assert {image.tobytes() for image in moved} == {still[0].tobytes(), still[0][:, ::-1].tobytes()}
 
 
 def test_a_share_of_tokens_becomes_unknown_but_never_padding():

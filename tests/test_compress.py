@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import artifacts, compress, export, graphs, quality
+from pipeline import artifacts, compress, export, graphs, prepared, quality
 from pipeline.config import Task, parse
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, Split
@@ -89,7 +89,7 @@ def test_both_candidates_have_their_graphs_and_figures(compressed):
 
 def test_the_linear_graph_answers_as_the_baseline(compressed):
     saved = np.load(compressed / "data/baseline/talk/validation.probabilities.npy")
-    labels = np.load(compressed / "data/prepared/talk/validation.labels.npy")
+    labels = prepared.labels(compressed / "data/prepared/talk", "validation")
     expected = quality.figures(quality.Config(), labels, saved, ["bad", "good"])
     found = entry(compressed)["baseline"]["variants"]["fp32"]["validation"]
     assert found["macro_f1"] == pytest.approx(expected["macro_f1"])

@@ -3,13 +3,14 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import config, fetch
+from pipeline import config, fetch, parts
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import Example
@@ -21,7 +22,7 @@ def run(kind: str, **source: Any) -> tuple[list[dict[str, Any]], dict[str, Any],
     """Fetches in the current folder: the manifest's rows, source.json and the output folder."""
     fetch.main(Task("pets", kind, {**EMPTY, "kind": kind, "source": source}))
     out = Path("data/raw/pets")
-    rows = pq.read_table(out / "manifest.parquet").to_pylist()
+    rows = [row for path in parts.files(out / "manifest") for row in pq.read_table(path).to_pylist()]
     return rows, json.loads((out / "source.json").read_text("utf-8")), out
 
 
@@ -47,7 +48,15 @@ def test_images_are_copied_with_the_hash_of_their_bytes(here: Path) -> None:
         assert content == Path("pets", row["id"]).read_bytes()
         assert (row["sha256"], row["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
     assert [row["refused"] for row in rows if row["refused"]] == ["not named as an image (suffix: .txt)"]
-    assert source == {"source": "image_folder", "licence": "the user's own", "origin": "pets", "version": "", "rows": 3}
+    listed = "".join(f"{row['sha256']}  {row['id']}\n" for row in kept)
+    assert source == {
+        "source": "image_folder",
+        "licence": "the user's own",
+        "origin": "pets",
+        "version": "",
+        "rows": 3,
+        "sha256": hashlib.sha256(listed.encode()).hexdigest(),
+    }
 
 
 def test_texts_keep_their_bytes_hash_and_what_did_not_decode(here: Path) -> None:
@@ -60,7 +69,54 @@ def test_texts_keep_their_bytes_hash_and_what_did_not_decode(here: Path) -> None
     ]
     assert rows[0]["sha256"] == hashlib.sha256("好".encode()).hexdigest() and rows[0]["bytes"] == 3
     assert source["rows"] == 3
-    assert (out / "files/t.csv").read_bytes() == Path("t.csv").read_bytes()
+    assert [row["raw"] for row in rows] == [None, b"\xff", None] and not (out / "files").exists()
+
+
+def test_images_that_the_source_makes_are_written(here: Path) -> None:
+    Path("d").mkdir()
+    for part in ("train", "t10k"):
+        head = [bytes([0, 0, 8, 3]), *(n.to_bytes(4, "big") for n in (2, 3, 3))]
+        Path("d", f"{part}-images-idx3-ubyte").write_bytes(b"".join(head) + bytes(range(18)))
+        Path("d", f"{part}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 3]))
+    rows, source, out = run("image", name="torchvision", dataset="mnist", path="d")
+    assert [(row["id"], row["path"], row["label"], row["split"]) for row in rows][:3:2] == [
+        ("train/00000", "train/00000.png", "7", "train"),
+        ("t10k/00000", "t10k/00000.png", "7", "test"),
+    ]
+    for row in rows:
+        content = (out / "files" / row["path"]).read_bytes()
+        assert (row["sha256"], row["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
+    assert source["version"] == "mnist" and source["licence"] == "CC-BY-SA-3.0"
+
+
+def test_a_delivery_brings_its_licence_and_its_hash_along(here: Path) -> None:
+    files = {"a.txt": "好\n", "b.txt": "差\n", "LICENCE": "CC0-1.0\n", "../evil.txt": "x\n"}
+    with zipfile.ZipFile("x.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    settings = {"licence_file": "LICENCE", "origin": "https://example.org", "layout": {"name": "text_files"}}
+    rows, source, _ = run("text", name="delivery", path="x.zip", **settings)
+    assert [(row["id"], row["text"], row["refused"]) for row in rows] == [
+        ("a.txt:1", "好", None),
+        ("b.txt:1", "差", None),
+        ("../evil.txt", "", "a path out of the archive"),
+    ]
+    assert not Path("data/raw/evil.txt").exists()
+    assert (source["licence"], source["licence_text"], source["origin"]) == (
+        "CC0-1.0",
+        "CC0-1.0\n",
+        "https://example.org",
+    )
+    assert source["licence_sha256"] == hashlib.sha256(b"CC0-1.0\n").hexdigest()
+    assert source["archive_sha256"] == hashlib.sha256(Path("x.zip").read_bytes()).hexdigest()
+
+
+def test_a_source_of_both_kinds_is_held_to_the_tasks(here: Path) -> None:
+    Path("x").mkdir()
+    with pytest.raises(
+        ConfigError, match=r"source: found 'delivery', which is for kind text; expected one for kind image"
+    ):
+        run("image", name="delivery", path="x", layout={"name": "text_files"})
 
 
 def test_a_name_that_is_not_utf8_is_escaped_and_one_grown_too_long_hashed(here: Path) -> None:
@@ -122,11 +178,10 @@ def test_a_missing_path_names_the_setting(here: Path) -> None:
 
 def test_the_same_source_gives_the_same_bytes(here: Path) -> None:
     put("pets/cats/1.png", "pets/dogs/2.png")
-    manifests = [run("image", name="image_folder", path="pets")[2] / "manifest.parquet" for _ in range(2)]
-    assert len({path.read_bytes() for path in manifests}) == 1
-    first = manifests[0].read_bytes()
+    (first,) = parts.files(run("image", name="image_folder", path="pets")[2] / "manifest")
+    before = first.read_bytes()
     run("image", name="image_folder", path="pets")
-    assert manifests[0].read_bytes() == first
+    assert first.read_bytes() == before
 
 
 def test_the_command_ends_with_one_line_and_code_2(here: Path) -> None:

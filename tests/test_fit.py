@@ -14,6 +14,7 @@ from pipeline import checkpoint, fit, network
 from pipeline.config import parse
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.texts import Texts
 
 IMAGE = ImageInputs(8, 8, 1, (0.5,), (0.25,))
 TEXT = TextInputs(20, 8)
@@ -125,7 +126,8 @@ def test_text_networks_resume_too(tmp_path):
     ids = random.integers(4, 20, sizes.sum()).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     ids[offsets[:-1]] = 2 + labels
-    split = Split(labels, np.eye(2, dtype=np.float32)[labels], ids=ids, offsets=offsets)
+    rows = [row.tolist() for row in np.split(ids, offsets[1:-1])]
+    split = Split(labels, np.eye(2, dtype=np.float32)[labels], texts=Texts.of(rows))
     config = dataclasses.replace(CONFIG, unknown_tokens=0.1)
 
     def build():

@@ -3,6 +3,7 @@ from scipy.sparse import csr_matrix
 
 from pipeline import export, graphs
 from pipeline.examples import Split, TextInputs
+from pipeline.texts import Texts
 
 COEFFICIENTS = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 3.0, -1.0, 2.0]], np.float32)
 INTERCEPT = np.array([0.1, -0.1], np.float32)
@@ -37,7 +38,7 @@ def test_probabilities_keep_the_order_of_the_split(tmp_path):
 
 
 def test_examples_of_a_network_are_named_as_its_input():
-    split = Split(np.array([0, 1]), np.eye(2, dtype=np.float32), ids=np.array([3, 4, 5]), offsets=np.array([0, 1, 3]))
+    split = Split(np.array([0, 1]), np.eye(2, dtype=np.float32), texts=Texts.of([[3], [4, 5]]))
     examples = graphs.of_net(split, TextInputs(10, 8))
     assert examples.read(np.array([0, 1]))["ids"].tolist() == [[3, 0], [4, 5]]
     assert [feed["ids"].tolist() for feed in examples.spread(5)] == [[[3]], [[4, 5]]]

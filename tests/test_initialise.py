@@ -1,6 +1,10 @@
+import hashlib
 import json
+import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline import config, initialise
@@ -162,3 +166,162 @@ def test_files_in_two_encodings_are_an_error_that_names_them() -> None:
     Path("reviews/c.txt").write_bytes(b"ascii\n")
     with pytest.raises(DataError, match=r"found utf-8 in a\.txt, gb18030 in b\.txt; expected one encoding"):
         initialise.look(Path("reviews"))
+
+
+def zipped(path: str, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return Path(path)
+
+
+PETS = {"pets/cats/1.png": b"1", "pets/dogs/2.png": b"2"}
+
+
+def test_an_archive_of_class_folders_is_a_delivery_with_what_is_wrapped_around() -> None:
+    line = initialise.initialise(zipped("p.zip", PETS | {"pets/LICENSE": b"MIT\n", "pets/SHA256SUMS": sums(PETS)}))
+    assert "added the task p (image): 2 examples in 2 classes" in line
+    task = config.task("p")
+    assert task.raw["source"] == {
+        "name": "delivery",
+        "path": "p.zip",
+        "layout": {"name": "image_folder", "path": "pets"},
+        "licence_file": "pets/LICENSE",
+        "checksums": "pets/SHA256SUMS",
+    }
+    module, parsed = task.named("source", "sources")
+    assert len(list(module.read(parsed))) == 2
+
+
+def sums(files: dict[str, bytes]) -> bytes:
+    files = {name.removeprefix("pets/"): content for name, content in files.items()} | {"LICENSE": b"MIT\n"}
+    return "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items()).encode()
+
+
+@pytest.mark.parametrize(
+    ("files", "layout"),
+    [
+        ({"cats/1.png": b"", "dogs/2.png": b""}, {"name": "image_folder"}),
+        ({"train/cats/1.png": b"", "train/dogs/2.png": b""}, {"name": "image_folder"}),
+        (
+            {"in/a.csv": ("text,label\n" + "".join(f"{t},{c}\n" for t, c in ROWS)).encode()},
+            {
+                "name": "text_table",
+                "path": "in/a.csv",
+                "text_column": "text",
+                "label_column": "label",
+                "encoding": "utf-8",
+            },
+        ),
+        (
+            {"x/好.txt": "好\n".encode("gb18030"), "x/差.txt": "差\n".encode("gb18030")},
+            {"name": "text_files", "path": "x", "encoding": "gb18030"},
+        ),
+        (
+            {"x/i/1.png": b"", "x/i/2.png": b"", "x/l.csv": b"image,label\ni/1.png,a\ni/2.png,b\n"},
+            {
+                "name": "image_table",
+                "path": "x",
+                "table": "l.csv",
+                "path_column": "image",
+                "label_column": "label",
+                "encoding": "utf-8",
+            },
+        ),
+    ],
+)
+def test_every_layout_is_found_in_an_archive(files: dict[str, bytes], layout: dict[str, str]) -> None:
+    assert initialise.look(zipped("p.zip", files))[0]["source"] == {
+        "name": "delivery",
+        "path": "p.zip",
+        "layout": layout,
+    }
+
+
+def test_names_of_chinese_windows_are_found_out() -> None:
+    raw = "图片.png".encode("gb18030")
+    stand_in = "x" * len(raw)
+    path = zipped("p.zip", {f"a/{stand_in}": b"", f"b/{stand_in}": b""})
+    path.write_bytes(path.read_bytes().replace(stand_in.encode(), raw))
+    assert initialise.look(path)[0]["source"]["names"] == "gb18030"
+
+
+def test_a_folder_with_a_list_of_check_sums_is_a_delivery() -> None:
+    for name, content in (PETS | {"pets/LICENSE": b"MIT\n", "pets/SHA256SUMS": sums(PETS)}).items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(content)
+    assert initialise.look(Path("pets"))[0]["source"] == {
+        "name": "delivery",
+        "path": "pets",
+        "layout": {"name": "image_folder"},
+        "licence_file": "LICENSE",
+        "checksums": "SHA256SUMS",
+    }
+
+
+def test_a_licence_beside_texts_is_no_class() -> None:
+    Path("reviews").mkdir()
+    for name in ("a", "b", "LICENSE"):
+        Path("reviews", f"{name}.txt").write_text(f"{name}\n")
+    block, found = initialise.look(Path("reviews"))
+    assert block["source"]["name"] == "delivery" and "(a 1, b 1)" in found
+
+
+@pytest.mark.parametrize("path", ["photos", "photos/rows.tsv"])
+def test_a_table_that_names_the_images_beside_it(path: str) -> None:
+    for k in range(20):
+        Path(f"photos/{k // 10}").mkdir(parents=True, exist_ok=True)
+        Path(f"photos/{k // 10}/{k}.jpg").touch()
+    rows = [f"{'好' if k % 2 else '差'}\t{k // 10}/{k}.jpg" for k in range(20)]
+    Path("photos/rows.tsv").write_text("\n".join(rows), "utf-8")
+    assert initialise.look(Path(path))[0]["source"] == {
+        "name": "image_table",
+        "path": "photos",
+        "table": "rows.tsv",
+        "path_column": "2",
+        "label_column": "1",
+        "header": "none",
+        "encoding": "utf-8",
+    }
+
+
+def test_class_folders_beside_a_table_without_labels_stay_class_folders() -> None:
+    Path(images(), "index.csv").write_text("path,bytes\ncats/1.png,1\ndogs/2.png,1\n")
+    assert initialise.look(Path("pets"))[0]["source"] == {"name": "image_folder", "path": "pets"}
+
+
+def test_a_parquet_table_needs_no_encoding() -> None:
+    table = pa.table({"评论": [t for t, _ in ROWS], "类别": [c for _, c in ROWS], "split": ["train", "test"] * 10})
+    pq.write_table(table, "a.parquet")
+    assert initialise.look(Path("a.parquet"))[0]["source"] == {
+        "name": "text_table",
+        "path": "a.parquet",
+        "text_column": "评论",
+        "label_column": "类别",
+        "split_column": "split",
+    }
+
+
+def test_a_folder_of_tab_lists_is_the_users_split_and_no_class() -> None:
+    Path("lists").mkdir()
+    for name in ("train", "dev", "test"):
+        Path("lists", f"{name}.txt").write_text("".join(f"{t}\t{c}\n" for t, c in ROWS), "utf-8")
+    block, found = initialise.look(Path("lists"))
+    assert block["source"] == {
+        "name": "text_table",
+        "path": "lists",
+        "text_column": "1",
+        "label_column": "2",
+        "format": "tsv",
+        "header": "none",
+        "encoding": "utf-8",
+    }
+    assert "60 examples in 2 classes" in found
+
+
+def test_a_hostile_or_foreign_archive_is_an_error() -> None:
+    Path("a.rar").write_bytes(b"Rar!\x1a\x07")
+    zipped("b.zip", PETS).write_bytes(Path("b.zip").read_bytes()[:-30])
+    for name, message in {"a.rar": "found a rar archive", "b.zip": "cut off or broken"}.items():
+        with pytest.raises(DataError, match=message):
+            initialise.look(Path(name))

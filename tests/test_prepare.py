@@ -1,7 +1,9 @@
 """The stage on validated folders that are written by hand: sides, leaks, arrays and what serving must know."""
 
 import hashlib
+import itertools
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +14,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import prepare, split
+from pipeline import parts, prepare, prepared, split
+from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.features import cleaning, decoding
@@ -39,7 +42,8 @@ def accepted(rows: list[dict[str, Any]], pairs: Sequence[tuple[str, str]] = ()) 
         table[name] = pd.Series(table.get(name), index=table.index, dtype="str")
     folder = Path("data/validated/mine")
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(folder / "accepted.parquet")
+    shutil.rmtree(folder / "accepted", ignore_errors=True)
+    parts.write_frame(table, folder / "accepted")
     pd.DataFrame(list(pairs), columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
     summary = {"classes": sorted(table["label"].unique()), "settings": SETTINGS}
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -62,29 +66,37 @@ def texts(count: int) -> list[dict[str, Any]]:
 
 
 def sides() -> dict[str, str]:
-    table = pd.read_parquet(OUT / "examples.parquet")
-    return dict(zip(table["id"], table["split"], strict=True))
+    return {name: split for split in SPLITS for name in prepared.table(OUT, split)["id"]}
+
+
+def files() -> dict[str, bytes]:
+    return {str(path.relative_to(OUT)): path.read_bytes() for path in sorted(OUT.rglob("*")) if path.is_file()}
+
+
+def cut(shard: Path) -> list[list[str]]:
+    """The words of a shard's texts, from its arrays alone."""
+    types = json.loads(prepared.with_suffix(shard, ".types.json").read_text())
+    assert types == sorted(set(types))
+    tokens, offsets = (np.load(prepared.with_suffix(shard, f".{name}.npy")) for name in ("tokens", "offsets"))
+    assert (tokens.dtype, offsets.dtype) == ("uint16", "int64")
+    return [[types[token] for token in tokens[start:end]] for start, end in itertools.pairwise(offsets)]
 
 
 def test_texts_come_back_from_tokens_and_offsets() -> None:
     rows = texts(120)
     accepted(rows)
     meta = run("text")
-    table = pd.read_parquet(OUT / "examples.parquet").set_index(["split", "row"])
-    types = json.loads((OUT / "types.json").read_text())
-    assert types == sorted(set(types))
     tokeniser = rjieba.build(rjieba.Config(), cache=Path(".danlu"))
     for name, count in meta["counts"].items():
-        tokens, offsets = np.load(OUT / f"{name}.tokens.npy"), np.load(OUT / f"{name}.offsets.npy")
-        labels, targets = np.load(OUT / f"{name}.labels.npy"), np.load(OUT / f"{name}.targets.npy")
-        assert (tokens.dtype, offsets.dtype, labels.dtype, targets.dtype) == ("uint32", "int64", "int64", "float32")
-        assert len(offsets) == count + 1 and len(labels) == len(targets) == count
-        for place in range(count):
-            found = [types[token] for token in tokens[offsets[place] : offsets[place + 1]]]
-            example = table.loc[(name, place)]
-            source = next(row for row in rows if row["id"] == example["id"])
-            assert example["text"] == cleaning.clean(source["text"])
-            assert found == tokeniser.cut(example["text"])
+        table, cleaned = prepared.table(OUT, name), prepared.cleaned(OUT, name)
+        labels, targets = prepared.labels(OUT, name), prepared.targets(OUT, name)
+        assert (labels.dtype, targets.dtype) == ("int64", "float32")
+        assert len(cleaned) == len(labels) == len(targets) == count
+        words = [found for shard in prepared.shards(OUT, name) for found in cut(shard)]
+        for place, (example, text) in enumerate(zip(table["id"], cleaned, strict=True)):
+            source = next(row for row in rows if row["id"] == example)
+            assert text == cleaning.clean(source["text"])
+            assert words[place] == tokeniser.cut(text)
             assert meta["classes"][labels[place]] == source["label"]
             assert targets[place].tolist() == [float(source["label"] == label) for label in meta["classes"]]
     assert meta["preparation"] == {
@@ -128,10 +140,10 @@ def test_a_planted_near_duplicate_leaves_the_lesser_side() -> None:
 def test_two_runs_write_the_same_bytes_and_another_seed_another_split() -> None:
     accepted(texts(150))
     run("text")
-    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
-    first = sides()
+    before, first = files(), sides()
+    shutil.rmtree(Path(".danlu/cache"))
     run("text")
-    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+    assert files() == before
     run("text", seed=1)
     assert sides() != first
 
@@ -143,7 +155,8 @@ def images(count: int, mode: str = "L") -> list[dict[str, Any]]:
     for k in range(count):
         pixels = np.random.default_rng(k).integers(0, 256, (20, 30, 3), dtype=np.uint8)
         Image.fromarray(pixels).convert(mode).save(files / f"{k}.png")
-        shared = {"id": f"{k}.png", "path": f"{k}.png", "label": "xy"[k % 2], "content": f"{k:064x}"}
+        content = hashlib.sha256((files / f"{k}.png").read_bytes()).hexdigest()
+        shared = {"id": f"{k}.png", "path": f"{k}.png", "label": "xy"[k % 2], "content": content, "sha256": content}
         rows.append({**shared, "channels": 1 if mode == "L" else 3})
     return rows
 
@@ -153,14 +166,60 @@ def test_images_are_those_that_serving_would_compute() -> None:
     meta = run("image", size=16, fit="pad")
     how = meta["preparation"]
     assert (how["size"], how["fit"], how["channels"]) == (16, "pad", "grey")
-    table = pd.read_parquet(OUT / "examples.parquet")
     for name, count in meta["counts"].items():
-        pixels = np.load(OUT / f"{name}.images.npy", mmap_mode="r")
+        pixels = prepared.images(OUT, name)
         assert pixels.shape == (count, 16, 16, 1) and pixels.dtype == np.uint8
-        for example in table[table["split"] == name].itertuples():
-            content = (Path("data/raw/mine/files") / str(example.id)).read_bytes()
+        for row, example in enumerate(prepared.table(OUT, name)["id"]):
+            content = (Path("data/raw/mine/files") / example).read_bytes()
             served = decoding.fit(decoding.decode(content).image, how["size"], how["fit"], how["channels"])
-            assert np.array_equal(pixels[int(str(example.row))], served)
+            assert np.array_equal(pixels[row], served)
+
+
+def made(kind: str, caplog: pytest.LogCaptureFixture, **settings: Any) -> int:
+    """How many examples a run had to decode or to cut."""
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        run(kind, **settings)
+    (line,) = [line for line in caplog.messages if "made anew" in line]
+    return int(line.split()[2].replace(",", ""))
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_one_percent_more_is_all_that_is_made_and_rewritten(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows = images(606) if kind == "image" else texts(6060)
+    new = [row for k, row in enumerate(rows) if k % 101 == 50]  # among the others in the source's order
+    old = [row for row in rows if row not in new]
+    settings = {"size": 32, "seed": 5} if kind == "image" else {"seed": 5}
+    shutil.rmtree(".danlu/cache", ignore_errors=True)
+    accepted(old)
+    made(kind, caplog, **settings)
+    before, where = files(), sides()
+    accepted(rows)
+    assert made(kind, caplog, **settings) == len(new)
+    after = files()
+    rewritten = sum(len(content) for content in after.values() if content not in before.values())
+    assert rewritten <= 0.05 * sum(map(len, after.values()))
+    assert where.items() <= sides().items()
+
+
+def test_what_goes_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    rows = images(120)
+    accepted(rows)
+    made("image", caplog, size=18)
+    accepted(rows[:30] + rows[31:])
+    assert made("image", caplog, size=18) == 0
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_any_number_of_processes_writes_the_same_bytes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    accepted(images(130) if kind == "image" else texts(600))
+    written = []
+    for count in ("0", "1", "2", "4"):
+        monkeypatch.setenv("DANLU_WORKERS", count)
+        shutil.rmtree(".danlu/cache", ignore_errors=True)
+        run(kind)
+        written.append(files())
+    assert all(other == written[0] for other in written)
 
 
 def test_one_colour_image_in_train_makes_all_rgb() -> None:
@@ -170,7 +229,7 @@ def test_one_colour_image_in_train_makes_all_rgb() -> None:
     rows[0]["channels"] = 3
     accepted(rows)
     assert run("image")["preparation"]["channels"] == "rgb"
-    assert np.load(OUT / "test.images.npy").shape[-1] == 3
+    assert prepared.images(OUT, "test").shape[-1] == 3
     assert run("image", channels="grey")["preparation"]["channels"] == "grey"
 
 
@@ -181,7 +240,7 @@ def test_soft_targets_come_from_the_sources_probabilities() -> None:
         row["split"] = ["train", "validation", "test"][k // 2 % 3]
     accepted(rows)
     run("text")
-    assert np.load(OUT / "train.targets.npy")[0].tolist() == pytest.approx([0.67, 0.33])
+    assert prepared.targets(OUT, "train")[0].tolist() == pytest.approx([0.67, 0.33])
     for bad in ('{"x": 0.5, "z": 0.5}', '{"x": 0.5}', '{"x": 1.5, "y": -0.5}'):
         rows[0]["probabilities"] = bad
         accepted(rows)
@@ -219,4 +278,4 @@ def test_a_file_that_changed_since_validation_stops() -> None:
     accepted(images(60))
     Path("data/raw/mine/files/7.png").write_bytes(b"gone")
     with pytest.raises(DataError, match=r"7\.png: validated, but now not an image"):
-        run("image")
+        run("image", size=17)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline import artifacts, config, report
+from tests.prepared_files import write_meta, write_split
 
 CLASSES = ["好评", "<差评>"]
 
@@ -68,8 +69,10 @@ def task(tmp_path, monkeypatch):
     ids = {"id": ["a", "b"], "split": ["test"] * 2, "label": [CLASSES[0]] * 2}
     predictions = pd.DataFrame(ids | {"net_compressed": CLASSES, "net_compressed_probability": [0.9, 0.7]})
     predictions.to_parquet(artifacts.folder("reports", "t") / "predictions.parquet")
-    texts = {"row": [0, 1], "text": ["质量很好", "<b>坏了</b>"]}
-    pd.DataFrame(ids | texts).to_parquet(artifacts.folder("prepared", "t") / "examples.parquet")
+    write_split(artifacts.folder("prepared", "t"), "test", [0, 0], CLASSES, ids=["a", "b"])
+    for start, text in enumerate(["质量很好", "<b>坏了</b>"]):
+        path = artifacts.folder("prepared", "t") / "test" / f"{start:010}.texts.parquet"
+        pd.DataFrame({"text": [text]}).to_parquet(path)
     return "t"
 
 
@@ -116,8 +119,9 @@ def test_mistakes_come_first(task):
 
 
 def test_pictures_are_the_prepared_pixels(task):
-    prepared = artifacts.folder("prepared", task)
-    np.save(prepared / "test.images.npy", np.zeros((2, 4, 4, 1), np.uint8))
+    folder = artifacts.folder("prepared", task)
+    write_split(folder, "test", [0, 0], CLASSES, np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"])
+    write_meta(folder, "image", CLASSES, (4, 4, 1))
     assert all(row["image"].startswith("iVBOR") for row in report.sample_rows(task, "image", "net"))
 
 

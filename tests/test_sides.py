@@ -28,6 +28,7 @@ def examples(
         grouped=np.full(count, grouped),
         pairs=np.array(pairs, np.int64).reshape(-1, 2),
         shares=np.array(SHARES),
+        keys=np.arange(count, dtype=np.uint64),
     )
 
 
@@ -96,7 +97,7 @@ def test_what_the_users_split_lacks_is_drawn_from_train(
     own = [name for name, count in given.items() for _ in range(count)] or [None] * 5000
     accepted = table(own)
     assert sides.lacking(accepted["split"]) == lacking
-    found = sides.examples(accepted, NOBODY, ["a"], Record(0, SHARES, lacking))
+    found = sides.examples([accepted], NOBODY, ["a"], Record(0, SHARES, lacking))
     where = np.array(plain(found))
     assert set(where[found.free]) == drawn
     assert (where[~found.free] == found.given[~found.free]).all()
@@ -106,9 +107,9 @@ def test_what_the_users_split_lacks_is_drawn_from_train(
 
 
 def test_what_is_drawn_stays_when_the_user_gives_it_later() -> None:
-    first = sides.examples(table(["train"] * 400 + ["test"] * 100), NOBODY, ["a"], Record(0, SHARES, ("validation",)))
+    first = sides.examples([table(["train"] * 400 + ["test"] * 100)], NOBODY, ["a"], Record(0, SHARES, ("validation",)))
     grown = table(["train"] * 400 + ["test"] * 100 + ["validation"] * 50)
-    later = sides.examples(grown, NOBODY, ["a"], Record(0, SHARES, ("validation",)))
+    later = sides.examples([grown], NOBODY, ["a"], Record(0, SHARES, ("validation",)))
     assert plain(later)[:500] == plain(first)
 
 
@@ -149,7 +150,7 @@ def test_what_the_users_split_lacks_is_balanced_too() -> None:
     accepted = table(["train"] * 300 + ["test"] * 60)
     accepted["label"] = ["a" if k % 10 else "b" for k in range(360)]
     for seed in range(10):
-        found = sides.examples(accepted, NOBODY, ["a", "b"], Record(seed, SHARES, ("validation",)))
+        found = sides.examples([accepted], NOBODY, ["a", "b"], Record(seed, SHARES, ("validation",)))
         where = sides.of(found, balance(found, unknown(2)))
         drawn = sides.counts(found.labels[found.free], where[found.free], 2)[:, :2]
         assert sides.drift(drawn) <= sides.DRIFT

@@ -1,12 +1,13 @@
 """The stage on validated folders that are written by hand: what it finds, and that it remembers it."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from pipeline import artifacts, sides, split
+from pipeline import artifacts, parts, sides, split
 from pipeline.config import Task
 from pipeline.errors import DataError
 
@@ -24,7 +25,8 @@ def accepted(labels: str, given: list[str] | None = None) -> None:
     table = pd.DataFrame(rows).assign(group=None, split=given)
     folder = artifacts.folder("validated", "mine")
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(folder / "accepted.parquet")
+    shutil.rmtree(folder / "accepted", ignore_errors=True)
+    parts.write_frame(table, folder / "accepted")
     pd.DataFrame([], columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
     artifacts.write_json(folder / "summary.json", {"classes": sorted(set(labels))})
 
@@ -40,7 +42,7 @@ def run(**settings: Any) -> dict[str, Any]:
 def shares(found: dict[str, Any]) -> pd.DataFrame:
     """Each class's share of each split, by what was found."""
     folder = artifacts.folder("validated", "mine")
-    table = pd.read_parquet(folder / "accepted.parquet")
+    table = parts.read(folder / "accepted")
     places = [sides.fraction(found["seed"], content) for content in table["content"]]
     begin = [found["begin"][label] for label in table["label"]]
     table["side"] = [sum(place >= edge for edge in edges) for place, edges in zip(places, begin, strict=True)]

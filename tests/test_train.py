@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import artifacts, baseline, featurize, fit, network, stage, train, tune
+from pipeline import artifacts, baseline, featurize, fit, network, prepared, stage, train, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
+from tests.prepared_files import write_meta, write_split
 
 SECTIONS = {
     "features": {},
@@ -27,16 +28,14 @@ def task(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    prepared = artifacts.folder("prepared", "toy")
-    prepared.mkdir(parents=True)
+    folder = artifacts.folder("prepared", "toy")
+    folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for split, count in (("train", 48), ("validation", 16), ("test", 16)):
         labels = np.arange(count) % 2
         pixels = random.integers(0, 128, (count, 32, 32, 1)) + 100 * labels[:, None, None, None]
-        np.save(prepared / f"{split}.images.npy", pixels.astype(np.uint8))
-        np.save(prepared / f"{split}.labels.npy", labels)
-        np.save(prepared / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
-    artifacts.write_json(prepared / "meta.json", {"kind": "image", "classes": ["bright", "dark"]})
+        write_split(folder, split, labels, ["bright", "dark"], pixels.astype(np.uint8))
+    write_meta(folder, "image", ["bright", "dark"], (32, 32, 1))
     return Task("toy", "image", SECTIONS)
 
 
@@ -104,14 +103,15 @@ def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(task):
     assert train.fingerprint(task, values, module) == first
     other = {**values, "train": {**values["train"], "seed": 1}}
     assert train.fingerprint(task, other, module) != first
-    labels = artifacts.folder("prepared", "toy") / "train.labels.npy"
-    np.save(labels, 1 - np.load(labels))
+    folder = artifacts.folder("prepared", "toy")
+    labels, pixels = prepared.labels(folder, "train"), prepared.images(folder, "train")[:]
+    write_split(folder, "train", 1 - labels, ["bright", "dark"], pixels)
     assert train.fingerprint(task, values, module) != first
 
 
 def test_an_empty_split_is_an_error_that_names_it(task, tmp_path):
     featurize.main(task)
-    np.save(artifacts.folder("prepared", "toy") / "validation.labels.npy", np.empty(0, np.int64))
+    write_split(artifacts.folder("prepared", "toy"), "validation", [], ["bright", "dark"])
     with pytest.raises(DataError, match="the validation split is empty"):
         run_training(task, tmp_path)
 
@@ -132,8 +132,8 @@ def test_a_search_is_refused_until_there_is_one(task):
 def test_divergence_is_one_line_and_exit_code_3(task, monkeypatch, capsys):
     featurize.main(task)
     artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", tune.tune(task, tune.Config()))
-    targets = artifacts.folder("prepared", "toy") / "train.targets.npy"
-    np.save(targets, np.full_like(np.load(targets), np.nan))
+    targets = prepared.targets
+    monkeypatch.setattr(prepared, "targets", lambda *which: np.full_like(targets(*which), np.nan))
     monkeypatch.setattr("pipeline.config.task", lambda name: task)
     monkeypatch.setattr(sys, "argv", ["train", "toy"])
     monkeypatch.setenv("DANLU_RUN", "the flow has checked params.yaml")

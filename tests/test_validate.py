@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import validate
+from pipeline import parts, validate
 from pipeline.config import Task
-from pipeline.errors import DataError
+from pipeline.errors import ConfigError, DataError
 from pipeline.examples import EMPTY_CLASS
+from pipeline.validation import image as image_rules
 
 RAW = Path("data/raw/mine")
 OUT = Path("data/validated/mine")
@@ -39,11 +41,15 @@ def text(name: str, words: str, label: str | None, **more: Any) -> dict[str, Any
 def run(kind: str, rows: list[dict[str, Any]], **settings: Any) -> dict[str, Any]:
     names = ["id", "path", "label", "group", "split", "probabilities", "sha256", "bytes", "refused"]
     table = pd.DataFrame(rows, columns=names + (["text", "encoding_ok"] if kind == "text" else []))
-    table.astype({"group": "str", "split": "str", "probabilities": "str", "refused": "str"}).to_parquet(
-        RAW / "manifest.parquet"
-    )
+    types = {"group": "str", "split": "str", "probabilities": "str", "refused": "str"}
+    shutil.rmtree(RAW / "manifest", ignore_errors=True)
+    parts.write_frame(table.astype(types), RAW / "manifest")
     validate.main(Task("mine", kind, {"validate": settings}))
     return json.loads((OUT / "summary.json").read_text())
+
+
+def files() -> dict[str, bytes]:
+    return {str(path.relative_to(OUT)): path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
 
 
 def reasons() -> dict[str, str]:
@@ -117,7 +123,6 @@ def stops(kind: str, rows: list[dict[str, Any]], pattern: str, **settings: Any) 
     message = str(caught.value)
     assert re.search(pattern, message), message
     assert "\n" not in message and message.startswith("data/raw/mine: found ")
-    assert not OUT.exists()
 
 
 def test_a_wrong_encoding_stops_with_the_setting_to_change(sentences: Callable[[int], str]) -> None:
@@ -133,6 +138,55 @@ def test_unusable_data_stop_with_what_to_do(sentences: Callable[[int], str]) -> 
     rare = [text(f"a:{k}", sentences(k), "x") for k in range(5)] + [text("b", "唯一的一条", "y"), text("c", " ", "z")]
     stops("text", rare, "too few usable examples of y 1, z 0 .*validate.min_examples")
     stops("text", rare, "too few usable examples of v 0 .*unknown_label 1", classes=["x", "y", "v"], min_examples=1)
+
+
+def test_the_users_own_rules_labels_and_severities_are_followed(sentences: Callable[[int], str]) -> None:
+    Path("expectations").mkdir()
+    Path("expectations/mine.yaml").write_text(
+        "- {type: expect_column_values_to_not_match_regex, kwargs: {column: text, regex: 广告}, reason: advert}\n"
+        "- {type: expect_column_max_to_be_between, kwargs: {column: length, max_value: 10}}\n"
+    )
+    Path("expectations/mine.labels.yaml").write_text("names: {'0': 坏, '1': 好}\nmerge: {好: [很好]}\ndrop: [没用]\n")
+    rows = [text(f"a:{k}", sentences(k), str(k % 2)) for k in range(10)]
+    rows += [text("b:0", sentences(1), "很好"), text("b:1", "广告：加微信", "很好"), text("b:2", "不知所云", "没用")]
+    summary = run("text", rows)
+    assert reasons() == {"b:0": "duplicate", "b:1": "advert", "b:2": "dropped_label"}
+    assert summary["class_counts"] == {"坏": 5, "好": 5}
+    assert summary["labels"]["changed"]["很好"] == {"to": "好", "rows": 2}
+    broken = [entry["name"] for entry in summary["expectations"] if not entry["success"]]
+    assert broken == ["dropped_label", "duplicate", "advert", "expectations/mine.yaml[1]"]
+    stops("text", rows, r"1 of 13 rows duplicate \(first: b:0: same as a:1\)", severity={"duplicate": "critical"})
+    run("text", rows, severity={"duplicate": "critical"}, tolerance={"duplicate": 0.2})
+
+
+def test_a_rule_that_the_library_refuses_is_named(sentences: Callable[[int], str]) -> None:
+    Path("expectations").mkdir()
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(4)]
+    for rule, error in (
+        ("type: expect_column_values_to_match_regex, kwargs: {column: text, colour: red}", ConfigError),
+        ("type: expect_column_mean_to_be_between, kwargs: {column: text, min_value: 0}", DataError),
+    ):
+        Path("expectations/mine.yaml").write_text("- {" + rule + "}")
+        with pytest.raises(error, match=r"expectations/mine\.yaml\[0\]: ExpectColumn"):
+            run("text", rows)
+
+
+def test_a_new_version_is_compared_with_the_one_before(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(200)]
+    profiles, figures = Path("data/profiles/mine.json"), Path("data/metrics/mine.data.json")
+    run("text", rows)
+    assert json.loads(profiles.read_text())["previous"] is None
+    assert json.loads(figures.read_text())["drift"] == {}
+    longer = rows + [text(f"b:{k}", sentences(k) * 3, "x") for k in range(200, 400)]
+    run("text", longer)
+    drift = json.loads(figures.read_text())["drift"]
+    assert drift["length"] > 0.25 and drift["classes"] > 0.25
+    before = profiles.read_bytes()
+    run("text", longer)  # the same data again are no new version
+    assert profiles.read_bytes() == before
+    stops("text", longer, "unlike the one before in classes, .*length", severity={"drift": "critical"})
+    run("text", rows)
+    assert json.loads(profiles.read_text())["previous"]["classes"] == {"x": 300, "y": 100}
 
 
 def picture(number: int, side: int = 24) -> Image.Image:
@@ -176,7 +230,7 @@ def test_each_bad_image_is_in_quarantine_with_its_reason() -> None:
         "pipe.jpg": "refused:a FIFO",
     }
     assert summary["read"] == 18 == summary["kept"] + sum(summary["quarantined"].values())
-    accepted: Any = pd.read_parquet(OUT / "accepted.parquet").set_index("id")
+    accepted: Any = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["plain.png", "one_colour"]
     assert accepted.loc["0.png", ["width", "height", "channels", "mode", "format"]].tolist() == [
         24,
@@ -200,6 +254,62 @@ def test_near_images_are_named_and_two_runs_write_the_same_bytes() -> None:
     rows.append(image("small.png", "x", whole[0].resize((50, 50))))
     run("image", rows)
     assert pd.read_parquet(OUT / "neighbours.parquet").to_numpy().tolist() == [["0.png", "small.png"]]
-    before = {path.name: path.read_bytes() for path in OUT.iterdir()}
+    before = {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
     run("image", rows)
-    assert {path.name: path.read_bytes() for path in OUT.iterdir()} == before
+    assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == before
+    shutil.rmtree(".danlu")
+    run("image", rows)
+    assert {path: path.read_bytes() for path in OUT.rglob("*") if path.is_file()} == before
+
+
+def test_equal_pixels_are_duplicates_whatever_the_format() -> None:
+    colour, grey = picture(50), picture(51).convert("L")
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(4)]
+    rows += [image("a.png", "x", colour), image("a.bmp", "x", colour), image("g.png", "y", grey)]
+    rows += [image("g.bmp", "y", grey), image("g3.png", "y", grey.convert("RGB")), image("w.tiff", "x", grey)]
+    run("image", rows)
+    assert reasons() == {"a.bmp": "duplicate"} | dict.fromkeys(
+        ("g.png", "g.bmp", "g3.png", "w.tiff"), "conflicting_labels"
+    )
+    accepted = parts.read(OUT / "accepted").set_index("id")
+    assert accepted.loc["a.png", "content"] == accepted.loc["a.png", "sha256"]  # the key of the split: the file's bytes
+
+
+def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k, 20 + k % 5)) for k in range(60)]
+    rows.append(image("wide.png", "x", picture(98).resize((400, 20))))
+    rows.append(image("dark.png", "y", picture(99).point(lambda level: level // 20)))
+    summary = run("image", rows)
+    assert reasons() == {}
+    assert summary["outliers"]["aspect"] == 1 and summary["outliers"]["brightness"] == 1
+    accepted = parts.read(OUT / "accepted").set_index("id")
+    assert "aspect" in accepted.loc["wide.png", "outliers"].split(",")
+    assert accepted.loc["0.png", "outliers"] == ""
+    actions = {"aspect": "quarantine", "brightness": "ignore"}
+    summary = run("image", rows, outliers=actions)
+    assert reasons() == {"wide.png": "outlier_aspect"}
+    assert "brightness" not in summary["outliers"]
+    figures = json.loads(Path("data/metrics/mine.data.json").read_text())
+    assert figures["rows"] == {"read": 62, "kept": 61, "quarantined": 1}
+    assert figures["reasons"] == {"outlier_aspect": 1}
+
+
+def test_an_image_that_takes_too_long_is_lost_and_looked_at_again() -> None:
+    rows = pd.DataFrame([image("slow.png", "x", Image.new("RGB", (6000, 6000)))])
+    ((_, found),) = image_rules.seen(rows, RAW / "files", image_rules.Config(max_seconds=0.01))
+    assert found == {"undecodable": "lost", "detail": "lost: took more than 0.01 s (validate.max_seconds)"}
+    ((_, found),) = image_rules.seen(rows, RAW / "files", image_rules.Config(max_seconds=60))
+    assert found["width"] == 6000
+
+
+def test_what_is_known_of_a_file_is_not_measured_again() -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(5)] + [image("bad.png", "x", b"GIF89a")]
+    run("image", rows, max_undecodable=0.5)
+    before = reasons(), parts.read(OUT / "accepted")
+    for path in (RAW / "files").iterdir():
+        path.unlink()  # so that looking at one would fail
+    run("image", rows, max_undecodable=0.5)
+    assert reasons() == before[0] == {"bad.png": "undecodable"}
+    pd.testing.assert_frame_equal(parts.read(OUT / "accepted"), before[1])
+    with pytest.raises(DataError, match="undecodable"):
+        run("image", rows, max_pixels=100_000, max_undecodable=0.5)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, prepared
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
 from pipeline.errors import DataError
+from pipeline.store import Store
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Config:
             raise ValueError(f"cell: found {self.cell}; expected at most a third of size ({self.size})")
 
 
-def gradients(images: np.ndarray, config: Config) -> np.ndarray:
+def gradients(images: np.ndarray | Store, config: Config) -> np.ndarray:
     """Histograms of oriented gradients, float32 [N, F], of uint8 [N, H, W, C] as grey images of config.size."""
     from PIL import Image
     from skimage.feature import hog
@@ -43,19 +44,17 @@ def gradients(images: np.ndarray, config: Config) -> np.ndarray:
     return np.stack(rows).astype(np.float32)
 
 
-def fit(prepared: Path, features: Path, config: Config) -> Linear:
+def fit(folder: Path, features: Path, config: Config) -> Linear:
     """Fitted on train; its margins become logits by one scale and shift, fitted on margins of held-out folds."""
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.svm import LinearSVC
 
-    x = {
-        split: gradients(np.load(prepared / f"{split}.images.npy", mmap_mode="r"), config) for split in artifacts.SPLITS
-    }
-    labels = np.load(prepared / "train.labels.npy")
-    count = len(artifacts.read_json(prepared / "meta.json")["classes"])
+    x = {split: gradients(prepared.images(folder, split), config) for split in artifacts.SPLITS}
+    labels = prepared.labels(folder, "train")
+    count = len(prepared.classes(folder))
     fewest = int(np.unique(labels, return_counts=True)[1].min())
     if fewest < 2:
-        raise DataError(f"{prepared}: train has one image of a class; expected at least 2; add images of it")
+        raise DataError(f"{folder}: train has one image of a class; expected at least 2; add images of it")
     model = LinearSVC(C=config.strength, random_state=config.seed).fit(x["train"], labels)
     folds = StratifiedKFold(min(config.folds, fewest), shuffle=True, random_state=config.seed)
     held_out = cross_val_predict(model, x["train"], labels, cv=folds, method="decision_function")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import prepared
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
+from pipeline.features import text
 
 
 @dataclass(frozen=True)
@@ -20,14 +21,14 @@ class Config:
     iterations: int = setting(300, low=1, high=100_000, unit="steps of the solver, at most")
 
 
-def fit(prepared: Path, features: Path, config: Config) -> Linear:
+def fit(folder: Path, features: Path, config: Config) -> Linear:
     """Fitted on train. The solver starts from zero and draws nothing: the same data give the same model."""
-    from scipy import sparse
     from sklearn.linear_model import LogisticRegression
 
-    x = {split: sparse.load_npz(features / f"{split}.tfidf.npz") for split in artifacts.SPLITS}
-    labels = np.load(prepared / "train.labels.npy")
-    count = len(artifacts.read_json(prepared / "meta.json")["classes"])
+    x = text.weights(folder, features)
+    labels = prepared.labels(folder, "train")
+    labels = labels[text.counting(features, "train", len(labels))]
+    count = len(prepared.classes(folder))
     model = LogisticRegression(C=config.strength, max_iter=config.iterations, tol=1e-3).fit(x["train"], labels)
     coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)
     if len(model.classes_) == 2:  # one row for both classes: half of it each way has the same softmax
@@ -40,6 +41,7 @@ def fit(prepared: Path, features: Path, config: Config) -> Linear:
     record: dict[str, Any] = {
         "model": "logistic regression on TF-IDF",
         "terms": x["train"].shape[1],
+        "fitted_texts": x["train"].shape[0],
         "iterations": int(model.n_iter_.max()),
     }
 

@@ -25,10 +25,10 @@ INVISIBLE = re.compile(
     "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, which no library takes
-SPACE = re.compile(r"\s+")
 HAN = re.compile("[\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 # html.unescape alone would also turn `&copy` inside `a&copy=1` and every bare `&lt`: entities end in `;` here.
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+PUNCTUATION = tuple((chr(ord(plain) + 0xFEE0), plain) for plain in ",!?:;()~")  # full-width, by how often they stand
 PASSES = 8  # at most; what a step leaves may be a case for an earlier one, such as `&amp;amp;`
 PACKAGES = {"mojibake": "ftfy", "emoji": "emoji", "simplify": "opencc"}
 Mask = Literal["keep", "mask", "drop"]
@@ -78,7 +78,7 @@ def counted(text: str, steps: Steps = Steps()) -> tuple[str, tuple[int, ...]]:
             text, count = step(text)
             counts[place] += count
             again = again or (count > 0 and not settled)
-        text = SPACE.sub(" ", text).strip()
+        text = " ".join(text.split())
         if not again and not (steps.entities and "&" in text and ENTITY.search(text)):
             break
     return text, tuple(counts)
@@ -119,8 +119,17 @@ def _resolve(text: str) -> tuple[str, int]:
 
 
 def _normalise(text: str) -> tuple[str, int]:
-    after = unicodedata.normalize("NFKC", text)
+    after = nfkc(text)
     return after, int(after != text)
+
+
+def nfkc(text: str) -> str:
+    """Unicode's NFKC, six times as fast where full-width punctuation is all that keeps a text from it."""
+    if unicodedata.is_normalized("NFKC", text):
+        return text
+    for wide, plain in PUNCTUATION:
+        text = text.replace(wide, plain)
+    return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
 
 
 def _lower(text: str, normal: bool) -> tuple[str, int]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, prepared
 from pipeline.errors import DataError
 from pipeline.examples import ImageInputs, Split
+from pipeline.store import Store
 
 CHUNK = 256
 
@@ -21,7 +22,7 @@ class Config:
     pass
 
 
-def statistics(images: np.ndarray) -> dict[str, list[float]]:
+def statistics(images: np.ndarray | Store) -> dict[str, list[float]]:
     """Mean and deviation [C] of uint8 [N, H, W, C], in 0..1; from histograms, so exact at any N and flat in memory."""
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)
@@ -36,27 +37,27 @@ def statistics(images: np.ndarray) -> dict[str, list[float]]:
     return {"mean": mean.tolist(), "std": np.maximum(std, 1 / 255).tolist()}
 
 
-def featurize(prepared: Path, out: Path, config: Config) -> dict[str, Any]:
+def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     """Writes statistics.json and returns it. Raises: DataError for an empty train split."""
-    images = np.load(prepared / "train.images.npy", mmap_mode="r")
+    images = prepared.images(folder, "train")
     if not len(images):
-        raise DataError(f"{prepared}: the train split is empty; expected images; see the quarantine's reasons")
+        raise DataError(f"{folder}: the train split is empty; expected images; see the quarantine's reasons")
     found = statistics(images)
     artifacts.write_json(out / "statistics.json", found)
     return found
 
 
-def inputs(prepared: Path, features: Path) -> ImageInputs:
+def inputs(folder: Path, features: Path) -> ImageInputs:
     """What the network reads."""
-    _, height, width, channels = np.load(prepared / "train.images.npy", mmap_mode="r").shape
+    _, height, width, channels = prepared.images(folder, "train").shape
     found = artifacts.read_json(features / "statistics.json")
     return ImageInputs(height, width, channels, tuple(found["mean"]), tuple(found["std"]))
 
 
-def load(prepared: Path, features: Path, split: str) -> Split:
+def load(folder: Path, features: Path, split: str) -> Split:
     """One split, its images memory-mapped."""
     return Split(
-        labels=np.load(prepared / f"{split}.labels.npy"),
-        targets=np.load(prepared / f"{split}.targets.npy"),
-        images=np.load(prepared / f"{split}.images.npy", mmap_mode="r"),
+        labels=prepared.labels(folder, split),
+        targets=prepared.targets(folder, split),
+        images=prepared.images(folder, split),
     )

@@ -1,58 +1,66 @@
-"""Counts of every n-gram of a corpus at once, on arrays; features/terms.py does the same for one text.
+"""N-grams of many texts at once, on arrays, size by size; features/terms.py does the same for one text.
 
-A corpus is flat integer codes (of tokens or characters) and offsets: document i is codes[offsets[i]:offsets[i + 1]].
-D documents, P places at which an n-gram starts, G distinct n-grams.
+Texts are flat integer codes (of tokens or of characters) and offsets: text i is codes[offsets[i]:offsets[i + 1]]; a
+code of -1 is in no n-gram. An n-gram's key is the number of the n-gram that its first codes are, times `span`, plus
+its last code; its number is its key's place among the known keys of its size, which ascend. Single codes are their
+own numbers. P places, G n-grams of one size.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_matrix
+
+@dataclass
+class Block:
+    """Some whole texts, and which known n-gram of `size` codes starts at each place."""
+
+    codes: np.ndarray  # int [P]
+    texts: np.ndarray  # int64 [P], which text holds the place
+    ends: np.ndarray  # int64 [P], where that text ends
+    numbers: np.ndarray  # int [P], -1 where no known n-gram starts; changed in place
+    size: int = 1
+
+    @classmethod
+    def of(cls, codes: np.ndarray, offsets: np.ndarray, numbers: np.ndarray | None = None, size: int = 1) -> "Block":
+        """`numbers`, where they are known for `size`; of size 1 they are the codes."""
+        lengths = np.diff(offsets)
+        texts = np.repeat(np.arange(len(lengths)), lengths)
+        return cls(codes, texts, np.repeat(offsets[1:], lengths), codes.copy() if numbers is None else numbers, size)
+
+    def longer(self, span: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where a known n-gram is followed by a code of the same text, and the keys of those longer n-grams."""
+        places = np.flatnonzero(self.numbers >= 0)
+        places = places[places + self.size < self.ends[places]]
+        last = self.codes[places + self.size]
+        places, last = places[last >= 0], last[last >= 0]
+        return places, self.numbers[places].astype(np.int64) * span + last
+
+    def grow(self, span: int, keys: np.ndarray) -> None:
+        """From the n-grams of `size` to those of the next size, of which `keys` are known."""
+        places, wanted = self.longer(span)
+        self.numbers[:] = -1
+        if len(keys):
+            at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+            hit = keys[at] == wanted
+            self.numbers[places[hit]] = at[hit]
+        self.size += 1
 
 
-@dataclass(frozen=True)
-class Grams:
-    """The n-grams of one size."""
-
-    size: int
-    documents: np.ndarray  # int64 [P]
-    ids: np.ndarray  # int64 [P], which n-gram starts there, 0..G-1
-    first: np.ndarray  # int64 [G], where in codes an n-gram first starts
-
-
-def grams(codes: np.ndarray, offsets: np.ndarray, high: int) -> Iterator[Grams]:
-    """The n-grams of sizes 1 to `high`; an n-gram is the pair of its first n - 1 codes and its last."""
-    documents = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    ends = offsets[1:][documents]
-    places = np.arange(len(codes))
-    span = int(codes.max(initial=0)) + 1
-    prefix = np.zeros(len(codes), np.int64)  # of the n-gram that starts at each code
-    for size in range(1, high + 1):
-        places = places[places + size <= ends[places]]
-        pairs = prefix[places] * span + codes[places + size - 1]
-        _, first, ids = np.unique(pairs, return_index=True, return_inverse=True)
-        prefix[places] = ids
-        yield Grams(size, documents[places], ids, places[first])
+def frequency(keys: np.ndarray, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct keys, ascending, and in how many texts each stands, int64; keys and texts are [P]."""
+    distinct, numbers = np.unique(keys, return_inverse=True)
+    count = int(texts.max(initial=0)) + 1
+    pairs = np.sort(numbers * np.int64(count) + texts)
+    first = np.flatnonzero(np.diff(pairs, prepend=-1))
+    return distinct.astype(np.int64), np.bincount(pairs[first] // count, minlength=len(distinct))
 
 
-def frequent(found: Grams, fitted: int, minimum: int) -> tuple[np.ndarray, np.ndarray]:
-    """N-grams that stand in at least `minimum` of the first `fitted` documents, and in how many each stands."""
-    inside = found.documents < fitted
-    pairs = np.unique(found.ids[inside] * np.int64(fitted) + found.documents[inside])
-    frequency = np.bincount(pairs // max(fitted, 1), minlength=len(found.first))
-    kept = np.flatnonzero(frequency >= minimum)
-    return kept, frequency[kept]
-
-
-def counts(found: Grams, columns: np.ndarray, documents: int, width: int) -> "csr_matrix":
-    """Float32 [D, width]: how often each n-gram stands in each document; `columns` [G] is -1 for what is left out."""
-    from scipy.sparse import csr_matrix
-
-    column = columns[found.ids]
-    kept = column >= 0
-    ones = np.ones(int(kept.sum()), np.float32)
-    return csr_matrix((ones, (found.documents[kept], column[kept])), shape=(documents, width))
+def blocks(offsets: np.ndarray, codes: int) -> Iterator[tuple[int, int]]:
+    """From which text to which, so that about `codes` codes lie together, but at least one text."""
+    start, count = 0, len(offsets) - 1
+    while start < count:
+        end = max(start + 1, int(np.searchsorted(offsets, offsets[start] + codes, side="right")) - 1)
+        yield start, end
+        start = end

@@ -1,20 +1,24 @@
 """What the text models need of the train split alone: a vocabulary for the network, weighted terms for the baseline.
 
-D documents of all splits, train first.
+N texts of a split.
 """
 
-from collections.abc import Callable, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, prepared
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Split, TextInputs
-from pipeline.features import ngrams, terms
+from pipeline.features import bag, terms
+from pipeline.features.sums import Strings
+from pipeline.texts import Cut, Texts
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -27,133 +31,66 @@ class Config:
     length: int = setting(128, low=1, high=100_000, unit="tokens of a text that the network reads")
     minimum_count: int = setting(2, low=1, high=1_000_000, unit="occurrences of a token in train")
     maximum_size: int = setting(50_000, low=10, high=10_000_000, unit="tokens of the vocabulary")
+    reserved: tuple[str, ...] = ()  # tokens that the vocabulary has first, after padding and unknown
     words: int = setting(2, low=1, high=5, unit="tokens of the longest word n-gram")
     characters: int = setting(4, low=1, high=8, unit="characters of the longest character n-gram")
     minimum_documents: int = setting(2, low=1, high=1_000_000, unit="train texts that hold a term")
     maximum_terms: int = setting(300_000, low=100, high=10_000_000, unit="terms of words and of characters each")
     counting: Literal["sublinear", "plain"] = "sublinear"
+    documents: int = setting(100_000, low=100, high=100_000_000, unit="train texts that terms are fitted on, at most")
+
+    def __post_init__(self) -> None:
+        first = [*SPECIAL, *self.reserved]
+        if len(set(first)) < len(first) or len(first) >= self.maximum_size:
+            raise ValueError(
+                f"reserved: found {list(self.reserved)}; expected different tokens other than {', '.join(SPECIAL)}, "
+                f"with these two fewer than maximum_size ({self.maximum_size})"
+            )
 
 
-@dataclass(frozen=True)
-class Block:
-    """The terms of words or of characters, sorted, and how often each stands in each document."""
-
-    terms: list[str]
-    frequency: np.ndarray  # int64 [terms], train documents that hold each
-    counts: "csr_matrix"  # float32 [D, terms]
-
-
-def vocabulary(types: Sequence[str], tokens: np.ndarray, config: Config) -> list[str]:
-    """Padding, unknown, then the tokens by falling count, equal counts in the order of their characters."""
-    counted = np.bincount(tokens, minlength=len(types))
-    kept = [k for k in np.flatnonzero(counted >= config.minimum_count).tolist() if types[k] not in SPECIAL]
-    kept.sort(key=lambda k: (-counted[k], types[k]))
-    return SPECIAL + [types[k] for k in kept[: config.maximum_size - len(SPECIAL)]]
+def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
+    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters."""
+    first = [*SPECIAL, *config.reserved]
+    taken = set(first)
+    kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)
+    return first + [word for _, word in heapq.nsmallest(config.maximum_size - len(first), kept)]
 
 
-def block(
-    codes: np.ndarray,
-    offsets: np.ndarray,
-    spell: Callable[[int, int], str],
-    *,
-    fitted: int,
-    high: int,
-    config: Config,
-) -> Block:
-    """The terms of up to `high` codes that enough of the first `fitted` documents hold.
+def counted(stems: Sequence[Path], scratch: Path) -> Strings:
+    """How often each token stands in the shards."""
+    sums = Strings(scratch)
+    for stem in stems:
+        cut = Cut.read(stem)
+        sums.add(cut.types, np.bincount(cut.codes, minlength=len(cut.types)).tolist())
+    return sums
 
-    `spell(place, size)` gives the text of the n-gram that starts at codes[place].
+
+def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
+    """Writes the vocabulary and the terms; returns their sizes.
+
+    Raises: DataError for a train split without a token.
     """
-    found = list(ngrams.grams(codes, offsets, high))
-    known: list[tuple[int, str, int, int]] = []  # minus frequency, term, size - 1, id: in the order of preference
-    for level, level_grams in enumerate(found):
-        kept, frequency = ngrams.frequent(level_grams, fitted, config.minimum_documents)
-        spelt = [spell(int(place), level_grams.size) for place in level_grams.first[kept]]
-        known += list(zip((-frequency).tolist(), spelt, [level] * len(kept), kept.tolist(), strict=True))
-    known = sorted(sorted(known)[: config.maximum_terms], key=lambda item: item[1])
-    columns = [np.full(len(level_grams.first), -1) for level_grams in found]
-    for column, (_, _, level, gram) in enumerate(known):
-        columns[level][gram] = column
-    documents = len(offsets) - 1
-    total = sum(ngrams.counts(g, c, documents, len(known)) for g, c in zip(found, columns, strict=True))
-    return Block([term for _, term, _, _ in known], np.array([-f for f, _, _, _ in known], np.int64), total)
-
-
-def weigh(counted: "csr_matrix", idf: np.ndarray, counting: str) -> "csr_matrix":
-    """TF-IDF of counts, each row of Euclidean norm 1; as features/terms.py does for one text."""
-    weighted = counted.astype(np.float64)
-    if counting == "sublinear":
-        weighted.data = 1 + np.log(weighted.data)
-    weighted.data *= idf[weighted.indices]
-    lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
-    weighted.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(weighted.indptr))
-    return weighted
-
-
-def featurize(prepared: Path, out: Path, config: Config) -> dict[str, Any]:
-    """Writes the vocabulary, encoded ids, counts and TF-IDF; returns their sizes.
-
-    Raises: DataError for an empty train split.
-    """
-    types = artifacts.read_json(prepared / "types.json")
-    tokens = {split: np.load(prepared / f"{split}.tokens.npy") for split in artifacts.SPLITS}
-    offsets = {split: np.load(prepared / f"{split}.offsets.npy") for split in artifacts.SPLITS}
-    if not len(tokens["train"]):
-        raise DataError(f"{prepared}: the train split holds no token; expected texts; see the quarantine's reasons")
-    words = vocabulary(types, tokens["train"], config)
+    with TemporaryDirectory(dir=out) as scratch:
+        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(), config)
+    if len(words) == len(SPECIAL) + len(config.reserved):
+        raise DataError(
+            f"{folder}: no token stands {config.minimum_count} times in the train split; expected texts; see the "
+            "quarantine's reasons, or lower features.minimum_count"
+        )
     artifacts.write_json(out / "vocabulary.json", words)
-    index = {word: k for k, word in enumerate(words)}
-    ids = np.array(terms.encode(types, index), np.int32)
-    for split in artifacts.SPLITS:
-        np.save(out / f"{split}.ids.npy", ids[tokens[split]])
-        np.save(out / f"{split}.offsets.npy", offsets[split])
-    sizes = _write_terms(prepared, out, types, tokens, offsets, config)
-    artifacts.write_json(out / "meta.json", {"length": config.length, "vocabulary": len(words), **sizes})
+    sizes = _write_terms(folder, out, config)
+    meta = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
+    artifacts.write_json(out / "meta.json", meta)
     return {"vocabulary": len(words), **sizes}
 
 
-def _write_terms(
-    prepared: Path,
-    out: Path,
-    types: Sequence[str],
-    tokens: dict[str, np.ndarray],
-    offsets: dict[str, np.ndarray],
-    config: Config,
-) -> dict[str, int]:
-    from scipy import sparse
-
-    sizes = [len(offsets[split]) - 1 for split in artifacts.SPLITS]
-    codes = np.concatenate([tokens[split] for split in artifacts.SPLITS]).astype(np.int64)
-    starts = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(offsets[split]) for split in artifacts.SPLITS]))])
-
-    def spell_words(place: int, size: int) -> str:
-        return " ".join(types[code] for code in codes[place : place + size])
-
-    word = block(codes, starts, spell_words, fitted=sizes[0], high=config.words, config=config)
-    texts = _texts(prepared, sizes)
-    flat, ends = "".join(texts), np.cumsum([0] + [len(text) for text in texts])
-    points = np.frombuffer(flat.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.int64)
-
-    def spell_characters(place: int, size: int) -> str:
-        return flat[place : place + size]
-
-    character = block(points, ends, spell_characters, fitted=sizes[0], high=config.characters, config=config)
-    frequency = np.concatenate([word.frequency, character.frequency])
-    idf = np.log((1 + sizes[0]) / (1 + frequency)) + 1
-    cut = len(word.terms)
-    weighted = [weigh(word.counts, idf[:cut], config.counting), weigh(character.counts, idf[cut:], config.counting)]
-    tfidf = sparse.hstack(weighted, "csr").astype(np.float32)
-    counted = sparse.hstack([word.counts, character.counts], "csr")
-    start = 0
-    for split, size in zip(artifacts.SPLITS, sizes, strict=True):
-        sparse.save_npz(out / f"{split}.tfidf.npz", tfidf[start : start + size], compressed=False)
-        sparse.save_npz(out / f"{split}.counts.npz", counted[start : start + size], compressed=False)
-        start += size
-    _write_record(out / "tfidf.json", word.terms, character.terms, idf, config)
-    return {"word_terms": cut, "character_terms": len(character.terms)}
-
-
-def _write_record(path: Path, word: list[str], character: list[str], idf: np.ndarray, config: Config) -> None:
+def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:
+    fitted = list(_chosen(folder, "train", config.documents))
+    limits = {"minimum": config.minimum_documents, "maximum": config.maximum_terms}
+    word, of_word = bag.fit(fitted, bag.Words(), out, high=config.words, **limits)
+    character, of_character = bag.fit(fitted, bag.Characters(), out, high=config.characters, **limits)
+    count = sum(int(shard.rows.sum()) for shard in fitted)
+    idf = np.log((1 + count) / (1 + np.concatenate([of_word, of_character]))) + 1
     record = {
         "word": word,
         "character": character,
@@ -162,36 +99,63 @@ def _write_record(path: Path, word: list[str], character: list[str], idf: np.nda
         "character_range": [1, config.characters],
         "sublinear": config.counting == "sublinear",
     }
-    artifacts.write_json(path, record)
+    artifacts.write_json(out / "tfidf.json", record)
+    return {"word_terms": len(word), "character_terms": len(character), "fitted_texts": count}
 
 
-def _texts(prepared: Path, sizes: Sequence[int]) -> list[str]:
-    """The cleaned texts of all splits in the order of their rows, blanks folded as serving folds them."""
-    import pandas
-
-    table = pandas.read_parquet(prepared / "examples.parquet", columns=["split", "row", "text"])
-    result: list[str] = []
-    for split, size in zip(artifacts.SPLITS, sizes, strict=True):
-        part = table[table["split"] == split].sort_values("row")
-        if part["row"].tolist() != list(range(size)):
-            raise DataError(
-                f"{prepared}/examples.parquet: the rows of {split} are not 0..{size - 1}; run prepare again"
-            )
-        result += [terms.fold(text) for text in part["text"]]
-    return result
+def _chosen(folder: Path, split: str, limit: int | None) -> Iterator[bag.Shard]:
+    """The split's shards, of which at most `limit` texts count, evenly spread."""
+    stems = prepared.shards(folder, split)
+    offsets = [np.load(f"{stem}.offsets.npy", allow_pickle=False) for stem in stems]
+    rows = of_fit(sum(len(of) - 1 for of in offsets), limit)
+    start = 0
+    for stem, of in zip(stems, offsets):
+        yield bag.Shard(stem, rows[start : start + len(of) - 1])
+        start += len(of) - 1
 
 
-def inputs(prepared: Path, features: Path) -> TextInputs:
+def of_fit(count: int, limit: int | None) -> np.ndarray:
+    """Which of `count` texts are used where at most `limit` are, bool [count]."""
+    rows = np.ones(count, bool)
+    if limit is not None and count > limit:
+        rows[:] = False
+        rows[np.linspace(0, count - 1, limit).round().astype(np.int64)] = True
+    return rows
+
+
+def weights(folder: Path, features: Path, splits: Iterable[str] = artifacts.SPLITS) -> dict[str, "csr_matrix"]:
+    """TF-IDF float32 [N, terms] of each split's texts that count (see `counting`)."""
+    from scipy.sparse import csr_matrix, vstack
+
+    found = bag.Bag(artifacts.read_json(features / "tfidf.json"))
+    none = csr_matrix((0, found.width), dtype=np.float32)
+    limits = {split: _limit(features, split) for split in splits}
+    return {
+        split: vstack([none, *map(found.weights, _chosen(folder, split, limit))], "csr")
+        for split, limit in limits.items()
+    }
+
+
+def counting(features: Path, split: str, count: int) -> np.ndarray:
+    """Which of a split's `count` texts have weights, bool [count]: of train those that terms are fitted on."""
+    return of_fit(count, _limit(features, split))
+
+
+def _limit(features: Path, split: str) -> int | None:
+    return int(artifacts.read_json(features / "meta.json")["documents"]) if split == "train" else None
+
+
+def inputs(folder: Path, features: Path) -> TextInputs:
     """What the network reads."""
     meta = artifacts.read_json(features / "meta.json")
     return TextInputs(meta["vocabulary"], meta["length"])
 
 
-def load(prepared: Path, features: Path, split: str) -> Split:
-    """One split, its ids memory-mapped."""
+def load(folder: Path, features: Path, split: str) -> Split:
+    """One split, its tokens memory-mapped."""
+    words = artifacts.read_json(features / "vocabulary.json")
     return Split(
-        labels=np.load(prepared / f"{split}.labels.npy"),
-        targets=np.load(prepared / f"{split}.targets.npy"),
-        ids=np.load(features / f"{split}.ids.npy", mmap_mode="r"),
-        offsets=np.load(features / f"{split}.offsets.npy"),
+        labels=prepared.labels(folder, split),
+        targets=prepared.targets(folder, split),
+        texts=Texts.open(prepared.shards(folder, split), words, terms.UNKNOWN),
     )

@@ -1,23 +1,29 @@
-"""Texts as the next stages read them: cleaned, cut into words, ragged arrays with offsets."""
+"""Texts as the next stages read them: cleaned, cut into tokens, in shards that know nothing of one another."""
 
-from array import array
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b, sha256
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, config, sides
+from pipeline import artifacts, cache, config, parts, sides, texts
 from pipeline.config import setting
-from pipeline.features import cleaning
+from pipeline.features import cleaning, rewriting
 from pipeline.tokenisers import rjieba
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pyarrow as pa
 
+COLUMNS = ("text",)
+SUFFIXES = texts.SUFFIXES
+SMALLEST = 256  # texts of a shard while there are few
+ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
+AT_ONCE = 1024  # texts that a tokeniser is given at once
 
 
 @dataclass(frozen=True)
@@ -31,47 +37,130 @@ class Config:
         sides.check(self.shares)
 
 
-def write(
-    examples: Mapping[str, "pd.DataFrame"], files: Path, out: Path, config: Config, validation: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Writes types.json and each split's tokens and offsets, and returns all that serving needs to repeat it.
+@dataclass(frozen=True)
+class Settings:
+    """All that decides how a text is cut."""
 
-    Each frame gets its cleaned texts as a column `cleaned`, in place.
-    """
-    module = tokeniser_module(config.tokeniser.name)
-    for rows in examples.values():
-        rows["cleaned"] = [cleaning.clean(text, config.clean) for text in rows["text"]]
-    module.train(config.tokeniser, examples["train"]["cleaned"], out)
-    tokeniser = module.build(config.tokeniser, out, artifacts.STATE)
-    numbers: dict[str, int] = {}
-    ragged = {}
-    for name, rows in examples.items():
-        tokens, offsets = array("I"), array("q", [0])
-        for text in rows["cleaned"]:
-            tokens.extend(numbers.setdefault(word, len(numbers)) for word in tokeniser.cut(text))
-            offsets.append(len(tokens))
-        ragged[name] = tokens, offsets
-    types = sorted(numbers)
-    # Words got their numbers as they came; in types.json they stand sorted.
-    place = np.empty(len(types), np.uint32)
-    place[[numbers[word] for word in types]] = np.arange(len(types), dtype=np.uint32)
-    for name, (tokens, offsets) in ragged.items():
-        np.save(out / f"{name}.tokens.npy", place[np.frombuffer(tokens, np.uint32)])
-        np.save(out / f"{name}.offsets.npy", np.frombuffer(offsets, np.int64))
-    artifacts.write_json(out / "types.json", types)
-    return described(config, tokeniser.versions, out)
+    steps: cleaning.Steps
+    tokeniser: Any  # the Config of one of pipeline/tokenisers/
+    files: Path  # the folder with TOKENISER_FILES
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard's texts, as validation accepted them, and where earlier runs have put some of them."""
+
+    texts: "pa.Array"
+    made: tuple[cache.Place | None, ...]
+    stem: Path
+    settings: Settings
+
+
+def settings(
+    config: Config, accepted: Path, found: np.ndarray, files: Path, validation: Mapping[str, Any], out: Path
+) -> Settings:
+    """Trains the tokeniser, where it is one that learns, on the train split; `found` [N] is 0 for a row of train."""
+    train = (cleaning.clean(text, config.clean) for text in _of_train(accepted, found))
+    tokeniser_module(config.tokeniser.name).train(config.tokeniser, train, out)
+    return Settings(config.clean, config.tokeniser, out)
+
+
+def _of_train(accepted: Path, found: np.ndarray) -> Iterator[str]:
+    start = 0
+    for part in parts.each(accepted, ["text"]):
+        column = part["text"]
+        yield from column[found[start : start + len(column)] == 0]
+        start += len(column)
 
 
 def tokeniser_module(name: str) -> ModuleType:
     return config.plugin("tokenisers", name, "prepare.tokeniser.name")
 
 
-def described(config: Config, versions: Mapping[str, str], out: Path) -> dict[str, Any]:
-    """All that serving needs to repeat it; `files` are those in `out` that the tokeniser reads."""
-    files = [name for name in TOKENISER_FILES if (out / name).is_file()]
+@functools.lru_cache(maxsize=1)
+def _tokeniser(settings: Settings) -> Any:
+    return tokeniser_module(settings.tokeniser.name).build(settings.tokeniser, settings.files, artifacts.STATE)
+
+
+def record(settings: Settings) -> dict[str, Any]:
+    """What serving needs to repeat it; `files` are those beside it that the tokeniser reads."""
     return {
-        "clean": asdict(config.clean),
-        "tokeniser": asdict(config.tokeniser),
-        "versions": {**versions, **cleaning.versions(config.clean)},
-        "files": files,
+        "clean": asdict(settings.steps),
+        "tokeniser": asdict(settings.tokeniser),
+        "versions": _tokeniser(settings).versions | cleaning.versions(settings.steps),
+        "files": [name for name in TOKENISER_FILES if (settings.files / name).is_file()],
     }
+
+
+def key(settings: Settings) -> str:
+    """One word for all that decides a text's tokens beside the text."""
+    said = record(settings)
+    learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
+    tokenisers = Path(rjieba.__file__).parent
+    modules = (cleaning, rewriting, texts)
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in modules), *sorted(tokenisers.glob("*.py"))]
+    return cache.key({**said, "files": learnt}, code)
+
+
+def row_bytes(settings: Settings) -> int:
+    return ROW_BYTES
+
+
+def digests(table: "pa.Table") -> np.ndarray:
+    """uint8 [n, DIGEST] of the texts."""
+    words = (
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=cache.DIGEST) for text in table["text"].to_pylist()
+    )
+    return np.frombuffer(b"".join(word.digest() for word in words), np.uint8).reshape(-1, cache.DIGEST)
+
+
+def job(table: "pa.Table", settings: Settings, stem: Path, made: Sequence[cache.Place | None]) -> Job:
+    return Job(table["text"].combine_chunks(), tuple(made), stem, settings)
+
+
+def shard(job: Job) -> int:
+    """Writes the shard's cleaned texts and their tokens, and returns how many texts had to be cut."""
+    cleaned: list[str] = []
+    changed: list[int] = []
+    texts.Cut.of(_worked(job, cleaned, changed)).write(job.stem)
+    texts.write(job.stem, cleaned, changed)
+    return sum(place is None for place in job.made)
+
+
+def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[str]]:
+    """The tokens of each text; the cleaned text, and what cleaning changed, are added to the lists."""
+    known = _known(job.made)
+    masks: dict[tuple[int, ...], int] = {}
+    for start in range(0, len(job.made), AT_ONCE):
+        made = job.made[start : start + AT_ONCE]
+        batch = job.texts[start : start + AT_ONCE].to_pylist()
+        fresh = [cleaning.counted(text, job.settings.steps) for text, place in zip(batch, made) if place is None]
+        cut = iter(_tokeniser(job.settings).cut_all([text for text, _ in fresh]))
+        again = iter(fresh)
+        for place in made:
+            if place is None:
+                text, counts = next(again)
+                bits = masks.get(counts)
+                if bits is None:
+                    bits = masks[counts] = texts.mask(counts)
+                cleaned.append(text)
+                changed.append(bits)
+                yield next(cut)
+            else:
+                earlier, old, masked = known[place.stem]
+                cleaned.append(old[place.row])
+                changed.append(masked[place.row])
+                yield earlier.words(place.row)
+
+
+def _known(made: Iterable[cache.Place | None]) -> dict[Path, tuple[texts.Cut, list[str], list[int]]]:
+    """The earlier shards that hold some of the texts."""
+    return {stem: (texts.Cut.read(stem), *texts.read(stem)) for stem in {place.stem for place in made if place}}
+
+
+def summary(stems: Iterable[Path]) -> dict[str, int]:
+    """How many texts each step of cleaning changed, in some shards."""
+    total = np.zeros(len(cleaning.COUNTED), np.int64)
+    for stem in stems:
+        total += texts.changes(stem, len(total))
+    return dict(zip(cleaning.COUNTED, total.tolist(), strict=True))

@@ -20,6 +20,7 @@ from pipeline.sources._lines import Encoding
 log = logging.getLogger(__name__)
 Declared = Literal["auto", "utf-8", "gb18030", "big5", "utf-16", "utf-32"]
 
+UTF8_ALWAYS = (".parquet", ".pq")
 # Lead bytes of the Chinese characters that make up nearly all of a real text in that encoding.
 COMMON_LEADS = {"gb18030": range(0xB0, 0xD8), "big5": range(0xA4, 0xC7)}
 SAMPLE = 1 << 16  # characters judged
@@ -34,6 +35,8 @@ def of(path: Path, declared: Declared) -> Encoding:
     """
     if declared != "auto":
         return declared
+    if path.suffix.lower() in UTF8_ALWAYS:
+        return "utf-8"
     status = path.stat()
     return _found(path, status.st_size, status.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""Records of CSV, TSV and JSON Lines, each with the number of its first line; a broken one is named, not skipped.
+"""Records of CSV, TSV, JSON Lines and Parquet, each with its line's number; a broken one is named, not skipped.
 
 After a quote that never closes reading goes on at the next line, so that one fault costs one line.
 """
@@ -16,7 +16,7 @@ from pipeline.errors import DataError
 from pipeline.sources import _lines
 from pipeline.sources._lines import Encoding
 
-Format = Literal["csv", "tsv", "jsonl"]
+Format = Literal["csv", "tsv", "jsonl", "parquet"]
 Header = Literal["first_line", "none"]
 SUFFIXES: dict[str, Format] = {
     ".csv": "csv",
@@ -25,6 +25,7 @@ SUFFIXES: dict[str, Format] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "jsonl",
+    ".parquet": "parquet",
 }
 LONGEST_RECORD = 1_000  # lines that one quoted cell may span
 LARGEST_CELL = 1 << 28  # bytes
@@ -53,11 +54,22 @@ def format_of(path: Path) -> Format:
     return SUFFIXES[path.suffix.lower()]
 
 
+def require_file(path: Path) -> None:
+    """Raises: DataError for what is no regular file, such as a named pipe, which is never opened."""
+    if not path.is_file():
+        raise DataError(f"{path}: found no regular file; expected a table; correct source.path")
+
+
 def read(path: Path, form: Format, header: Header, encoding: Encoding) -> Iterator[Record]:
     """Every record; with header `none` the columns are named 1, 2, …
 
     Raises: DataError for a file without a record, a faulty header, or another, wide encoding.
     """
+    require_file(path)
+    if form == "parquet":
+        from pipeline.sources import _parquet
+
+        return _parquet.read(path, encoding)
     lines = _lines.read(path, encoding)
     if form == "jsonl":
         return (_object(number, raw, encoding) for number, raw in lines)

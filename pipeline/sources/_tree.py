@@ -5,7 +5,7 @@ Names that are not UTF-8 are shown with their bytes escaped (`\\xff`).
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,11 @@ def split_folders(root: Path) -> dict[str, SplitName]:
     return splits
 
 
-def walk(root: Path) -> Iterator[Found]:
-    """Every file below the root, and everything else but plain folders with the reason why it is refused."""
+def walk(root: Path, leave_out: Collection[str] = ()) -> Iterator[Found]:
+    """Every file below the root, and everything else but plain folders with the reason why it is refused.
+
+    `leave_out` are paths below the root, such as that of a licence, which are no examples.
+    """
     inside = os.path.realpath(root)
     pending: list[tuple[Path, tuple[str, ...]]] = [(root, ())]
     while pending:
@@ -98,6 +101,8 @@ def walk(root: Path) -> Iterator[Found]:
         deeper = []
         for entry in entries:
             here = (*parts, printable(entry.name))
+            if "/".join(here) in leave_out:
+                continue
             if entry.is_dir(follow_symlinks=False) and not is_image(entry.name):
                 deeper.append((Path(entry.path), here))
             else:
@@ -123,3 +128,31 @@ def _judge(entry: os.DirEntry[str], parts: tuple[str, ...], inside: str) -> Foun
     if not stat.S_ISREG(mode):
         return Found(parts, path, "a named pipe" if stat.S_ISFIFO(mode) else "a socket or device")
     return Found(parts, path)
+
+
+def own(root: Path, name: str) -> str | None:
+    """Why there is no regular file at a path below the root that no link leads to; None where there is one."""
+    found = at(root, name)
+    linked = found.path != Path(os.path.realpath(root)).joinpath(*found.parts)
+    return found.refused or ("a link" if linked else None)
+
+
+def at(root: Path, name: str) -> Found:
+    """What lies at a path that a table names, judged as `walk` judges what it meets."""
+    if "\0" in name:
+        return Found((name,), root, "a NUL in its name")
+    if "\\" in name and not os.path.exists(root / name):
+        name = name.replace("\\", "/")  # written by Windows
+    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    path = root.joinpath(*parts)
+    if name.startswith("/") or ".." in parts or not parts:
+        return Found(parts or (name,), path, "a path out of the folder")
+    real = os.path.realpath(path)
+    if not real.startswith(os.path.realpath(root) + os.sep):
+        return Found(parts, path, "a link out of the folder")
+    try:
+        mode = os.stat(real).st_mode
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        return Found(parts, path, "no such file" if missing else f"unreadable: {error.strerror}")
+    return Found(parts, Path(real), None if stat.S_ISREG(mode) else "no regular file")

@@ -1,33 +1,30 @@
 """A folder of images, one folder a class; train/, val/ and test/ above the classes are the user's own split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.config import setting
 from pipeline.examples import EMPTY_CLASS, Example, SplitName
-from pipeline.sources import _place, _tree
+from pipeline.sources import _tree, _user
+from pipeline.sources._user import describe as describe
 
 KIND = "image"
 
 
 @dataclass(frozen=True)
-class Config:
-    path: str = setting()  # the folder, relative to the project's root or absolute
-
-    def __post_init__(self) -> None:
-        _place.check_inside(self.path)
+class Config(_user.UserSource):
+    pass
 
 
-def read(config: Config) -> Iterator[Example]:
-    """Every file in the folder; a file below a class folder's own folders has that class too.
+def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
+    """Every file in the folder but those to leave out; one below a class folder's own folders has that class too.
 
     Raises: DataError when the folder's layout can be read in two ways.
     """
     root = Path(config.path)
     splits = _tree.split_folders(root)
     empty = set(_class_folders(root, splits))
-    for found in _tree.walk(root):
+    for found in _tree.walk(root, leave_out):
         example = _example(found, splits)
         if not example.refused:
             empty.discard(found.parts[: 2 if splits else 1])
@@ -54,7 +51,3 @@ def _example(found: _tree.Found, splits: Mapping[str, SplitName]) -> Example:
     if len(found.parts) <= depth:
         return Example(found.name, split=split, refused="not in a class folder")
     return Example(found.name, found.path, label=found.parts[depth - 1], split=split)
-
-
-def describe(config: Config) -> Mapping[str, str]:
-    return {"licence": "the user's own", "origin": config.path, "version": ""}

@@ -1,31 +1,27 @@
 """A folder of .txt files, one file a class, one text a line; train/, val/ and test/ above are the user's own split."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import setting
 from pipeline.examples import EMPTY_CLASS, Example
-from pipeline.sources import _encodings, _lines, _place, _tree
+from pipeline.sources import _encodings, _lines, _tree, _user
 from pipeline.sources._encodings import Declared
 
 KIND = "text"
 
 
 @dataclass(frozen=True)
-class Config:
-    path: str = setting()  # the folder, relative to the project's root or absolute
+class Config(_user.UserSource):
     encoding: Declared = setting("auto")  # of every file; auto: by mark, strict utf-8 or gb18030 of each whole file
 
-    def __post_init__(self) -> None:
-        _place.check_inside(self.path)
 
-
-def _found(config: Config) -> Iterator[tuple[_tree.Found, str | None]]:
+def _found(config: Config, leave_out: Collection[str]) -> Iterator[tuple[_tree.Found, str | None]]:
     """What lies in the folder, and why it is no class's file, if it is none."""
     root = Path(config.path)
     depth = 2 if _tree.split_folders(root) else 1
-    for found in _tree.walk(root):
+    for found in _tree.walk(root, leave_out):
         refused = found.refused
         if not refused and not found.parts[-1].lower().endswith(".txt"):
             refused = f"not a text file (suffix: {Path(found.parts[-1]).suffix or 'none'})"
@@ -34,20 +30,20 @@ def _found(config: Config) -> Iterator[tuple[_tree.Found, str | None]]:
         yield found, refused
 
 
-def files(config: Config) -> Iterator[tuple[str, Path]]:
+def files(config: Config, leave_out: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
     """The classes' files: name within the folder, path."""
-    for found, refused in _found(config):
+    for found, refused in _found(config, leave_out):
         if not refused:
             yield found.name, found.path
 
 
-def read(config: Config) -> Iterator[Example]:
-    """Every line of every class's file.
+def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
+    """Every line of every class's file, but of those to leave out.
 
     Raises: DataError when a file is in another, wide encoding, or the layout can be read in two ways.
     """
     splits = _tree.split_folders(Path(config.path))
-    for found, refused in _found(config):
+    for found, refused in _found(config, leave_out):
         split, label, empty = splits.get(found.parts[0]), Path(found.parts[-1]).stem, True
         if refused:
             yield Example(found.name, split=split, refused=refused)
@@ -62,5 +58,7 @@ def read(config: Config) -> Iterator[Example]:
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
-    return {"licence": "the user's own", "origin": config.path, "version": "", "encoding": encoding}
+    described = _user.describe(config)
+    if not Path(config.path).exists():
+        return described
+    return {**described, "encoding": _encodings.used((path for _, path in files(config)), config.encoding)}

@@ -16,7 +16,11 @@ CODE = (
     "errors.py",
     "features/__init__.py",
     "features/cleaning.py",
+    "features/colours.py",
     "features/decoding.py",
+    "features/jpeg.py",
+    "features/reading.py",
+    "features/resizing.py",
     "features/rewriting.py",
     "features/terms.py",
     "tokenisers/__init__.py",
@@ -42,7 +46,8 @@ def served_file(kind: str) -> Path:
 
 def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
     """The packages, with their versions here, that a model needs whose inputs are prepared so; no other."""
-    own = ["pillow"] if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
+    images = ["pillow", "simplejpeg"]
+    own = images if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
     return [f"{name}=={version(name)}" for name in (*SERVING, *own)]
 
 

@@ -1,20 +1,29 @@
 """What is measured of texts, and what is expected of them. Lengths are in characters of the cleaned text."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import near
 from pipeline.config import setting
-from pipeline.expectations import Rule
+from pipeline.expectations import Rule, Severity
 from pipeline.features import cleaning
+from pipeline.near import texts
+from pipeline.validation import _outliers, _rules
+from pipeline.validation._labels import Labels
+from pipeline.validation._outliers import Measure
+from pipeline.validation._rules import BETWEEN, IN
 
 if TYPE_CHECKING:
     import pandas as pd
 
+SAME = "content"
+"""The column in which equal contents are equal."""
+MEASURES = (Measure("length"), Measure("chinese", log=False))
+COLUMNS = ("text", "cleaned", "encoding_ok", "length", "chinese")
+NAMES = ("encoding", "empty", "too_long", "too_short", "not_chinese", "usual_chinese")
 USUAL_CHINESE = 0.2  # below this share of Han characters a text is flagged, not dropped
 
 
@@ -25,10 +34,19 @@ class Config:
     min_chinese: float = setting(0.0, low=0, high=1, unit="share of Han characters")
     max_undecodable: float = setting(0.1, low=0, high=1, unit="share of all texts")  # more stop the task
     classes: tuple[str, ...] = ()  # the labels there may be; empty: whatever there is
+    labels: Labels = field(default_factory=Labels)
     min_examples: int = setting(2, low=1, unit="texts of each class")
     near_jaccard: float = setting(0.8, low=0.5, high=1)
+    near_method: texts.Method = "auto"  # exact: all pairs; banded: far less work; auto: exact below 50,000 texts
+    outliers: dict[str, _outliers.Action] = setting({})  # by measure; flagged where nothing is said
+    outlier_fence: float = setting(5.0, above=0, unit="robust standard deviations from the median")
+    max_drift: float = setting(0.25, above=0, unit="population stability index")
+    severity: dict[str, Severity] = setting({})  # by rule
+    tolerance: dict[str, float] = setting({}, low=0, high=1, unit="share of the rows that may break a rule")
 
     def __post_init__(self) -> None:
+        _outliers.check(self.outliers, MEASURES)
+        _rules.check(self.severity, self.tolerance, [*NAMES, *(f"outlier_{m.column}" for m in MEASURES)])
         if self.min_characters > self.max_characters:
             raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
 
@@ -62,20 +80,19 @@ def rules(config: Config) -> list[Rule]:
         "if the files are in it, or raise validate.max_undecodable"
     )
     encoding = {"column": "encoding_ok", "value_set": [True], "mostly": 1 - config.max_undecodable}
-    between = "ExpectColumnValuesToBeBetween"
     found = [
-        Rule("ExpectColumnValuesToBeInSet", encoding, "critical", "encoding", advice),
-        Rule(between, {"column": "length", "min_value": 1}, reason="empty"),
-        Rule(between, {"column": "length", "max_value": config.max_characters}, reason="too_long"),
-        Rule(between, {"column": "chinese", "min_value": USUAL_CHINESE, "mostly": 0.5}, "info"),
+        Rule(IN, encoding, "critical", "encoding", advice),
+        Rule(BETWEEN, {"column": "length", "min_value": 1}, reason="empty"),
+        Rule(BETWEEN, {"column": "length", "max_value": config.max_characters}, reason="too_long"),
+        Rule(BETWEEN, {"column": "chinese", "min_value": USUAL_CHINESE, "mostly": 0.5}, "info", name="usual_chinese"),
     ]
     if config.min_characters > 1:
-        found.append(Rule(between, {"column": "length", "min_value": config.min_characters}, reason="too_short"))
+        found.append(Rule(BETWEEN, {"column": "length", "min_value": config.min_characters}, reason="too_short"))
     if config.min_chinese > 0:
-        found.append(Rule(between, {"column": "chinese", "min_value": config.min_chinese}, reason="not_chinese"))
+        found.append(Rule(BETWEEN, {"column": "chinese", "min_value": config.min_chinese}, reason="not_chinese"))
     return found
 
 
 def neighbours(accepted: "pd.DataFrame", config: Config, scratch: Path) -> np.ndarray:
     """int64 [M, 2]: pairs of near duplicates, as positions in `accepted`."""
-    return near.texts(accepted["cleaned"].tolist(), jaccard=config.near_jaccard)
+    return texts.neighbours(accepted["cleaned"].tolist(), jaccard=config.near_jaccard, method=config.near_method)

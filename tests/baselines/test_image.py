@@ -1,11 +1,10 @@
-import json
-
 import numpy as np
 import pytest
 
-from pipeline import config, metrics
+from pipeline import config, metrics, prepared
 from pipeline.baselines import image
 from pipeline.errors import ConfigError, DataError
+from tests.prepared_files import write_meta, write_split
 
 CONFIG = image.Config(size=32, cell=8)
 
@@ -19,16 +18,15 @@ def write(folder, classes, channels=1):
         labels = np.arange(count) % classes
         grey = 128 + 30 * stripes[labels] + random.normal(0, 45, (count, 40, 40))
         images = np.repeat(grey.clip(0, 255).astype(np.uint8)[..., None], channels, axis=-1)
-        np.save(folder / f"{split}.images.npy", images)
-        np.save(folder / f"{split}.labels.npy", labels)
-    (folder / "meta.json").write_text(json.dumps({"classes": ["a", "b", "c"][:classes]}))
+        write_split(folder, split, labels, "abc", images)
+    write_meta(folder, "image", "abc"[:classes], (40, 40, channels))
 
 
 @pytest.mark.parametrize(("classes", "channels"), [(2, 1), (3, 3)])
 def test_directions_are_told_apart_with_probabilities_that_mean_something(tmp_path, classes, channels):
     write(tmp_path, classes, channels)
     fitted = image.fit(tmp_path, tmp_path, CONFIG)
-    labels = np.load(tmp_path / "validation.labels.npy")
+    labels = prepared.labels(tmp_path, "validation")
     found = metrics.score(labels, fitted.probabilities["validation"], ["a", "b", "c"][:classes])
     assert found["accuracy"] > 0.9
     assert found["log_loss"] < 0.35
@@ -48,11 +46,10 @@ def test_a_cell_too_large_for_the_size_is_refused():
 
 def test_few_images_of_a_class_are_fewer_folds_and_one_is_a_message(tmp_path):
     write(tmp_path, 2)
-    images, labels = (np.load(tmp_path / f"train.{name}.npy") for name in ("images", "labels"))
+    images, labels = prepared.images(tmp_path, "train")[:], prepared.labels(tmp_path, "train")
     for count in (2, 1):
         kept = np.concatenate([np.flatnonzero(labels == 0), np.flatnonzero(labels == 1)[:count]])
-        np.save(tmp_path / "train.images.npy", images[kept])
-        np.save(tmp_path / "train.labels.npy", labels[kept])
+        write_split(tmp_path, "train", labels[kept], "ab", images[kept])
         if count == 2:
             assert np.isfinite(image.fit(tmp_path, tmp_path, CONFIG).probabilities["test"]).all()
     with pytest.raises(DataError, match="one image of a class; expected at least 2"):

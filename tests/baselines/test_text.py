@@ -1,50 +1,67 @@
-import json
-
 import numpy as np
 import pytest
-from scipy import sparse
 
+from pipeline import artifacts, texts
 from pipeline.baselines import text
 from pipeline.baselines.linear import softmax
+from pipeline.features import text as features
+from tests.prepared_files import write_meta, write_split
+
+CLASSES = ["a", "b", "c"]
 
 
-def write(folder, classes, seed=0):
-    """Two or three classes, each with a term of its own among noise."""
+def write(folder, classes, seed=0, documents=1000):
+    """Two or three classes, each with a word of its own among noise; prepared and features in one folder."""
     random = np.random.default_rng(seed)
     for split, count in (("train", 120), ("validation", 60), ("test", 30)):
         labels = np.arange(count) % classes
-        x = random.random((count, 20)) * (random.random((count, 20)) < 0.3)
-        x[np.arange(count), labels] += 1
-        sparse.save_npz(folder / f"{split}.tfidf.npz", sparse.csr_matrix(x.astype(np.float32)))
-        np.save(folder / f"{split}.labels.npy", labels)
-    (folder / "meta.json").write_text(json.dumps({"classes": ["a", "b", "c"][:classes]}))
+        write_split(folder, split, labels, CLASSES)
+        rows = [[*random.choice(list("天地玄黄宇宙洪荒日月"), 5), f"{label}词"] for label in labels]
+        for start, part in ((0, rows[: count // 2]), (count // 2, rows[count // 2 :])):
+            stem = folder / split / f"{start:010}"
+            texts.Cut.of(part).write(stem)
+            texts.write(stem, ["".join(row) for row in part], [0] * len(part))
+    write_meta(folder, "text", CLASSES[:classes])
+    kept = (folder / "meta.json").read_bytes()
+    found = folder / "features"
+    found.mkdir()
+    features.featurize(folder, found, features.Config(documents=documents))
+    assert (folder / "meta.json").read_bytes() == kept
+    return folder, found
 
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_arrays_alone_answer_as_scikit_learn_does(tmp_path, classes):
     from sklearn.linear_model import LogisticRegression
 
-    write(tmp_path, classes)
-    fitted = text.fit(tmp_path, tmp_path, text.Config())
-    train, test = (sparse.load_npz(tmp_path / f"{split}.tfidf.npz") for split in ("train", "test"))
-    labels = np.load(tmp_path / "train.labels.npy")
-    reference = LogisticRegression(C=5.0, max_iter=300, tol=1e-3).fit(train, labels)
-    assert fitted.arrays["coefficients"].shape == (classes, 20)
-    np.testing.assert_allclose(fitted.probabilities["test"], reference.predict_proba(test), atol=1e-5)
+    folders = write(tmp_path, classes)
+    fitted = text.fit(*folders, text.Config())
+    found = features.weights(*folders)
+    reference = LogisticRegression(C=5.0, max_iter=300, tol=1e-3).fit(found["train"], np.arange(120) % classes)
+    assert fitted.arrays["coefficients"].shape == (classes, found["train"].shape[1])
+    np.testing.assert_allclose(fitted.probabilities["test"], reference.predict_proba(found["test"]), atol=1e-5)
     answers = fitted.probabilities["validation"].argmax(axis=1)
-    assert (answers == np.load(tmp_path / "validation.labels.npy")).mean() > 0.95
+    assert (answers == np.arange(60) % classes).mean() > 0.95
 
 
 def test_the_same_data_give_the_same_model(tmp_path):
-    write(tmp_path, 3)
-    first, again = (text.fit(tmp_path, tmp_path, text.Config()) for _ in range(2))
+    folders = write(tmp_path, 3)
+    first, again = (text.fit(*folders, text.Config()) for _ in range(2))
     assert np.array_equal(first.arrays["coefficients"], again.arrays["coefficients"])
 
 
+def test_many_texts_are_fitted_on_some_of_them(tmp_path):
+    folders = write(tmp_path, 2, documents=100)
+    fitted = text.fit(*folders, text.Config())
+    assert fitted.record["fitted_texts"] == 100
+    assert (fitted.probabilities["validation"].argmax(axis=1) == np.arange(60) % 2).mean() > 0.95
+
+
 def test_a_class_that_train_lacks_is_never_the_answer(tmp_path):
-    write(tmp_path, 2)
-    (tmp_path / "meta.json").write_text(json.dumps({"classes": ["a", "b", "never"]}))
-    found = text.fit(tmp_path, tmp_path, text.Config()).probabilities["test"]
+    folders = write(tmp_path, 2)
+    meta = artifacts.read_json(tmp_path / "meta.json")
+    artifacts.write_json(tmp_path / "meta.json", {**meta, "classes": ["a", "b", "never"]})
+    found = text.fit(*folders, text.Config()).probabilities["test"]
     assert found.shape == (30, 3) and found[:, 2].max() < 1e-6
 
 

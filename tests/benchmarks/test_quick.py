@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import compress
+from pipeline import compress, parts
 
 ROOT = Path(__file__).parents[2]
 FIELDS = {"name", "ours", "peer", "ratio", "goal", "unit"}
@@ -53,9 +53,8 @@ def test_preparation(tmp_path):
     random = np.random.default_rng(0)
     for k in range(4):
         Image.fromarray(random.integers(0, 256, (60, 60), np.uint8)).save(cells / f"{k}.png")
-    pd.DataFrame({"text": ["房间很干净，下次还来", "服务差", "书很好看", None]}).to_parquet(
-        reviews / "manifest.parquet"
-    )
+    texts = ["房间很干净，下次还来", "服务差", "书很好看", None]
+    parts.write_frame(pd.DataFrame({"id": list("abcd"), "text": texts}), reviews / "manifest")
     pictures, reviewed = quick("preparation.py", tmp_path)
     assert pictures["ours"] > 0 and reviewed["peer"] > 0
 

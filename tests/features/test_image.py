@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 
+from pipeline import prepared
 from pipeline.errors import DataError
 from pipeline.examples import ImageInputs
 from pipeline.features import image
+from tests.prepared_files import write_meta, write_split
 
 
 def prepare(folder, count=300, channels=3):
@@ -12,10 +14,9 @@ def prepare(folder, count=300, channels=3):
         pixels = random.integers(0, 256, (count, 4, 5, channels), np.uint8) // np.arange(
             1, channels + 1, dtype=np.uint8
         )
-        np.save(folder / f"{split}.images.npy", pixels)
-        np.save(folder / f"{split}.labels.npy", np.zeros(count, np.int64))
-        np.save(folder / f"{split}.targets.npy", np.ones((count, 1), np.float32))
-    return np.load(folder / "train.images.npy")
+        write_split(folder, split, np.zeros(count, np.int64), ["a"], pixels)
+    write_meta(folder, "image", ["a"], (4, 5, channels))
+    return prepared.images(folder, "train")[:]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,10 +36,11 @@ def test_images_of_one_colour_leave_a_deviation_to_divide_by():
 def test_a_split_is_memory_mapped(tmp_path):
     prepare(tmp_path)
     split = image.load(tmp_path, tmp_path, "validation")
-    assert isinstance(split.images, np.memmap) and len(split) == 300
+    assert all(isinstance(shard, np.memmap) for shard in split.images.shards) and len(split) == 300
 
 
 def test_an_empty_train_split_is_an_error(tmp_path):
-    np.save(tmp_path / "train.images.npy", np.empty((0, 4, 4, 1), np.uint8))
+    write_split(tmp_path, "train", [], ["a"])
+    write_meta(tmp_path, "image", ["a"], (4, 4, 1))
     with pytest.raises(DataError, match="the train split is empty"):
         image.featurize(tmp_path, tmp_path, image.Config())

@@ -2,33 +2,36 @@ import numpy as np
 
 from pipeline.features import ngrams
 
-CODES = np.array([5, 7, 5, 7, 5, 9, 5, 7])
-OFFSETS = np.array([0, 5, 5, 6, 8])  # 57575 | | 9 | 57
+CODES = np.array([0, 1, 0, 1, 0, 2, 0, 1])
+OFFSETS = np.array([0, 5, 5, 6, 8])  # 01010 | | 2 | 01
+SPAN = 3
 
 
-def spelt(found):
-    return {tuple(CODES[place : place + found.size]): k for k, place in enumerate(found.first)}
+def test_longer_ngrams_never_cross_texts_and_hold_no_unknown_code():
+    places, keys = ngrams.Block.of(CODES, OFFSETS).longer(SPAN)
+    assert places.tolist() == [0, 1, 2, 3, 6]
+    assert keys.tolist() == [1, 3, 1, 3, 1]
+    unknown = np.where(CODES == 1, -1, CODES)
+    assert ngrams.Block.of(unknown, OFFSETS).longer(SPAN)[0].tolist() == []
 
 
-def test_grams_never_cross_documents():
-    one, two, three = ngrams.grams(CODES, OFFSETS, 3)
-    assert set(spelt(one)) == {(5,), (7,), (9,)}
-    assert set(spelt(two)) == {(5, 7), (7, 5)}
-    assert set(spelt(three)) == {(5, 7, 5), (7, 5, 7)}
-    assert two.documents.tolist() == [0, 0, 0, 0, 3]
+def test_a_block_grows_along_the_known_ngrams():
+    block = ngrams.Block.of(CODES, OFFSETS)
+    block.grow(SPAN, np.array([1, 3]))
+    assert block.numbers.tolist() == [0, 1, 0, 1, -1, -1, 0, -1]
+    block.grow(SPAN, np.array([0 * SPAN + 0]))  # 0 1 0
+    assert block.numbers.tolist() == [0, -1, 0, -1, -1, -1, -1, -1]
+    block.grow(SPAN, np.zeros(0, np.int64))
+    assert (block.numbers == -1).all() and block.size == 4
+    assert CODES.tolist() == [0, 1, 0, 1, 0, 2, 0, 1]
 
 
-def test_frequency_counts_fitted_documents_once():
-    _, two = ngrams.grams(CODES, OFFSETS, 2)
-    kept, frequency = ngrams.frequent(two, 4, 1)
-    found = dict(zip(kept.tolist(), frequency.tolist(), strict=True))
-    assert found == {spelt(two)[(5, 7)]: 2, spelt(two)[(7, 5)]: 1}
-    assert ngrams.frequent(two, 4, 2)[0].tolist() == [spelt(two)[(5, 7)]]
-    assert ngrams.frequent(two, 1, 2)[0].tolist() == []
+def test_frequency_counts_a_text_once():
+    keys, counts = ngrams.frequency(np.array([7, 7, 5, 7]), np.array([0, 0, 1, 3]))
+    assert keys.tolist() == [5, 7] and counts.tolist() == [1, 2]
 
 
-def test_counts_hold_what_has_a_column():
-    _, two = ngrams.grams(CODES, OFFSETS, 2)
-    columns = np.full(2, -1)
-    columns[spelt(two)[(5, 7)]] = 0
-    assert ngrams.counts(two, columns, 4, 1).toarray().tolist() == [[2], [0], [0], [1]]
+def test_blocks_are_whole_texts():
+    assert list(ngrams.blocks(OFFSETS, 6)) == [(0, 3), (3, 4)]
+    assert list(ngrams.blocks(OFFSETS, 1)) == [(0, 1), (1, 3), (3, 4)]
+    assert list(ngrams.blocks(np.array([0]), 5)) == []

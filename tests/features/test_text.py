@@ -1,13 +1,14 @@
 import json
 
 import numpy as np
-import pandas
 import pytest
-from scipy import sparse
 
-from pipeline.errors import DataError
+from pipeline.config import parse
+from pipeline.errors import ConfigError, DataError
 from pipeline.examples import TextInputs
 from pipeline.features import terms, text
+from pipeline.texts import Cut, write
+from tests.prepared_files import write_meta, write_split
 
 TEXTS = {
     "train": ["房间 很 干净 很 好", "不 好 房间 小", "书 很 好 看", "房间 很 小", "不 好 看"],
@@ -18,21 +19,14 @@ TEXTS = {
 
 def prepare(folder, texts=TEXTS):
     """data/prepared of the texts, whose tokens are separated by blanks and whose cleaned text has none."""
-    folder.mkdir()
-    types = sorted({token for split in texts.values() for line in split for token in line.split()})
-    rows = []
     for split, lines in texts.items():
-        tokens = [line.split() for line in lines]
-        flat = [types.index(token) for line in tokens for token in line]
-        np.save(folder / f"{split}.tokens.npy", np.array(flat, np.uint32))
-        np.save(folder / f"{split}.offsets.npy", np.cumsum([0] + [len(line) for line in tokens]))
-        labels = np.arange(len(lines)) % 2
-        np.save(folder / f"{split}.labels.npy", labels)
-        np.save(folder / f"{split}.targets.npy", np.eye(2, dtype=np.float32)[labels])
-        rows += [{"split": split, "row": k, "text": line.replace(" ", "")} for k, line in enumerate(lines)]
-    (folder / "types.json").write_text(json.dumps(types, ensure_ascii=False), "utf-8")
-    (folder / "meta.json").write_text(json.dumps({"kind": "text", "classes": ["bad", "good"]}))
-    pandas.DataFrame(rows).to_parquet(folder / "examples.parquet")
+        write_split(folder, split, np.arange(len(lines)) % 2, ["bad", "good"])
+        half = len(lines) // 2
+        for start, part in ((0, lines[:half]), (half, lines[half:])):
+            stem = folder / split / f"{start:010}"
+            Cut.of([line.split() for line in part]).write(stem)
+            write(stem, [line.replace(" ", "") for line in part], [0] * len(part))
+    write_meta(folder, "text", ["bad", "good"])
     return folder
 
 
@@ -43,67 +37,87 @@ def folders(tmp_path):
     return prepare(tmp_path / "prepared"), out
 
 
+def read(path):
+    return json.loads(path.read_text("utf-8"))
+
+
 def test_the_vocabulary_is_of_train_alone_most_frequent_first_then_by_character(folders):
     prepared, out = folders
     text.featurize(prepared, out, text.Config(minimum_count=2))
-    words = json.loads((out / "vocabulary.json").read_text("utf-8"))
-    assert words == ["<pad>", "<unk>", "好", "很", "房间", "不", "小", "看"]
+    assert read(out / "vocabulary.json") == ["<pad>", "<unk>", "好", "很", "房间", "不", "小", "看"]
     assert text.inputs(prepared, out) == TextInputs(8, 128)
     split = text.load(prepared, out, "validation")
-    assert split.ids.dtype == np.int32
-    assert split.ids.tolist() == [4, 3, 1, 2, 7]
-    assert split.offsets.tolist() == [0, 3, 5] and len(split) == 2
+    assert split.texts.padded(np.arange(2), 9).tolist() == [[4, 3, 1], [2, 7, 0]]
+    assert split.labels.tolist() == [0, 1] and split.targets.tolist() == [[1, 0], [0, 1]] and len(split) == 2
 
 
 def test_the_vocabulary_is_cut_at_its_size():
-    words = text.vocabulary(["a", "b", "c"] + [str(k) for k in range(20)], np.arange(23), text.Config(1, 1, 10))
-    assert len(words) == 10
+    counted = [(str(k), 1) for k in range(23)]
+    assert (
+        text.vocabulary(counted, text.Config(minimum_count=1, maximum_size=10))[2:] == sorted(map(str, range(23)))[:8]
+    )
+
+
+def test_reserved_tokens_come_first_whatever_their_count(folders):
+    prepared, out = folders
+    text.featurize(prepared, out, text.Config(minimum_count=3, reserved=("<url>", "很")))
+    assert read(out / "vocabulary.json") == ["<pad>", "<unk>", "<url>", "很", "好", "房间"]
+    assert text.load(prepared, out, "train").texts.padded(np.array([0]), 9).tolist() == [[5, 3, 1, 3, 4]]
+
+
+@pytest.mark.parametrize("reserved", [["<unk>"], ["a", "a"], [str(k) for k in range(8)]])
+def test_reserved_tokens_are_different_and_few(reserved):
+    with pytest.raises(ConfigError, match=r"tasks\.t\.features: reserved: found"):
+        parse(text.Config, {"reserved": reserved, "maximum_size": 10}, "tasks.t.features")
 
 
 @pytest.mark.parametrize("counting", ["sublinear", "plain"])
 def test_arrays_equal_what_serving_computes_text_by_text(folders, counting):
     prepared, out = folders
     text.featurize(prepared, out, text.Config(minimum_documents=1, counting=counting))
-    known = terms.Terms.of(json.loads((out / "tfidf.json").read_text("utf-8")))
-    for split, lines in TEXTS.items():
-        matrix = sparse.load_npz(out / f"{split}.tfidf.npz")
-        assert matrix.shape == (len(lines), len(known.idf))
-        for line, row in zip(lines, matrix.toarray(), strict=True):
+    known = terms.Terms.of(read(out / "tfidf.json"))
+    for split, matrix in text.weights(prepared, out).items():
+        assert matrix.shape == (len(TEXTS[split]), len(known.idf)) and matrix.dtype == np.float32
+        for line, row in zip(TEXTS[split], matrix.toarray(), strict=True):
             expected = np.zeros(len(known.idf))
             columns, weights = known.weights(line.split(), line.replace(" ", ""))
             expected[columns] = weights
             np.testing.assert_allclose(row, expected, atol=1e-6)
 
 
-def test_terms_need_enough_train_texts_and_the_rarest_are_cut_first(folders):
+def test_terms_need_enough_train_texts(folders):
     prepared, out = folders
     text.featurize(prepared, out, text.Config(minimum_documents=2))
-    record = json.loads((out / "tfidf.json").read_text("utf-8"))
+    record = read(out / "tfidf.json")
     assert record["word"] == ["不", "不 好", "好", "好 看", "小", "很", "很 好", "房间", "房间 很", "看"]
     assert "旧" not in record["character"] and "房间很" in record["character"]
     assert record["word_range"] == [1, 2] and record["character_range"] == [1, 4]
 
 
-def test_the_rarest_terms_are_cut_first(folders):
-    prepared, _ = folders
-    types = json.loads((prepared / "types.json").read_text("utf-8"))
-    codes, offsets = np.load(prepared / "train.tokens.npy").astype(np.int64), np.load(prepared / "train.offsets.npy")
-    config = text.Config(minimum_documents=1, maximum_terms=2)
-    kept = text.block(codes, offsets, lambda place, size: types[codes[place]], fitted=5, high=1, config=config)
-    assert kept.terms == ["好", "很"] and kept.frequency.tolist() == [4, 3]
-    assert kept.counts.toarray().tolist() == [[1, 2], [1, 0], [1, 1], [0, 1], [1, 0]]
+def test_terms_are_fitted_on_at_most_so_many_texts_evenly_spread(tmp_path):
+    lines = [f"词{k} 每" for k in range(300)]
+    prepared, out = prepare(tmp_path / "prepared", TEXTS | {"train": lines}), tmp_path / "out"
+    out.mkdir()
+    assert text.featurize(prepared, out, text.Config(minimum_documents=1, documents=100))["fitted_texts"] == 100
+    rows = np.flatnonzero(text.of_fit(300, 100))
+    assert len(rows) == 100 and rows[[0, -1]].tolist() == [0, 299] and np.diff(rows).max() <= 4
+    assert {term for term in read(out / "tfidf.json")["word"] if term[0] == "词" and " " not in term} == {
+        f"词{k}" for k in rows
+    }
+    found = text.weights(prepared, out)
+    assert found["train"].shape[0] == 100 and found["validation"].shape[0] == 2
 
 
-def test_counts_stand_beside_the_weights(folders):
+def test_two_runs_write_the_same_bytes_and_leave_nothing_else(folders):
     prepared, out = folders
-    text.featurize(prepared, out, text.Config(minimum_documents=1))
-    record = json.loads((out / "tfidf.json").read_text("utf-8"))
-    counts = sparse.load_npz(out / "train.counts.npz").toarray()
-    assert counts[0, record["word"].index("很")] == 2
-    assert counts[0, len(record["word"]) + record["character"].index("很")] == 2
+    text.featurize(prepared, out, text.Config())
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert set(before) == {"meta.json", "tfidf.json", "vocabulary.json"}
+    text.featurize(prepared, out, text.Config())
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
 def test_no_token_in_train_is_an_error(tmp_path):
     prepared = prepare(tmp_path / "prepared", TEXTS | {"train": ["", ""]})
-    with pytest.raises(DataError, match="the train split holds no token"):
+    with pytest.raises(DataError, match="no token stands 2 times in the train split"):
         text.featurize(prepared, tmp_path, text.Config())

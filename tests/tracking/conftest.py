@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import artifacts
+from pipeline import artifacts, parts
 from pipeline.features import cleaning, decoding, terms
 from pipeline.preparation import text as preparing
 from pipeline.tokenisers import rjieba
@@ -129,7 +129,7 @@ def make_images(slope=0.05, dark_is="dark", count=32):
         pixels.append(decoding.fit(decoding.decode(content).image, SIDE, "crop", "grey"))
         sha256 = hashlib.sha256(content).hexdigest()
         rows.append({"id": f"{k}.png", "path": f"{k}.png", "sha256": sha256, "label": ["dark", "bright"][bright]})
-    pd.DataFrame(rows).to_parquet(artifacts.folder("raw", "toy") / "manifest.parquet")
+    parts.write_frame(pd.DataFrame(rows), artifacts.folder("raw", "toy") / "manifest")
     meta = {
         "kind": "image",
         "classes": ["dark", "bright"],
@@ -150,13 +150,12 @@ def make_texts(candidate="net"):
     labels = ["good", "bad"] * len(GOOD)
     ids = [f"{label}.txt:{k // 2 + 1}" for k, label in enumerate(labels)]
     manifest = pd.DataFrame({"id": ids, "path": "x", "text": texts, "sha256": ids, "label": labels})
-    artifacts.folder("raw", "toy").mkdir(parents=True, exist_ok=True)
-    manifest.to_parquet(artifacts.folder("raw", "toy") / "manifest.parquet")
+    parts.write_frame(manifest, artifacts.folder("raw", "toy") / "manifest")
     tokeniser = rjieba.build(rjieba.Config())
     cleaned = [cleaning.clean(text) for text in texts]
     tokens = [tokeniser.cut(text) for text in cleaned]
     folder = artifacts.folder("prepared", "toy")
-    preparation = preparing.described(preparing.Config(), tokeniser.versions, folder)
+    preparation = preparing.record(preparing.Settings(cleaning.Steps(), rjieba.Config(), folder))
     meta = {"kind": "text", "classes": ["bad", "good"], "preparation": preparation}
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     make = _net_logits if candidate == "net" else _linear_logits

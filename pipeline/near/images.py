@@ -1,0 +1,71 @@
+"""Which images are almost the same: their hashes differ in a few bits, and their small grey copies correlate.
+
+A hash alone would chain different images of one make, such as solar cells, into one large group.
+N images, S pixels a side of a grey copy, M pairs.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from pipeline.near import pairs
+
+GREY = 64  # pixels a side of the copy that the correlation compares
+PIECE = 1 << 18  # pairs that wait for their correlation
+
+
+def dhash(image: Image.Image) -> int:
+    """64 bits: whether each of 8×8 pixels of a small grey copy is darker than its right neighbour."""
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def grey(image: Image.Image) -> np.ndarray:
+    """uint8 [GREY, GREY]."""
+    return np.asarray(image.convert("L").resize((GREY, GREY), Image.Resampling.BICUBIC))
+
+
+def neighbours(
+    hashes: np.ndarray, greys: np.ndarray, rows: np.ndarray, *, distance: int, correlation: float
+) -> np.ndarray:
+    """int64 [M, 2]: pairs whose hashes differ in at most `distance` bits and whose greys correlate. Exact at any N.
+
+    hashes uint64 [N]; greys uint8 [any, S, S], may be memory-mapped; greys[rows[n]] is that of hashes[n].
+    One-colour images, whose correlation is undefined, are near to none.
+    """
+    return pairs.collected(_confirmed(hashes, greys, rows, distance, correlation), "validate.near_correlation")
+
+
+def _confirmed(
+    hashes: np.ndarray, greys: np.ndarray, rows: np.ndarray, distance: int, correlation: float
+) -> Iterator[np.ndarray]:
+    from pipeline.near import kernels
+
+    if len(hashes) < 2:
+        return
+    flat = greys.reshape(len(greys), -1)
+    sums, squares = kernels.moments(flat, rows)
+    varied = np.flatnonzero(flat.shape[1] * squares > sums * sums)
+    for piece in close(hashes[varied], distance):
+        found = varied[piece]
+        yield found[kernels.correlations(flat, rows, sums, squares, found) >= correlation]
+
+
+def close(hashes: np.ndarray, distance: int) -> Iterator[np.ndarray]:
+    """Pairs of hashes within `distance` bits, in pieces: such two are equal in one of `distance + 1` bands of bits.
+
+    So says the pigeonhole principle; a pair that an earlier band has shown is not shown again.
+    """
+    from pipeline.near import kernels
+
+    edges = np.linspace(0, 64, distance + 2).round().astype(int)
+    masks = np.array([(1 << int(high)) - (1 << int(low)) for low, high in itertools.pairwise(edges)], np.uint64)
+    for number, mask in enumerate(masks):
+        order = np.argsort(hashes & mask, kind="stable")
+        state = np.array([0, 1], np.int64)
+        while state[0] < len(order) - 1:
+            piece = kernels.close(hashes, order, masks[: number + 1], distance, state, PIECE)
+            if len(piece):
+                yield piece

@@ -1,0 +1,186 @@
+"""Unpacks an archive into a private, content-addressed folder below .danlu/, which is safe to delete.
+
+Nothing but plain files and folders is made, and nothing outside that folder, whatever the archive says.
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pipeline import artifacts
+from pipeline.errors import DataError
+from pipeline.sources import _tar, _zip
+from pipeline.sources._entry import Budget, Entry, Limits, Names, whole
+from pipeline.sources._target import Places
+
+VERSION = 1  # of what is written here; another one leaves what older code unpacked alone
+MAGIC = {
+    b"PK\3\4": "zip",
+    b"PK\5\6": "zip",
+    b"\x1f\x8b": "gz",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"(\xb5/\xfd": "zst",
+}
+MAGIC |= {bytes([0x50 + k]) + b"*M\x18": "zst" for k in range(16)}  # a frame that is skipped goes before
+UNREAD = {b"Rar!": "rar", b"7z\xbc\xaf": "7z"}
+EXPECTED = "expected zip, tar, tar.gz, tar.bz2, tar.xz or tar.zst"
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    root: Path
+    sha256: str  # of the archive
+    refused: tuple[tuple[str, str], ...]  # entries that were not written: name, reason
+
+
+def form(path: Path) -> str | None:
+    """`zip`, or how a tar is compressed (`tar`: not at all), by the file's first bytes; None for no archive.
+
+    Raises: DataError for an archive of a kind that is not read.
+    """
+    with path.open("rb") as file:
+        start = file.read(512)
+    for magic, name in UNREAD.items():
+        if start.startswith(magic):
+            raise DataError(f"{path}: found a {name} archive; {EXPECTED}; repack it")
+    for magic, name in MAGIC.items():
+        if start.startswith(magic):
+            return name
+    return "tar" if start[257:262] == b"ustar" or path.suffix.lower() == ".tar" else None
+
+
+@functools.lru_cache(maxsize=1000)
+def _sha256(path: Path, _size: int, _mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(path: Path, names: Names | None, limits: Limits, digest: str | None = None) -> Unpacked:
+    """The archive's files, unpacked now or by an earlier run; `digest` is its sha256 where that is known.
+
+    Raises: DataError for an archive that is refused as a whole; nothing of it stays.
+    """
+    before = os.stat(path)
+    digest = digest or _sha256(path, before.st_size, before.st_mtime_ns)
+    asked = json.dumps([VERSION, digest, names, asdict(limits)])
+    folder = artifacts.STATE / "unpacked" / hashlib.sha256(asked.encode()).hexdigest()[:32]
+    refused = _kept(folder)
+    if refused is None:
+        with _building(folder) as building:
+            refused = _write(Budget(path, limits), names, building)
+            after = os.stat(path)
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise DataError(f"{path}: found it changing while it was read; expected a finished file; run again")
+    return Unpacked(folder / "files", digest, tuple((name, reason) for name, reason in refused))
+
+
+def _kept(folder: Path) -> list[list[str]] | None:
+    """What an earlier run refused, if all that it wrote is there still."""
+    try:
+        record = artifacts.read_json(folder / "verdict.json")
+    except (OSError, ValueError):
+        return None
+    if _counted(folder / "files") != record["written"]:
+        shutil.rmtree(folder)
+        return None
+    return list(record["refused"])
+
+
+def _counted(root: Path) -> list[int]:
+    """Folders, files and bytes below a folder."""
+    folders = files = size = 0
+    for place, inner, names in os.walk(root):
+        folders, files = folders + len(inner), files + len(names)
+        size += sum(os.lstat(os.path.join(place, name)).st_size for name in names)
+    return [folders, files, size]
+
+
+class _building:
+    """A private folder that takes its final name when all went well; of two that unpack the same, one stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._building = folder.with_name(f".{folder.name}.{os.getpid()}.building")
+
+    def __enter__(self) -> Path:
+        self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in self._folder.parent.glob(".*.building"):  # by a process that was killed
+            process = int(left.name.split(".")[-2])
+            if process == os.getpid() or not _alive(process):  # a container gives the same number again and again
+                shutil.rmtree(left, ignore_errors=True)
+        self._building.mkdir(mode=0o700)
+        (self._building / "files").mkdir(mode=0o700)
+        return self._building
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                os.rename(self._building, self._folder)
+        except OSError:
+            if not self._folder.is_dir():
+                raise
+        finally:
+            shutil.rmtree(self._building, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _write(budget: Budget, names: Names | None, building: Path) -> list[list[str]]:
+    """Writes the entries below `building`/files, and the verdict on them; returns what was refused."""
+    places, refused, made = Places(budget), [], set[Path]()
+    for entry in _entries(budget, names):
+        parts, reason = places.judge(entry)
+        target = building.joinpath("files", *parts)
+        if reason:
+            refused.append([_shown(entry.name), reason])
+            continue
+        folder = target if entry.folder else target.parent
+        if folder not in made:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made.add(folder)
+        if not entry.folder:
+            with target.open("xb") as file:
+                for block in entry.blocks():
+                    file.write(block)
+    record = {"refused": refused, "written": _counted(building / "files")}
+    artifacts.write_json(building / "verdict.json", record)
+    return refused
+
+
+def _shown(name: str) -> str:
+    return name.encode("utf-8", "backslashreplace").decode("utf-8").replace("\0", "\\0")
+
+
+def _entries(budget: Budget, names: Names | None) -> Iterator[Entry]:
+    path = budget.place
+    kind = form(path)
+    if kind is None:
+        raise DataError(f"{path}: found no archive; {EXPECTED}; correct source.path")
+    with path.open("rb") as file:
+        steps = _steps(file, kind, budget, names)
+        while True:
+            with whole(path):
+                entry = next(steps, None)
+            if entry is None:
+                return
+            budget.enter()
+            yield entry
+
+
+def _steps(file: BinaryIO, kind: str, budget: Budget, names: Names | None) -> Iterator[Entry]:
+    return _zip.entries(file, budget, names) if kind == "zip" else _tar.entries(file, kind, budget, names)

@@ -1,0 +1,120 @@
+"""What validation found, in figures: for the later stages, for `dvc metrics diff`, and in words where it stops."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.expectations import Outcome
+from pipeline.near import pairs
+from pipeline.validation._outliers import Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """The accepted rows, the others with their reason, and pairs of near duplicates as positions in `accepted`."""
+
+    accepted: "pd.DataFrame"
+    quarantine: "pd.DataFrame"
+    neighbours: np.ndarray  # int64 [M, 2]
+    classes: dict[str, int]  # every label of the manifest and its accepted rows
+    outcomes: list[Outcome]
+    fences: dict[str, dict[str, float]]  # of the measures, beyond which a value is an outlier
+    labels: dict[str, Any]  # what was changed and dropped
+
+    @property
+    def read(self) -> int:
+        return len(self.accepted) + len(self.quarantine)
+
+
+def summary(verdict: Verdict, config: Any) -> dict[str, Any]:
+    """What the report and the later stages need to know; read = kept + the sum of quarantined."""
+    kept = len(verdict.accepted)
+    return {
+        "read": verdict.read,
+        "kept": kept,
+        "quarantined": dict(Counter(verdict.quarantine["reason"])),
+        "classes": sorted(verdict.classes),
+        "class_counts": verdict.classes,
+        "labels": verdict.labels,
+        "near_pairs": len(verdict.neighbours),
+        "largest_group": pairs.largest_group(kept, verdict.neighbours),
+        "outliers": _outliers(verdict),
+        "fences": verdict.fences,
+        "expectations": [_entry(outcome) for outcome in verdict.outcomes],
+        "settings": dataclasses.asdict(config),
+    }
+
+
+def _entry(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "name": outcome.rule.name,
+        "expectation": outcome.rule.expectation,
+        "column": outcome.column,
+        "arguments": {key: value for key, value in outcome.rule.arguments.items() if key != "column"},
+        "severity": outcome.rule.severity,
+        "reason": outcome.rule.reason or None,
+        "success": outcome.success,
+        "unexpected": outcome.unexpected,
+    }
+
+
+def _outliers(verdict: Verdict) -> dict[str, int]:
+    """Rows that are kept and flagged, by measure."""
+    return dict(
+        sorted(Counter(name for text in verdict.accepted["outliers"] if text for name in text.split(",")).items())
+    )
+
+
+def metrics(verdict: Verdict, facts: Mapping[str, Any], measures: Sequence[Measure]) -> dict[str, Any]:
+    """data/metrics/<task>.data.json: figures alone, so that `dvc metrics diff` shows what a new version changed."""
+    accepted = verdict.accepted
+    medians = {m.column: float(accepted[m.column].astype("float64").median()) for m in measures if len(accepted)}
+    sizes = [len(members) for members in pairs.clusters(len(accepted), verdict.neighbours)]
+    broken = [outcome for outcome in verdict.outcomes if not outcome.success]
+    return {
+        "rows": {"read": facts["read"], "kept": facts["kept"], "quarantined": facts["read"] - facts["kept"]},
+        "reasons": facts["quarantined"],
+        "classes": verdict.classes,
+        "near": {
+            "pairs": facts["near_pairs"],
+            "groups": len(sizes),
+            "rows": sum(sizes),
+            "largest": facts["largest_group"],
+        },
+        "outliers": facts["outliers"],
+        "median": {name: round(value, 4) for name, value in medians.items() if np.isfinite(value)},
+        "broken": {level: sum(o.rule.severity == level for o in broken) for level in ("critical", "warning", "info")},
+    }
+
+
+def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str) -> str | None:
+    """The message of the first critical rule that is broken, or None."""
+    for outcome in [*verdict.outcomes, *drifted]:
+        if outcome.rule.severity == "critical" and not outcome.success:
+            return f"{place}: {_found(outcome, verdict)}; expected {outcome.rule.advice}"
+    return None
+
+
+def _found(outcome: Outcome, verdict: Verdict) -> str:
+    counts = Counter(verdict.quarantine["reason"])
+    why = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common(5)) or "none"
+    if outcome.rule.name == "examples":
+        short = ", ".join(f"{label} {verdict.classes[label]}" for label in outcome.ids[:5])
+        return f"found too few usable examples of {short} (in quarantine: {why})"
+    if outcome.rule.name == "classes":
+        return f"found one usable class, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
+    if outcome.rule.name == "rows":
+        return f"found {len(verdict.accepted):,} usable of {verdict.read:,} rows (in quarantine: {why})"
+    if outcome.rule.name == "drift":
+        return f"found a version unlike the one before in {', '.join(outcome.ids)}"
+    if not outcome.ids:
+        return f"found {outcome.observed}"
+    rows = verdict.quarantine[verdict.quarantine["id"].isin(outcome.ids)]
+    first = f"{rows['id'].iloc[0]}: {rows['detail'].iloc[0]}" if len(rows) else outcome.ids[0]
+    return f"found {len(outcome.ids):,} of {verdict.read:,} rows {outcome.rule.name} (first: {first})"
