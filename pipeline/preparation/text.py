@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline import artifacts, cache, config, parts, sides, texts
 from pipeline.config import setting
-from pipeline.features import cleaning
+from pipeline.features import cleaning, rewriting
 from pipeline.tokenisers import rjieba
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def key(settings: Settings) -> str:
     said = record(settings)
     learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
     tokenisers = Path(rjieba.__file__).parent
-    code = [Path(__file__), Path(cleaning.__file__), Path(texts.__file__), *sorted(tokenisers.glob("*.py"))]
+    modules = (cleaning, rewriting, texts)
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in modules), *sorted(tokenisers.glob("*.py"))]
     return cache.key({**said, "files": learnt}, code)
 
 
