@@ -6,6 +6,7 @@ N examples, B examples of a batch, H height, W width, C channels in pixels, T to
 import numpy as np
 
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.store import Ragged
 
 POOL = 50
 """Batches among which texts are sorted by length: enough for little padding, few enough to stay random."""
@@ -17,14 +18,25 @@ def lengths(split: Split, inputs: TextInputs) -> np.ndarray:
     return np.minimum(split.texts.lengths, inputs.length).astype(np.int64)
 
 
+def begin(seed: int, epoch: int) -> tuple[int, np.random.Generator]:
+    """An epoch's random numbers: a seed for the network's own draws, and what its order and augmentation draw from."""
+    random = np.random.default_rng([seed, epoch])
+    return int(random.integers(2**63)), random
+
+
+def dealt(count: int, size: int, random: np.random.Generator) -> list[np.ndarray]:
+    """Every row once, in batches whose sizes differ by at most one, each in rising order."""
+    return [np.sort(rows) for rows in np.array_split(random.permutation(count), -(-count // size))]
+
+
 def shuffled(
     split: Split, inputs: ImageInputs | TextInputs, size: int, random: np.random.Generator
 ) -> list[np.ndarray]:
     """Every row once, in batches whose sizes differ by at most one; texts of a batch are of similar length."""
+    if isinstance(inputs, ImageInputs):
+        return dealt(len(split), size, random)
     order = random.permutation(len(split))
     count = -(-len(split) // size)
-    if isinstance(inputs, ImageInputs):
-        return [np.sort(rows) for rows in np.array_split(order, count)]
     tokens = lengths(split, inputs)
     pools = np.array_split(order, -(-count // POOL))
     rising = [pool[np.argsort(tokens[pool], kind="stable")] for pool in pools]
@@ -42,31 +54,20 @@ def by_length(split: Split, inputs: ImageInputs | TextInputs, size: int) -> list
 
 
 def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np.ndarray:
-    """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`)."""
+    """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`).
+
+    Images that keep their own sizes are cut to the network's shape in their middle, and resized.
+    """
     if isinstance(inputs, ImageInputs):
         assert split.images is not None
+        if isinstance(split.images, Ragged):
+            from pipeline.loader.reading import Loader  # which takes its order from here
+
+            size = (inputs.height, inputs.width)
+            return Loader(split.images, batch_size=len(rows), size=size, filling=1).read(rows)
         return np.ascontiguousarray(split.images[rows])
     assert split.texts is not None
     return split.texts.padded(rows, inputs.length)
-
-
-def moved(images: np.ndarray, random: np.random.Generator, flips: str, shift: float) -> np.ndarray:
-    """Each image flipped and shifted by its own draw, [B, H, W, C]; what lies beyond an edge repeats the edge.
-
-    `flips` is none, horizontal or both; `shift` is the largest shift as a share of the side.
-    """
-    count, height, width, _ = images.shape
-    down = random.uniform(-shift, shift, count) * height
-    right = random.uniform(-shift, shift, count) * width
-    turned = random.random((count, 2)) < 0.5
-    result = np.empty_like(images)
-    for k in range(count):
-        rows = np.clip(np.arange(height) + round(down[k]), 0, height - 1)
-        columns = np.clip(np.arange(width) + round(right[k]), 0, width - 1)
-        rows = rows[::-1] if flips == "both" and turned[k, 0] else rows
-        columns = columns[::-1] if flips != "none" and turned[k, 1] else columns
-        result[k] = images[k][rows[:, None], columns]
-    return result
 
 
 def blanked(ids: np.ndarray, random: np.random.Generator, share: float) -> np.ndarray:

@@ -6,11 +6,12 @@ N examples, B examples of a batch, K classes.
 """
 
 import copy
+import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from pipeline import batches, checkpoint, metrics
 from pipeline.config import setting
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.examples import ImageInputs, Split
+from pipeline.loader.draws import Augmentation, Crop
+from pipeline.loader.reading import Loader
 from pipeline.network import Inputs, predict
 
 log = logging.getLogger(__name__)
@@ -42,9 +45,11 @@ class Config:
     gradient_norm: float = setting(5.0, above=0, unit="longer gradients are shortened to it")
     flips: Literal["none", "horizontal", "both"] = "horizontal"
     shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
+    crop: Crop | None = None  # a random part of each image, resized to the whole
     unknown_tokens: float = setting(0.0, low=0, below=1, unit="share of a text's tokens")
     seed: int = setting(0, low=0, high=2**32 - 1)
     threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
+    filling: int | None = setting(None, low=1, high=256, unit="threads that fill image batches; null: by the cores")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
 
@@ -155,6 +160,23 @@ class _Run:
         self.epoch, self.step, self.best_epoch, self.best_loss = 0, 0, 0, math.inf
         self.best: dict[str, Tensor] = copy.deepcopy(net.state_dict())
         self.history: list[Row] = []
+        self.loader = self._loader()
+
+    def _loader(self) -> Loader | None:
+        """What reads images; texts are short enough to be read as they are wanted."""
+        if not isinstance(self.inputs, ImageInputs):
+            return None
+        config, images = self.config, self.train.images
+        assert images is not None
+        return Loader(
+            images,
+            batch_size=config.batch_size,
+            augmentation=Augmentation(config.flips, config.shift, config.crop),
+            seed=config.seed,
+            size=(self.inputs.height, self.inputs.width),
+            filling=config.filling,
+            pinned=self.device.type == "cuda",
+        )
 
     @property
     def finished(self) -> bool:
@@ -187,13 +209,14 @@ class _Run:
     def one_epoch(self, on_step: Callable[[int], None]) -> Row:
         """Trains one epoch, measures it on the validation split and remembers the weights if they are the best."""
         started = time.perf_counter()
-        random = np.random.default_rng([self.config.seed, self.epoch])
-        torch.manual_seed(int(random.integers(2**63)))
+        seed, _ = batches.begin(self.config.seed, self.epoch)
+        torch.manual_seed(seed)
         self.net.train()
         total = 0.0
-        for rows in batches.shuffled(self.train, self.inputs, self.config.batch_size, random):
-            total += self._one_step(rows, random) * len(rows)
-            on_step(self.step)
+        with closing(self._batches(self.epoch)) as found:
+            for rows, arrays in found:
+                total += self._one_step(rows, arrays) * len(rows)
+                on_step(self.step)
         self.epoch += 1
         row: Row = {"epoch": self.epoch, "train_loss": total / len(self.train)} | self._validate()
         row["learning_rate"] = rate(self.config, self.step - 1, self.total)
@@ -204,11 +227,22 @@ class _Run:
         self.history.append(row)
         return row
 
-    def _one_step(self, rows: np.ndarray, random: np.random.Generator) -> float:
+    def _batches(self, epoch: int) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+        """The rows of each batch of an epoch and what the network reads of them."""
+        if self.loader is not None:
+            with closing(self.loader.epoch(epoch)) as found:
+                yield from ((batch.rows, batch.images) for batch in found)
+            return
+        _, random = batches.begin(self.config.seed, epoch)
+        for rows in batches.shuffled(self.train, self.inputs, self.config.batch_size, random):
+            ids = batches.read(self.train, rows, self.inputs)
+            yield rows, batches.blanked(ids, random, self.config.unknown_tokens) if self.config.unknown_tokens else ids
+
+    def _one_step(self, rows: np.ndarray, arrays: np.ndarray) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = rate(self.config, self.step, self.total)
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._loss(self.net, rows, random)
+        loss = self._loss(self.net, rows, arrays)
         value = loss.item()
         if not math.isfinite(value):
             raise self._diverged(f"the loss is {value}")
@@ -222,16 +256,11 @@ class _Run:
         self.step += 1
         return value
 
-    def _loss(self, net: nn.Module, rows: np.ndarray, random: np.random.Generator) -> Tensor:
+    def _loss(self, net: nn.Module, rows: np.ndarray, arrays: np.ndarray) -> Tensor:
         """Cross-entropy of one batch against its soft targets."""
-        arrays = batches.read(self.train, rows, self.inputs)
-        if isinstance(self.inputs, ImageInputs):
-            arrays = batches.moved(arrays, random, self.config.flips, self.config.shift)
-        elif self.config.unknown_tokens:
-            arrays = batches.blanked(arrays, random, self.config.unknown_tokens)
         targets = torch.from_numpy(self.train.targets[rows]).to(self.device, torch.float32)
         with torch.autocast(self.device.type, self.precision, enabled=self.precision is not torch.float32):
-            logits = net(torch.from_numpy(arrays).to(self.device))
+            logits = net(torch.from_numpy(arrays).to(self.device, non_blocking=True))
         return functional.cross_entropy(logits.float(), targets, label_smoothing=self.config.label_smoothing)
 
     def _validate(self) -> Row:
@@ -250,19 +279,16 @@ class _Run:
 
     def seconds_an_epoch(self) -> float:
         """An estimate from four batches on a copy, so that the run itself is not touched."""
-        random = np.random.default_rng(self.config.seed)
-        rows = batches.shuffled(self.train, self.inputs, self.config.batch_size, random)
+        with closing(self._batches(0)) as found:
+            some = [(rows, arrays.copy()) for rows, arrays in itertools.islice(found, 4)]
         net = copy.deepcopy(self.net).train()
-        self._loss(net, rows[0], random).backward()
-        measured = rows[1:4] or rows
+        self._loss(net, *some[0]).backward()
+        measured = some[1:] or some
         started = time.perf_counter()
-        for some in measured:
-            self._loss(net, some, random).backward()
-        return (
-            (time.perf_counter() - started)
-            / len(measured)
-            * (len(rows) + len(self.validation) / self.config.batch_size / 3)
-        )
+        for rows, arrays in measured:
+            self._loss(net, rows, arrays).backward()
+        count = (len(self.train) + len(self.validation) / 3) / self.config.batch_size
+        return (time.perf_counter() - started) / len(measured) * count
 
     def _diverged(self, what: str) -> TrainingError:
         return TrainingError(

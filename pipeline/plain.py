@@ -4,16 +4,18 @@ Images go to <split>/<class>/<row>.png, named in a table beside them, so that bo
 them again; texts go to one table a split.
 """
 
+import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pipeline import artifacts
+from pipeline import artifacts, prepared
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
+from pipeline.texts import cleaned
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,65 +53,54 @@ def export(
             f"danlu export: found the format {format!r}; expected one of {', '.join(FORMATS[task.kind])} for "
             f"{task.kind}s; say --format"
         )
-    prepared = artifacts.folder("prepared", task.name)
-    if not (prepared / "meta.json").is_file():
-        raise DataError(f"{prepared}: found no prepared data; expected them; `danlu run {task.name} --until prepare`")
+    folder = artifacts.folder("prepared", task.name)
+    if not (folder / "meta.json").is_file():
+        raise DataError(f"{folder}: found no prepared data; expected them; `danlu run {task.name} --until prepare`")
     out = out or EXPORTED / task.name
     if out.is_symlink() or out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise DataError(f"{out}: found something there; expected a new or an empty folder; delete it, or say --out")
-    examples = _examples(prepared)
-    rows = {split: examples[examples["split"] == split] for split in splits}
+    counts = {}
     try:
         with artifacts.fresh(out) as building:
-            if task.kind == "image":
-                _write_images(rows, prepared, building, format)
-            else:
-                _write_texts(rows, building, format)
+            for split in splits:
+                write = _write_images if task.kind == "image" else _write_texts
+                counts[split] = write(folder, split, building, format)
     except OSError as error:
         raise DataError(
             f"{out}: cannot be written ({error.strerror or error}); expected room and permission; say --out"
         ) from None
     finally:
         shutil.rmtree(out.with_name(f".{out.name}.building"), ignore_errors=True)
-    return Exported(out, format, {split: len(of) for split, of in rows.items()})
+    return Exported(out, format, counts)
 
 
-def _examples(prepared: Path) -> "pd.DataFrame":
-    """A row an example: id, split, its row within the split, label, group; of texts the cleaned text too."""
+def _write_images(folder: Path, split: str, out: Path, format: str) -> int:
+    """Writes a split's images, and its rows at the end of the table; returns how many there are."""
+    rows = prepared.table(folder, split, ["id", "label", "group"])
+    suffix = "jpg" if format == "jpeg" else format
+    paths = [f"{split}/{_folder(label)}/{number:06}.{suffix}" for number, label in enumerate(rows["label"])]
+    for label in rows["label"].unique():
+        (out / split / _folder(label)).mkdir(parents=True, exist_ok=True)
+    for pixels, path in zip(prepared.images(folder, split), paths, strict=True):
+        _save(pixels, out / path, format)
+    table = rows.assign(path=paths, split=split)[["path", "label", "group", "split", "id"]]
+    with _Table(out / TABLE, "csv") as file:
+        file.write(table)
+    return len(rows)
+
+
+def _write_texts(folder: Path, split: str, out: Path, format: str) -> int:
+    """Writes a split's cleaned texts, a shard at a time, and returns how many there are."""
     import pandas as pd
 
-    return pd.read_parquet(prepared / "examples.parquet")
-
-
-def _images(prepared: Path, split: str) -> Any:
-    """uint8 [N, H, W, C] of a split, read as it is used; C 1 or 3."""
-    import numpy as np
-
-    return np.load(prepared / f"{split}.images.npy", mmap_mode="r")
-
-
-def _write_images(splits: Mapping[str, "pd.DataFrame"], prepared: Path, out: Path, format: str) -> None:
-    import pandas as pd
-
-    tables = []
-    for split, rows in splits.items():
-        for label in rows["label"].unique():
-            (out / split / _folder(label)).mkdir(parents=True, exist_ok=True)
-        images, paths = _images(prepared, split), [_path(row, format) for row in rows.itertuples()]
-        for number, path in zip(rows["row"], paths):
-            _save(images[number], out / path, format)
-        tables.append(rows[["id", "label", "group", "split"]].assign(path=paths))
-    table = pd.concat(tables)[["path", "label", "group", "split", "id"]]
-    _write_table(table, out / TABLE, "csv")
-
-
-def _write_texts(splits: Mapping[str, "pd.DataFrame"], out: Path, format: str) -> None:
-    for split, rows in splits.items():
-        _write_table(rows[["id", "text", "label", "group", "split"]], out / f"{split}.{format}", format)
-
-
-def _path(row: Any, format: str) -> str:
-    return f"{row.split}/{_folder(row.label)}/{row.row:06}.{'jpg' if format == 'jpeg' else format}"
+    count = 0
+    with _Table(out / f"{split}.{format}", format) as file:
+        for shard in prepared.shards(folder, split):
+            rows = pd.read_parquet(prepared.with_suffix(shard, ".parquet"), columns=["id", "label", "group"])
+            texts = [text for part in cleaned(shard) for text in part]
+            file.write(rows.assign(text=texts, split=split)[["id", "text", "label", "group", "split"]])
+            count += len(rows)
+    return count
 
 
 def _folder(label: str) -> str:
@@ -126,10 +117,31 @@ def _save(pixels: "np.ndarray", path: Path, format: str) -> None:
     image.save(path, **options)
 
 
-def _write_table(rows: "pd.DataFrame", path: Path, format: str) -> None:
-    if format == "csv":
-        rows.to_csv(path, index=False, lineterminator="\n")
-    elif format == "jsonl":
-        rows.to_json(path, orient="records", lines=True, force_ascii=False)
-    else:
-        rows.to_parquet(path, index=False)
+class _Table:
+    """A table that is written piece by piece, at the end of what there is of it."""
+
+    def __init__(self, path: Path, format: str) -> None:
+        self._path, self._format = path, format
+        self._parquet: Any = None
+
+    def __enter__(self) -> "_Table":
+        return self
+
+    def write(self, rows: "pd.DataFrame") -> None:
+        if self._format == "csv":
+            rows.to_csv(self._path, mode="a", header=not self._path.exists(), index=False, lineterminator="\n")
+        elif self._format == "jsonl":
+            with self._path.open("a", encoding="utf-8") as file:
+                for row in rows.astype(object).where(rows.notna(), None).to_dict("records"):
+                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        else:
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            schema = pa.schema([(name, pa.string()) for name in rows.columns])
+            self._parquet = self._parquet or pq.ParquetWriter(self._path, schema)
+            self._parquet.write_table(pa.Table.from_pandas(rows, schema=schema, preserve_index=False))
+
+    def __exit__(self, *_: object) -> None:
+        if self._parquet:
+            self._parquet.close()

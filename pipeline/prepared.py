@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, texts
 from pipeline.errors import DataError
 from pipeline.store import Store
 
@@ -94,11 +94,6 @@ def images(prepared: Path, split: str) -> Store:
         raise DataError(f"{prepared}: {error}; expected the shards that prepare wrote; run prepare again") from None
 
 
-def texts(prepared: Path, split: str) -> list[str]:
+def cleaned(prepared: Path, split: str) -> list[str]:
     """The split's cleaned texts."""
-    import pyarrow.parquet as pq
-
-    found: list[str] = []
-    for shard in shards(prepared, split):
-        found += pq.read_table(with_suffix(shard, ".texts.parquet"))["text"].to_pylist()
-    return found
+    return [text for shard in shards(prepared, split) for batch in texts.cleaned(shard) for text in batch]

@@ -12,7 +12,7 @@ from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
 from pipeline.expectations import Outcome, Rule, Session, session
-from pipeline.validation import _duplicates, _facts, _labels, _outliers, _rules, _settings
+from pipeline.validation import _duplicates, _facts, _labels, _outliers, _profile, _rules, _settings
 from pipeline.validation._facts import Verdict
 
 if TYPE_CHECKING:
@@ -110,31 +110,44 @@ def write(verdict: Verdict, facts: dict[str, Any], out: Path) -> None:
     artifacts.write_json(out / "summary.json", facts)
 
 
-def main(task: Task) -> None:
+def _drifted(checks: Session, drift: dict[str, float], config: Any) -> list[Outcome]:
+    """Whether the version is like the one before it; nothing where there is none."""
+    import pandas as pd
 
+    table = pd.DataFrame({"id": list(drift), "index": list(drift.values())})
+    return _checked(checks, "drift", table, _rules.drift(config), config) if drift else []
+
+
+def main(task: Task) -> None:
     module, config, own = _settings.read(task)
-    raw = artifacts.folder("raw", task.name)
+    raw, known = artifacts.folder("raw", task.name), _profile.read(task.name)
     manifest = parts.read(raw / "manifest")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own)
+        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest))
+        versions = _profile.following(known, profile)
+        drift = _profile.drift(verdict.accepted, versions["previous"])
+        drifted = _drifted(checks, drift, config)
         # Also where the task stops below: the pages show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
             checks.write_docs(docs)
-    message = _facts.failure(verdict, str(raw))
+    message = _facts.failure(verdict, drifted, str(raw))
     if message:
         raise DataError(message)
     facts = _facts.summary(verdict, config)
     with artifacts.fresh(artifacts.folder("validated", task.name)) as out:
         write(verdict, facts, out)
-    artifacts.write_json(
-        artifacts.DATA / "metrics" / f"{task.name}.data.json", _facts.metrics(verdict, facts, module.MEASURES)
-    )
-    _tell(task.name, facts)
+    figures = _facts.metrics(verdict, facts, module.MEASURES)
+    artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.data.json", {**figures, "drift": drift})
+    artifacts.write_json(_profile.path(task.name), {**versions, "drift": drift})
+    _tell(task.name, facts, [name for outcome in drifted for name in outcome.ids])
 
 
-def _tell(task: str, facts: dict[str, Any]) -> None:
+def _tell(task: str, facts: dict[str, Any], drifted: Sequence[str]) -> None:
     for word in facts["labels"]["unused"]:
         log.warning("validate %s: no row has the label %s, which validate.labels names", task, word)
+    if drifted:
+        log.warning("validate %s: unlike the version before in %s; see data/profiles", task, ", ".join(drifted))
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
     kept = f"{facts['kept']:,} of {facts['read']:,} kept"
     near = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"

@@ -54,23 +54,6 @@ def test_texts_without_any_token_are_one_padding_token():
     assert batches.read(texts([0, 0]), np.array([0, 1]), TEXT).tolist() == [[0], [0]]
 
 
-def test_flips_and_shifts_move_each_image_by_its_own_draw():
-    still = images(1).images.repeat(64, axis=0)
-    moved = batches.moved(still, np.random.default_rng(0), "both", 0.0)
-    kinds = {image.tobytes() for image in moved}
-    first = still[0]
-    assert kinds == {a.tobytes() for a in (first, first[::-1], first[:, ::-1], first[::-1, ::-1])}
-    shifted = batches.moved(still, np.random.default_rng(0), "none", 0.3)
-    assert len({image.tobytes() for image in shifted}) > 8
-    assert batches.moved(still, np.random.default_rng(0), "none", 0.0).tobytes() == still.tobytes()
-
-
-def test_a_horizontal_flip_leaves_up_and_down_alone():
-    still = images(1).images.repeat(64, axis=0)
-    moved = batches.moved(still, np.random.default_rng(0), "horizontal", 0.0)
-    assert {image.tobytes() for image in moved} == {still[0].tobytes(), still[0][:, ::-1].tobytes()}
-
-
 def test_a_share_of_tokens_becomes_unknown_but_never_padding():
     ids = np.full((100, 10), 7)
     ids[:, 8:] = 0

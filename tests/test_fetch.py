@@ -95,13 +95,13 @@ def test_a_delivery_brings_its_licence_and_its_hash_along(here: Path) -> None:
         for name, text in files.items():
             archive.writestr(name, text)
     settings = {"licence_file": "LICENCE", "origin": "https://example.org", "layout": {"name": "text_files"}}
-    rows, source, out = run("text", name="delivery", path="x.zip", **settings)
+    rows, source, _ = run("text", name="delivery", path="x.zip", **settings)
     assert [(row["id"], row["text"], row["refused"]) for row in rows] == [
         ("a.txt:1", "好", None),
         ("b.txt:1", "差", None),
         ("../evil.txt", "", "a path out of the archive"),
     ]
-    assert (out / "files/a.txt").read_text("utf-8") == "好\n" and not Path("data/raw/evil.txt").exists()
+    assert not Path("data/raw/evil.txt").exists()
     assert (source["licence"], source["licence_text"], source["origin"]) == (
         "CC0-1.0",
         "CC0-1.0\n",

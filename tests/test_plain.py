@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import artifacts, config, plain
+from pipeline import artifacts, config, plain, texts
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.sources import image_folder, image_table, text_table
 
 ROOT = Path(__file__).parents[1]
 LABELS = ["T-shirt/top", "..", "猫", "a"]
+TEXTS = ["好,的", 'a "quoted"', "two\nlines", "=1+1", "", "\u2028"]
 ROWS = [("train", k, label) for k, label in enumerate(LABELS)] + [("validation", 0, "a"), ("test", 0, "猫")]
 
 
@@ -24,20 +25,27 @@ def task(kind: str) -> Task:
 
 
 def prepared(kind: str, channels: int = 1) -> dict[str, np.ndarray]:
+    """What prepare leaves, each split in shards of two rows; returns the images by split."""
     folder = artifacts.folder("prepared", "toy")
-    folder.mkdir(parents=True)
     rows = pd.DataFrame(ROWS, columns=["split", "row", "label"])
     rows.insert(0, "id", [f"id{k}" for k in range(len(rows))])
     rows["group"] = pd.array(["g", None] * 3, dtype="str")
-    if kind == "text":
-        rows["text"] = ["好,的", 'a "quoted"', "two\nlines", "=1+1", "", "\u2028"]
-    rows.to_parquet(folder / "examples.parquet", index=False)
-    artifacts.write_json(folder / "meta.json", {})
-    images = {}
+    rows["text"] = TEXTS
+    random, images = np.random.default_rng(0), {}
     for split in artifacts.SPLITS:
-        count = (rows["split"] == split).sum()
-        images[split] = np.random.default_rng(0).integers(0, 256, (count, 8, 8, channels), np.uint8)
-        np.save(folder / f"{split}.images.npy", images[split])
+        of = rows[rows["split"] == split]
+        starts = range(0, len(of), 2)
+        (folder / split).mkdir(parents=True)
+        images[split] = random.integers(0, 256, (len(of), 8, 8, channels), np.uint8)
+        for start in starts:
+            stem, part = str(folder / split / f"{start:06}"), slice(start, start + 2)
+            of[part][["id", "label", "group"]].to_parquet(f"{stem}.parquet", index=False)
+            if kind == "image":
+                np.save(f"{stem}.npy", images[split][part])
+            else:
+                texts.write(Path(stem), list(of[part]["text"]), [0] * len(of[part]))
+        artifacts.write_json(folder / split / "index.json", {"shards": [f"{start:06}" for start in starts]})
+    artifacts.write_json(folder / "meta.json", {"classes": LABELS, "preparation": {"shape": [8, 8, channels]}})
     return images
 
 
@@ -70,10 +78,9 @@ def test_texts_are_read_back(format: str) -> None:
     plain.export(task("text"), Path("out"), format)
     settings = {"group_column": "group", "split_column": "split"}
     found = {e.text: (e.label, e.split, e.group) for e in text_table.read(text_table.Config("out", **settings))}
-    texts = ["好,的", 'a "quoted"', "two\nlines", "=1+1", "", "\u2028"]
     assert found == {
         text: (label, split, "g" if k % 2 == 0 else None)
-        for k, (text, (split, _, label)) in enumerate(zip(texts, ROWS))
+        for k, (text, (split, _, label)) in enumerate(zip(TEXTS, ROWS))
     }
 
 
@@ -99,8 +106,8 @@ def test_what_lies_there_stays() -> None:
 
 def test_a_failure_leaves_nothing() -> None:
     prepared("image")
-    np.save("data/prepared/toy/test.images.npy", np.zeros((0, 8, 8, 1), np.uint8))
-    with pytest.raises(IndexError):
+    Path("data/prepared/toy/test/000000.npy").write_bytes(b"")
+    with pytest.raises((DataError, EOFError)):
         plain.export(task("image"), Path("out"))
     assert [p.name for p in Path().iterdir()] == ["data"]
 

@@ -88,7 +88,7 @@ def test_texts_come_back_from_tokens_and_offsets() -> None:
     meta = run("text")
     tokeniser = rjieba.build(rjieba.Config(), cache=Path(".danlu"))
     for name, count in meta["counts"].items():
-        table, cleaned = prepared.table(OUT, name), prepared.texts(OUT, name)
+        table, cleaned = prepared.table(OUT, name), prepared.cleaned(OUT, name)
         labels, targets = prepared.labels(OUT, name), prepared.targets(OUT, name)
         assert (labels.dtype, targets.dtype) == ("int64", "float32")
         assert len(cleaned) == len(labels) == len(targets) == count

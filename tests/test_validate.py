@@ -171,6 +171,24 @@ def test_a_rule_that_the_library_refuses_is_named(sentences: Callable[[int], str
             run("text", rows)
 
 
+def test_a_new_version_is_compared_with_the_one_before(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(200)]
+    profiles, figures = Path("data/profiles/mine.json"), Path("data/metrics/mine.data.json")
+    run("text", rows)
+    assert json.loads(profiles.read_text())["previous"] is None
+    assert json.loads(figures.read_text())["drift"] == {}
+    longer = rows + [text(f"b:{k}", sentences(k) * 3, "x") for k in range(200, 400)]
+    run("text", longer)
+    drift = json.loads(figures.read_text())["drift"]
+    assert drift["length"] > 0.25 and drift["classes"] > 0.25
+    before = profiles.read_bytes()
+    run("text", longer)  # the same data again are no new version
+    assert profiles.read_bytes() == before
+    stops("text", longer, "unlike the one before in classes, .*length", severity={"drift": "critical"})
+    run("text", rows)
+    assert json.loads(profiles.read_text())["previous"]["classes"] == {"x": 300, "y": 100}
+
+
 def picture(number: int, side: int = 24) -> Image.Image:
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8))
 

@@ -22,11 +22,14 @@ def known(name: str) -> bool:
     return name.lower() in KNOWN or bool(BAG.fullmatch(name))
 
 
-def verify(listing: Path) -> None:
+def verify(delivery: Path, name: str) -> None:
     """Holds every file below the list's own folder against it; of a BagIt bag, every file below data/.
 
     Raises: DataError that names what is missing, extra, or differs.
     """
+    if reason := _tree.own(delivery, name):
+        raise DataError(f"{delivery}: found no {name} ({reason}); expected the list of check sums; deliver it too")
+    listing = delivery / name
     root, sums = listing.parent, _read(listing)
     below = "data/" if BAG.fullmatch(listing.name) and (root / "bagit.txt").is_file() else ""
     own = {listing.name, *(listing.name + suffix for suffix in SIGNATURES)}
@@ -53,8 +56,6 @@ def _some(names: Iterable[str]) -> str:
 
 def _read(listing: Path) -> dict[str, str]:
     """Name below the list's folder → sum in lower-case hex. Raises: DataError."""
-    if not listing.is_file() or listing.is_symlink():
-        raise DataError(f"{listing.parent}: found no {listing.name}; expected the list of check sums; deliver it too")
     sums: dict[str, str] = {}
     for number, line in enumerate(listing.read_text("utf-8", "surrogateescape").split("\n"), 1):
         line = line.removesuffix("\r").removeprefix("\ufeff")

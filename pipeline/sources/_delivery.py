@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Example
-from pipeline.sources import _checksums, _layout, _unpack, _user
+from pipeline.sources import _checksums, _encodings, _layout, _tree, _unpack, _user
 from pipeline.sources._entry import Limits, Names
 
 LICENCE_LIMIT = 1 << 20  # bytes
@@ -62,7 +62,7 @@ class Opened:
     def verify(self) -> None:
         """Raises: DataError for a delivery that is refused."""
         if self.settings.checksums:
-            _checksums.verify(self.root / self.settings.checksums)
+            _checksums.verify(self.root, self.settings.checksums)
         self.licence()
 
     def read(self) -> Iterator[Example]:
@@ -76,14 +76,22 @@ class Opened:
         config = _layout.config(self.settings.layout, self.root)
         yield from _layout.module(self.settings.layout).files(config, self.papers)
 
+    def encoding(self) -> dict[str, str]:
+        """The encodings that texts are read in, in words."""
+        if self.settings.kind != "text":
+            return {}
+        declared = _layout.config(self.settings.layout, self.root).encoding
+        return {"encoding": _encodings.used((path for _, path in self.files()), declared)}
+
     def licence(self) -> dict[str, str]:
         """The licence's name, text and hash, as the delivery brings them."""
         name = self.settings.licence_file
         if not name:
             return {}
-        path = self.root / name
-        if not path.is_file() or path.is_symlink() or path.stat().st_size > LICENCE_LIMIT:
-            raise DataError(f"{self.root}: found no {name} of up to 1 MB; expected the licence; deliver it too")
+        path, reason = self.root / name, _tree.own(self.root, name)
+        if reason or path.stat().st_size > LICENCE_LIMIT:
+            reason = reason or "over 1 MB"
+            raise DataError(f"{self.root}: found no {name} ({reason}); expected the licence; deliver it too")
         content = path.read_bytes()
         text = content.decode("utf-8", "replace")
         first = next((line.strip() for line in text.splitlines() if line.strip()), "")
@@ -125,5 +133,5 @@ def describe(settings: Settings, opened: Opened | None) -> Mapping[str, Any]:
         licence = opened.licence()
         if settings.licence != _user.UserSource.licence:  # what the user states goes first
             licence.pop("licence", None)
-        found |= licence
+        found |= licence | opened.encoding()
     return found

@@ -44,10 +44,13 @@ def _parsed(layout: Mapping[str, Any], path: str) -> Any:
 
 def place(layout: Mapping[str, Any], root: Path) -> Path:
     """The folder or file inside a delivery at `root`. Raises: DataError when it is not there."""
-    found = root / layout.get("path", ".")
+    inside = Path(str(layout.get("path", ".")))
+    found = root / inside
+    if not found.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"{found}: found a link out of the delivery; expected its own data; deliver these")
     if not found.exists():
         there = [_tree.printable(entry.name) for entry in _tree.listed(root)][:5]
-        raise DataError(f"{root}: found no {layout['path']}; set layout.path; there is {', '.join(there) or 'nothing'}")
+        raise DataError(f"{root}: found no {inside}; set layout.path; there is {', '.join(there) or 'nothing'}")
     return found
 
 

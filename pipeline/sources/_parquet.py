@@ -34,7 +34,7 @@ def read(path: Path, encoding: Encoding) -> Iterator[Record]:
                 for row in zip(*columns, strict=True):
                     number += 1
                     yield Record(number, dict(zip(names, row, strict=True)))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         line = " ".join(str(error).split())[:200]
         raise DataError(f"{path}: found no whole Parquet file ({line}) after row {number}; write it again") from None
     if not number:

@@ -54,13 +54,18 @@ def format_of(path: Path) -> Format:
     return SUFFIXES[path.suffix.lower()]
 
 
+def require_file(path: Path) -> None:
+    """Raises: DataError for what is no regular file, such as a named pipe, which is never opened."""
+    if not path.is_file():
+        raise DataError(f"{path}: found no regular file; expected a table; correct source.path")
+
+
 def read(path: Path, form: Format, header: Header, encoding: Encoding) -> Iterator[Record]:
     """Every record; with header `none` the columns are named 1, 2, …
 
     Raises: DataError for a file without a record, a faulty header, or another, wide encoding.
     """
-    if not path.is_file():
-        raise DataError(f"{path}: found no regular file; expected a table; correct source.path")
+    require_file(path)
     if form == "parquet":
         from pipeline.sources import _parquet
 

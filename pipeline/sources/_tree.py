@@ -130,6 +130,13 @@ def _judge(entry: os.DirEntry[str], parts: tuple[str, ...], inside: str) -> Foun
     return Found(parts, path)
 
 
+def own(root: Path, name: str) -> str | None:
+    """Why there is no regular file at a path below the root that no link leads to; None where there is one."""
+    found = at(root, name)
+    linked = found.path != Path(os.path.realpath(root)).joinpath(*found.parts)
+    return found.refused or ("a link" if linked else None)
+
+
 def at(root: Path, name: str) -> Found:
     """What lies at a path that a table names, judged as `walk` judges what it meets."""
     if "\0" in name:

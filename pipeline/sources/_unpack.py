@@ -112,7 +112,8 @@ class _building:
     def __enter__(self) -> Path:
         self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in self._folder.parent.glob(".*.building"):  # by a process that was killed
-            if not _alive(int(left.name.split(".")[-2])):
+            process = int(left.name.split(".")[-2])
+            if process == os.getpid() or not _alive(process):  # a container gives the same number again and again
                 shutil.rmtree(left, ignore_errors=True)
         self._building.mkdir(mode=0o700)
         (self._building / "files").mkdir(mode=0o700)

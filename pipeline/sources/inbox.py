@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts
-from pipeline.errors import DataError
+from pipeline.errors import DataError, PipelineError
 from pipeline.examples import Example
 from pipeline.sources import _delivery, _tree, _unpack
 
@@ -117,7 +117,7 @@ def _look(
             found.verify()
             for _ in found.read():  # to the end: a delivery that breaks off is refused before any of it is used
                 pass
-    except DataError as error:
+    except PipelineError as error:
         return {"state": state, "reader": reader, "refused": str(error)}, str(error)
     return {"state": state, "reader": reader, "sha256": found.sha256}, found
 

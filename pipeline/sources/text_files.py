@@ -58,5 +58,7 @@ def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
-    return {**_user.describe(config), "encoding": encoding}
+    described = _user.describe(config)
+    if not Path(config.path).exists():
+        return described
+    return {**described, "encoding": _encodings.used((path for _, path in files(config)), config.encoding)}

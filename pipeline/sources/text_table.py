@@ -58,6 +58,7 @@ def files(config: Config, leave_out: Collection[str] = ()) -> Iterator[tuple[str
 
 def records(config: Config, path: Path) -> Iterator[Record]:
     """Every record of one table, whatever its columns."""
+    _records.require_file(path)
     form = _records.format_of(path) if config.format == "by_suffix" else config.format
     return _records.read(path, form, config.header, _encodings.of(path, config.encoding))
 
@@ -104,5 +105,7 @@ def _example(config: Config, name: str, record: Record, split: SplitName | None)
 
 
 def describe(config: Config) -> Mapping[str, str]:
-    encoding = _encodings.used((path for _, path in files(config)), config.encoding)
-    return {**_user.describe(config), "encoding": encoding}
+    described = _user.describe(config)
+    if not Path(config.path).exists():
+        return described
+    return {**described, "encoding": _encodings.used((path for _, path in files(config)), config.encoding)}

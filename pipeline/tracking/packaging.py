@@ -16,14 +16,22 @@ CODE = (
     "errors.py",
     "features/__init__.py",
     "features/cleaning.py",
+    "features/colours.py",
     "features/decoding.py",
+    "features/jpeg.py",
+    "features/reading.py",
+    "features/resizing.py",
+    "features/rewriting.py",
     "features/terms.py",
     "tokenisers/__init__.py",
+    "tokenisers/_pieces.py",
     "tokenisers/_stop_words.py",
     "tokenisers/_words.py",
+    "tokenisers/bpe.py",
     "tokenisers/char.py",
     "tokenisers/jieba.py",
     "tokenisers/rjieba.py",
+    "tokenisers/wordpiece.py",
     "tracking/__init__.py",
     "tracking/bundle.py",
     "tracking/serving.py",
@@ -38,7 +46,11 @@ def served_file(kind: str) -> Path:
 
 def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
     """The packages, with their versions here, that a model needs whose inputs are prepared so; no other."""
-    own = ["pillow"] if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
+    own = (
+        ["pillow", "simplejpeg"]
+        if kind == "image"
+        else [name for name in preparation["versions"] if not name.endswith("sha256")]
+    )
     return [f"{name}=={version(name)}" for name in (*SERVING, *own)]
 
 

@@ -93,9 +93,9 @@ def metrics(verdict: Verdict, facts: Mapping[str, Any], measures: Sequence[Measu
     }
 
 
-def failure(verdict: Verdict, place: str) -> str | None:
+def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str) -> str | None:
     """The message of the first critical rule that is broken, or None."""
-    for outcome in verdict.outcomes:
+    for outcome in [*verdict.outcomes, *drifted]:
         if outcome.rule.severity == "critical" and not outcome.success:
             return f"{place}: {_found(outcome, verdict)}; expected {outcome.rule.advice}"
     return None
@@ -111,6 +111,8 @@ def _found(outcome: Outcome, verdict: Verdict) -> str:
         return f"found one usable class, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
     if outcome.rule.name == "rows":
         return f"found {len(verdict.accepted):,} usable of {verdict.read:,} rows (in quarantine: {why})"
+    if outcome.rule.name == "drift":
+        return f"found a version unlike the one before in {', '.join(outcome.ids)}"
     if not outcome.ids:
         return f"found {outcome.observed}"
     rows = verdict.quarantine[verdict.quarantine["id"].isin(outcome.ids)]

@@ -72,3 +72,9 @@ def test_compression(trained_talk, talk, tmp_path, monkeypatch):
     (root / "params.yaml").write_text(PARAMS, "utf-8")
     rows = quick("compression.py", root)
     assert {row["goal"] for row in rows} == {5, 3.5, None}
+
+
+@pytest.mark.slow
+def test_loader(tmp_path):
+    rows = quick("loader.py", tmp_path)
+    assert {row["goal"] for row in rows} == {40, 1, 0.95, None}

@@ -39,7 +39,7 @@ def test_every_allowed_format_gives_its_pixels(photo: Image.Image) -> None:
         assert (found.format, found.image.mode, found.image.size) == (form, "RGB", (60, 40))
         gap = np.abs(np.asarray(found.image).astype(int) - np.asarray(photo)).mean()
         assert gap < 12, form
-    assert decode(encoded(photo, "PNG")).image == photo
+    assert decode(encoded(photo, "PNG")).image.tobytes() == photo.tobytes()
 
 
 def test_truncated_files_of_every_format_are_refused(photo: Image.Image) -> None:
@@ -73,7 +73,7 @@ def test_a_flipped_byte_in_a_png_is_refused(photo: Image.Image) -> None:
 
 
 def test_trailing_bytes_do_no_harm(photo: Image.Image) -> None:
-    assert decode(encoded(photo, "PNG") + b"tail" * 9).image == photo
+    assert decode(encoded(photo, "PNG") + b"tail" * 9).image.tobytes() == photo.tobytes()
 
 
 def test_random_damage_never_escapes_as_another_error(photo: Image.Image) -> None:
@@ -139,7 +139,7 @@ def test_want_of_memory_while_turning_is_no_broken_exif(photo: Image.Image, monk
     def full(image: Image.Image) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", full)
+    monkeypatch.setattr(Image.Image, "getexif", full)
     assert reason(encoded(photo, "PNG")) == "out of memory"
 
 

@@ -115,7 +115,7 @@ def test_many_faults_are_counted() -> None:
 @pytest.mark.parametrize(
     ("listing", "message"),
     [
-        (None, "found no SHA256SUMS; expected the list of check sums"),
+        (None, r"found no SHA256SUMS \(no such file\); expected the list of check sums"),
         (b"", "found no check sum"),
         (b"hello\n", r"SHA256SUMS:1: found 'hello'; expected a check sum and a name"),
         (b"a" * 40 + b"aa  cats/1.png\n", "SHA256SUMS:1: found"),
@@ -168,6 +168,7 @@ def test_a_table_of_texts_in_an_archive() -> None:
         ("r.csv:3", "差", "n"),
     ]
     assert [(name, path.name) for name, path in delivery.files(settings)] == [("r.csv", "r.csv")]
+    assert delivery.describe(settings)["encoding"] == "gb18030"
 
 
 def test_papers_are_no_class_of_texts() -> None:
@@ -195,6 +196,24 @@ def test_a_wrong_place_inside_says_what_there_is() -> None:
     os.mkfifo("pipe")
     with pytest.raises(DataError, match="found neither a folder nor a regular file"):
         read("pipe")
+
+
+@pytest.mark.parametrize("linked", ["SUMS", "in", "in/LICENSE"])
+def test_no_link_stands_for_a_list_a_licence_or_the_data(tmp_path: Path, linked: str) -> None:
+    for root in ("x/in", "outside"):
+        put(root, FILES)
+    put("x", {"SUMS": sums({f"in/{name}": content for name, content in FILES.items()})})
+    settings = {"layout": {"name": "image_folder", "path": "in"}, "licence_file": "in/LICENSE"}
+    assert len(read("x", checksums="SUMS", **settings)) == 3
+    Path("x", linked).rename(tmp_path / "moved")
+    Path("x", linked).symlink_to(tmp_path / "moved")
+    with pytest.raises(
+        DataError, match=r"found no SUMS \(a link|found a link out of|differs in/LICENSE|\(a link out of the folder\)"
+    ):
+        read("x", checksums="SUMS", **settings)
+    if linked == "in":
+        with pytest.raises(DataError, match="found a link out of the delivery"):
+            read("x", layout={"name": "image_folder", "path": "in"})
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,9 @@ def test_only_what_is_new_or_changed_is_compared_again(monkeypatch: pytest.Monke
     compared: list[str] = []
     verify = _checksums.verify
 
-    def counted(listing: Path) -> None:
-        compared.append(listing.parent.name)
-        verify(listing)
+    def counted(delivery: Path, name: str) -> None:
+        compared.append(delivery.name)
+        verify(delivery, name)
 
     monkeypatch.setattr(_checksums, "verify", counted)
     for name in ("a", "b"):
@@ -92,12 +92,14 @@ def test_a_refused_delivery_is_named_and_stops_no_other() -> None:
     Path("inbox/d.zip").write_bytes(Path("inbox/c.zip").read_bytes()[:-40])
     Path("inbox/e.txt").write_text("hello")
     Path("inbox/f").symlink_to("a")
+    put("inbox/g\n${x}", PETS, listed=True)
     settings = {"checksums": "SUMS"}
     expected = {
         "b/": "delivery refused: inbox/b: found differs cats/1.png; expected exactly what SUMS lists; deliver it",
-        "c.zip/": "found no SUMS; expected the list of check sums; deliver it too",
+        "c.zip/": "found no SUMS (no such file); expected the list of check sums; deliver it too",
         "d.zip/": "found an archive that is cut off or broken",
         "e.txt/": "found no archive; expected zip",
+        "g\n${x}/": "expected a path without control characters",
         "f/": "found a link; expected a folder or an archive",
     }
     for _ in range(2):

@@ -1,4 +1,5 @@
 import datetime
+import random
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,23 @@ def test_a_cut_or_foreign_file_is_an_error(tmp_path: Path) -> None:
         (tmp_path / "b.parquet").write_bytes(content)
         with pytest.raises(DataError, match="found no whole Parquet file"):
             read(tmp_path / "b.parquet")
+
+
+def test_mutated_files_are_read_or_refused_and_nothing_else(tmp_path: Path) -> None:
+    choice = random.Random(1)
+    rows = pa.table({"text": [f"好{k}" for k in range(400)], "label": ["a", "b"] * 200, "l": [[1, 2]] * 400})
+    whole = write(tmp_path / "a.parquet", rows, row_group_size=100).read_bytes()
+    refused = 0
+    for _ in range(150):
+        content = bytearray(whole)
+        for _ in range(choice.randint(1, 6)):
+            content[choice.randrange(len(content))] = choice.randrange(256)
+        (tmp_path / "b.parquet").write_bytes(content)
+        try:
+            read(tmp_path / "b.parquet")
+        except DataError:
+            refused += 1
+    assert 0 < refused < 150
 
 
 def test_no_row_and_a_missing_column_are_errors(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def test_a_folder_of_tables_is_the_users_split(tmp_path: Path) -> None:
         read(tmp_path)
     (tmp_path / "extra.tsv").rename(tmp_path / "val.tsv")
     assert [(e.id, e.split) for e in read(tmp_path)] == [("train.tsv:2", "train"), ("val.tsv:2", "validation")]
+
+
+@pytest.mark.parametrize("encoding", ["auto", "utf-8"])
+def test_what_is_no_regular_file_is_an_error_and_never_opened(tmp_path: Path, encoding: str) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    for name in ("pipe.csv", "nothing.csv"):
+        with pytest.raises(DataError, match=r"found no regular file; expected a table"):
+            read(tmp_path / name, encoding=encoding)
 
 
 def test_one_column_for_both_is_refused() -> None:

@@ -117,8 +117,18 @@ def test_what_was_partly_deleted_is_unpacked_again() -> None:
 def test_what_a_killed_run_left_is_cleared_and_a_live_ones_is_not() -> None:
     Path(".danlu/unpacked/.x.999999999.building").mkdir(parents=True)
     Path(f".danlu/unpacked/.x.{os.getppid()}.building").mkdir()
+    Path(f".danlu/unpacked/.x.{os.getpid()}.building").mkdir()
     unpack(packed("zip", {"a": b"1"}), None, LIMITS)
     assert [p.name for p in Path(".danlu/unpacked").glob(".*")] == [f".x.{os.getppid()}.building"]
+
+
+def test_of_two_that_unpack_the_same_one_stays() -> None:
+    place = Path(".danlu/unpacked/key")
+    with _unpack._building(place) as building:
+        (building / "files/mine").touch()
+        (place / "files").mkdir(parents=True)
+        (place / "files/other").touch()
+    assert [p.name for p in place.parent.iterdir()] == ["key"] and (place / "files/other").exists()
 
 
 @pytest.mark.parametrize("form", FORMS)
