@@ -61,7 +61,7 @@ def counted(stems: Sequence[Path], scratch: Path) -> Strings:
     sums = Strings(scratch)
     for stem in stems:
         cut = Cut.read(stem)
-        sums.add(cut.types, np.bincount(cut.codes, minlength=len(cut.types)).tolist())
+        sums.add(cut.types, np.bincount(cut.codes, minlength=len(cut.types)))
     return sums
 
 
@@ -71,7 +71,7 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     Raises: DataError for a train split without a token.
     """
     with TemporaryDirectory(dir=out) as scratch:
-        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(), config)
+        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(config.minimum_count), config)
     if len(words) == len(SPECIAL) + len(config.reserved):
         raise DataError(
             f"{folder}: no token stands {config.minimum_count} times in the train split; expected texts; see the "
