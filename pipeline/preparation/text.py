@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SUFFIXES = texts.SUFFIXES
 SMALLEST = 256  # texts of a shard while there are few
 ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
@@ -100,6 +99,11 @@ def key(settings: Settings) -> str:
     modules = (cleaning, rewriting, texts)
     code = [Path(__file__), *(Path(str(module.__file__)) for module in modules), *sorted(tokenisers.glob("*.py"))]
     return cache.key({**said, "files": learnt}, code)
+
+
+def suffixes(settings: Settings) -> tuple[str, ...]:
+    """Of a shard's files."""
+    return texts.SUFFIXES
 
 
 def row_bytes(settings: Settings) -> int:
