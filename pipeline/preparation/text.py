@@ -84,11 +84,16 @@ def _tokeniser(settings: Settings) -> Any:
 def record(settings: Settings) -> dict[str, Any]:
     """What serving needs to repeat it; `files` are those beside it that the tokeniser reads."""
     return {
-        "clean": asdict(settings.steps),
-        "tokeniser": asdict(settings.tokeniser),
+        "clean": _plain(settings.steps),
+        "tokeniser": _plain(settings.tokeniser),
         "versions": _tokeniser(settings).versions | cleaning.versions(settings.steps),
         "files": [name for name in TOKENISER_FILES if (settings.files / name).is_file()],
     }
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A Config as JSON gives it back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 
 def key(settings: Settings) -> str:
