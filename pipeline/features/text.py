@@ -4,6 +4,7 @@ N texts of a split.
 """
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
     first = [*SPECIAL, *config.reserved]
     taken = set(first)
     kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)
-    return first + [word for _, word in heapq.nsmallest(config.maximum_size - len(first), kept)]
+    size = config.maximum_size - len(first)
+    best = list(itertools.islice(kept, size))
+    best = heapq.nsmallest(size, itertools.chain(best, kept)) if len(best) == size else sorted(best)
+    return first + [word for _, word in best]
 
 
 def counted(stems: Sequence[Path], scratch: Path) -> Strings:

@@ -143,7 +143,7 @@ def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[s
     for start in range(0, len(job.made), AT_ONCE):
         made = job.made[start : start + AT_ONCE]
         batch = job.texts[start : start + AT_ONCE].to_pylist()
-        fresh = [cleaning.counted(text, job.settings.steps) for text, place in zip(batch, made) if place is None]
+        fresh = list(cleaning.each((text for text, place in zip(batch, made) if place is None), job.settings.steps))
         cut = iter(_tokeniser(job.settings).cut_all([text for text, _ in fresh]))
         again = iter(fresh)
         for place in made:
