@@ -178,7 +178,7 @@ def one_size(side: int, count: int, turns: int, python: str | None) -> list[dict
     return _rows(side, taken)
 
 
-def row(name: str, mine: float, peer: float | None, goal: float | None, unit: str, ratio: float | None = None) -> Any:
+def row(name: str, mine: float, peer: float, goal: float | None, unit: str, ratio: float) -> dict[str, Any]:
     return {"name": name, "ours": mine, "peer": peer, "ratio": ratio, "goal": goal, "unit": unit}
 
 
@@ -191,8 +191,6 @@ def _rows(side: int, taken: dict[str, list[float]]) -> list[dict[str, Any]]:
             ratio = statistics.median(b / a for a, b in zip(taken[kind], taken[peer], strict=True))
             name = f"{side} px, {kind} against {peer}"
             result.append(row(name, mine, theirs, goals.get(side), "CPU µs/image", ratio))
-    if "FFCV raw" not in taken:
-        result.append(row(f"{side} px, float32 against FFCV raw: not installed: not measured", 0, None, None, "-"))
     return result
 
 
@@ -255,7 +253,7 @@ def memory(few: int, many: int) -> dict[str, Any]:
     return row(text, found[1], found[0], None, "MB", found[0] / found[1])
 
 
-def step(turns: int) -> dict[str, Any]:
+def step(turns: int, count: int) -> dict[str, Any]:
     """A training step on batches as they are read against the same step on a batch in memory, wall time by turns."""
     import torch
 
@@ -263,7 +261,7 @@ def step(turns: int) -> dict[str, Any]:
     from pipeline.examples import ImageInputs
     from pipeline.models import resnet
 
-    images = pictures(512, 96)[..., :1].copy()
+    images = pictures(count, 96)[..., :1].copy()
     inputs = ImageInputs(96, 96, 1, (0.5,), (0.25,))
     torch.manual_seed(0)
     net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b"]).to(memory_format=torch.channels_last)
@@ -303,12 +301,13 @@ def main() -> None:
     turns = 1 if options.quick else 7
     sizes = {32: BATCH} if options.quick else COUNTS
     rows = [found for side, count in sizes.items() for found in one_size(side, count, turns, options.peers)]
-    rows += [*first_batch(turns), memory(*((500, 1000) if options.quick else (10_000, 100_000))), step(turns)]
+    few, many, steps = (500, 1000, 2) if options.quick else (10_000, 100_000, 8)
+    rows += [*first_batch(turns), memory(few, many), step(turns, steps * BATCH)]
     for found in rows:
-        peer, ratio = (f"{found[key]:10.3f}" if found[key] is not None else f"{'-':>10}" for key in ("peer", "ratio"))
-        print(
-            f"{found['name']:68} {found['ours']:10.3f} {peer} {found['unit']:12} {ratio}×  goal {found['goal'] or '-'}"
-        )
+        figures = f"{found['ours']:10.3f} {found['peer']:10.3f} {found['unit']:12} {found['ratio']:7.2f}×"
+        print(f"{found['name']:68} {figures}  goal {found['goal'] or '-'}")
+    if not options.peers:
+        print("FFCV raw: not installed: not measured; name an interpreter that has it with --peers")
     if options.json:
         artifacts.write_json(options.json, rows)
 

@@ -56,7 +56,7 @@ def ours(lines: Sequence[str], out: Path) -> None:
     for stem, rows in planned(len(lines), out):
         text.shard(text.Job(pa.array(lines[rows]), (None,) * (rows.stop - rows.start), stem, settings))
         stems.append(stem)
-    words = features.vocabulary(features.counted(stems, out).items(), features.Config())
+    words = features.vocabulary(features.counted(stems, out).items(2), features.Config())
     artifacts.write_json(out / "vocabulary.json", words)
 
 

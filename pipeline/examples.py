@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from pipeline.store import Store
+    from pipeline.store import Ragged, Store
 
 SplitName = Literal["train", "validation", "test"]
 EMPTY_CLASS = "class without an example"
@@ -77,7 +77,7 @@ class Split:
 
     labels: np.ndarray  # int64 [N]
     targets: np.ndarray  # float32 [N, K], rows sum to 1
-    images: "np.ndarray | Store | None" = None  # uint8 [N, H, W, C]
+    images: "np.ndarray | Store | Ragged | None" = None  # uint8 [N, H, W, C], or each of its own size
     texts: TokenIds | None = None
 
     def __len__(self) -> int:

@@ -1,30 +1,19 @@
-"""Stage `leakage`: what a random split of the rows as they came would have scored, beside the split that is used.
+"""What a random split of the rows as they came would have scored, beside the split that is used.
 
 Where equal or nearly equal examples lie on both sides of a split, a model is praised for what it remembers. A simple
 model is fitted on both splits, so that the two scores differ by the split alone.
 N rows, D distinct contents, M pairs of near duplicates.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, config, parts, prepared, stage
-from pipeline.config import Task
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-log = logging.getLogger(__name__)
-REASONS = ("duplicate", "conflicting_labels")
-"""Rows with these reasons would have been in a split that nobody looked at."""
 DRAWS = 3
 SURE = 2000
 """Test rows from which on one draw of a random split is enough."""
@@ -111,60 +100,9 @@ def sampled(contents: Sequence[str], most: int) -> np.ndarray:
     return np.array(chosen, bool)
 
 
-def _table(task: str, same: str) -> "pd.DataFrame":
-    """id, label, same and split of every row that could have been used; `split` is empty where it is not.
-
-    same: the column of the accepted rows in which equal contents are equal.
-    """
-    import pandas as pd
-
-    validated, folder = artifacts.folder("validated", task), artifacts.folder("prepared", task)
-    accepted = parts.read(validated / "accepted", ["id", "label", same]).rename(columns={same: "same"})
-    others = pd.read_parquet(validated / "quarantine.parquet", columns=["id", "label", "same", "reason"])
-    table = pd.concat([accepted, others[others["reason"].isin(REASONS)].drop(columns="reason")], ignore_index=True)
-    sides = [prepared.table(folder, name, ["id"]).assign(split=name) for name in artifacts.SPLITS]
-    table = table.merge(pd.concat(sides, ignore_index=True), on="id", how="left")
-    return table.assign(split=table["split"].fillna(""))
-
-
-def _manifest(raw: Path, ids: Sequence[str], columns: Sequence[str]) -> "pd.DataFrame":
-    """These rows of the manifest, in this order."""
-    import pandas as pd
-
-    wanted = set(ids)  # pandas' own isin would go through them for every part
-    each = parts.each(raw / "manifest", ["id", *columns])
-    pieces = [piece[[name in wanted for name in piece["id"]]] for piece in each]
-    return pd.concat(pieces).set_index("id").loc[list(ids)].reset_index()
-
-
-def main(task: Task) -> None:
-    import pandas as pd
-
-    validation, settings = task.of_kind("validate", "validation")
-    module = config.plugin("leaks", task.kind, f"{task.where}.kind")
-    table = _table(task.name, validation.SAME)
-    table = table[sampled(table["same"].tolist(), module.MOST)].reset_index(drop=True)
-    numbers = pd.factorize(table["same"])[0]
-    first = table["id"][~table["same"].duplicated()]
-    raw = artifacts.folder("raw", task.name)
-    x = module.features(_manifest(raw, first.tolist(), ["path", "sha256", *module.COLUMNS]), raw / "files", settings)
-    content = pd.Series(numbers, index=table["id"])
-    pairs = pd.read_parquet(artifacts.folder("validated", task.name) / "neighbours.parquet")
-    pairs = pairs[pairs["a"].isin(content.index) & pairs["b"].isin(content.index)]
-    near = np.stack([content[pairs["a"]].to_numpy(), content[pairs["b"]].to_numpy()], axis=1).astype(np.int64)
-    labels, sides = table["label"].to_numpy(object), table["split"].to_numpy(object)
-    found = leakage(Rows(numbers.astype(np.int64), labels, sides, near), x, module)
-    artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.leakage.json", found)
-    log.info("leakage %s: %s", task.name, words(found))
-
-
 def words(found: dict[str, Any]) -> str:
     """The finding in a sentence."""
     naive, honest = found["naive"], found["honest"]
     text = f"a random split of the rows as they came would have scored {naive['accuracy']:.3f}"
     text += f" ({naive['seen']:.0%} of its test rows have an equal or near one in train), the split in use scores"
     return f"{text} {honest['accuracy']:.3f} ({honest['low']:.3f}-{honest['high']:.3f}), with a {found['model']}"
-
-
-if __name__ == "__main__":
-    stage.run("leakage", main)

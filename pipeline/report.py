@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, config, prepared, stage
+from pipeline import artifacts, charts, config, prepared, stage
 
 TEMPLATE = Path("report.html.j2")
 SAMPLES = 12
 NEEDED = (  # of a task that is on the page; DVC takes a stage's output away before the stage runs again
     "validated/{}/summary.json",
+    "profiles/{}.json",
+    "metrics/{}.leakage.json",
     "prepared/{}/meta.json",
     "models/{}/history.csv",
     "compressed/{}/compress.json",
@@ -24,7 +26,7 @@ NEEDED = (  # of a task that is on the page; DVC takes a stage's output away bef
     "registered/{}/receipt.json",
 )
 HEADLINES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
-COLOURS = {"eager": "#8a94a0", "fp32": "#1f5f99", "int8": "#b03a2e"}
+COLOURS = {"eager": charts.GREY, "fp32": charts.BLUE, "int8": charts.RED}
 
 
 def interval_text(figure: dict[str, float] | None) -> str:
@@ -56,43 +58,21 @@ def curve_words(history: Any) -> str:
     return words + "Neither over- nor underfitting stands out."
 
 
-def _svg(figure: Any) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]
-
-
-def _axes() -> tuple[Any, Any]:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    # The browser draws the words, and the ids inside do not change from run to run.
-    matplotlib.rcParams.update(
-        {"svg.fonttype": "none", "svg.hashsalt": "danlu", "font.size": 9, "font.family": "sans-serif"}
-    )
-    figure = Figure(figsize=(5.2, 3.1))
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(alpha=0.25)
-    return figure, axes
-
-
 def curves(history: Any) -> str:
     """Training and validation loss over the epochs, as SVG."""
-    figure, axes = _axes()
+    figure, axes = charts.axes()
     axes.plot(history["epoch"], history["train_loss"], color=COLOURS["fp32"], label="training loss")
     axes.plot(history["epoch"], history["validation_loss"], color=COLOURS["int8"], label="validation loss")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.legend(frameon=False)
-    return _svg(figure)
+    return charts.svg(figure)
 
 
 def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     """Latency across, quality up, size as the area of each dot, as SVG. Variants as `variant_rows` gives them."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    figure, axes = _axes()
+    figure, axes = charts.axes()
     largest = max(row["bytes"] for row in variants)
     for row in variants:
         candidate, variant = row["name"].split()
@@ -114,7 +94,7 @@ def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.2, 0.3)
     axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
-    return _svg(figure)
+    return charts.svg(figure)
 
 
 def variant_rows(compressed: dict[str, Any], headline: str) -> list[dict[str, Any]]:
@@ -266,6 +246,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "summary": summary,
         "quarantined": sorted(summary["quarantined"].items(), key=lambda item: -item[1]),
         "leaks": meta["leaks"],
+        "leakage": artifacts.read_json(artifacts.DATA / "metrics" / f"{task}.leakage.json"),
+        "profile_drift": artifacts.read_json(artifacts.DATA / "profiles" / f"{task}.json")["drift"],
         "drift": meta["drift"],
         "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
         "samples": sample_rows(task, kind, report["chosen"]),

@@ -1,4 +1,4 @@
-"""Images of one size in memory-mapped shards, seen as one array uint8 [N, H, W, C].
+"""Images of one size in memory-mapped shards, seen as one array uint8 [N, H, W, C], or each of its own size.
 
 Each shard is a .npy file that `numpy.load` reads alone.
 """
@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from pipeline.errors import DataError
 
 
 class Store:
@@ -55,3 +57,41 @@ class Store:
             mine = shard == number
             out[mine] = self.shards[number][row[mine]]
         return out
+
+
+class Ragged:
+    """Images at the sizes that they have, in shards: the bytes of one after the other, and the shape of each.
+
+    `flats` are uint8 [bytes], most often memory-mapped; `shapes` int [n, 3] of each, height, width, channels.
+    """
+
+    def __init__(self, flats: Sequence[np.ndarray], shapes: Sequence[np.ndarray]):
+        self.flats = list(flats)
+        self.shapes = np.concatenate([np.empty((0, 3), np.int32), *shapes]).astype(np.int32)
+        self.shard = np.repeat(np.arange(len(self.flats)), [len(some) for some in shapes])
+        sizes = [some.astype(np.int64).prod(axis=1) for some in shapes]
+        self.offsets = np.concatenate([np.empty(0, np.int64), *(np.cumsum(some) - some for some in sizes)])
+        self.channels = int(self.shapes[0, 2]) if len(self) else 1
+        for flat, some in zip(self.flats, sizes, strict=True):
+            if flat.shape != (some.sum(),) or flat.dtype != np.uint8 or (self.shapes[:, 2] != self.channels).any():
+                raise DataError(
+                    f"images of many sizes: found a shard of {flat.size:,} bytes; expected {some.sum():,} bytes of "
+                    "images with one number of channels; run prepare again"
+                )
+
+    @classmethod
+    def open(cls, stems: Sequence[Path]) -> "Ragged":
+        """The shards <stem>.npy with <stem>.shapes.npy, memory-mapped. Raises: DataError where the two disagree."""
+        flats = [np.load(f"{stem}.npy", mmap_mode="r", allow_pickle=False) for stem in stems]
+        return cls(flats, [np.load(f"{stem}.shapes.npy", allow_pickle=False) for stem in stems])
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """One image, uint8 [H, W, C]."""
+        start, shape = self.offsets[row], self.shapes[row]
+        return self.flats[self.shard[row]][start : start + shape.prod(dtype=np.int64)].reshape(shape)

@@ -8,22 +8,17 @@ N texts, n of a shard, B of a batch, T tokens of the longest text of a batch.
 
 import json
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 SUFFIXES = (".texts.parquet", ".tokens.npy", ".offsets.npy", ".types.json")
 TEXTS, TOKENS, OFFSETS, TYPES = SUFFIXES
-
-
-class Numbers(dict[str, int]):
-    """A number for each word, in the order in which words are first asked for."""
-
-    def __missing__(self, word: str) -> int:
-        number = self[word] = len(self)
-        return number
+BETWEEN = "\U0010ffff"  # no character at all by Unicode, and one that JSON does not escape
 
 
 @dataclass(frozen=True)
@@ -36,7 +31,7 @@ class Cut:
 
     @classmethod
     def of(cls, texts: Iterable[Sequence[str]]) -> "Cut":
-        numbers = Numbers()
+        numbers: defaultdict[str, int] = defaultdict(count().__next__)  # as words are first met
         codes, offsets = array("I"), array("q", [0])
         for words in texts:
             codes.extend(map(numbers.__getitem__, words))
@@ -55,8 +50,7 @@ class Cut:
     def write(self, stem: Path) -> None:
         np.save(f"{stem}{TOKENS}", self.codes)
         np.save(f"{stem}{OFFSETS}", self.offsets)
-        with open(f"{stem}{TYPES}", "w", encoding="utf-8") as file:
-            file.write(json.dumps(self.types, ensure_ascii=False, separators=(",", ":")) + "\n")
+        Path(f"{stem}{TYPES}").write_bytes(_listed(self.types).encode("utf-8", "surrogatepass"))
 
     def of_rows(self, rows: np.ndarray) -> "Cut":
         """Some of the texts, as bool [n] says."""
@@ -70,10 +64,17 @@ class Cut:
         return [self.types[code] for code in self.codes[self.offsets[row] : self.offsets[row + 1]].tolist()]
 
 
+def _listed(words: Sequence[str]) -> str:
+    """The words as a JSON list, ten times as fast as one by one: as one string, which is then taken apart."""
+    whole = BETWEEN.join(words)
+    if not words or whole.count(BETWEEN) >= len(words):
+        return json.dumps(list(words), ensure_ascii=False)
+    return "[" + json.dumps(whole, ensure_ascii=False).replace(BETWEEN, '", "') + "]"
+
+
 def types(stem: Path) -> list[str]:
     """A shard's distinct tokens."""
-    with open(f"{stem}{TYPES}", encoding="utf-8") as file:
-        found: list[str] = json.load(file)
+    found: list[str] = json.loads(Path(f"{stem}{TYPES}").read_bytes().decode("utf-8", "surrogatepass"))
     return found
 
 
@@ -96,7 +97,7 @@ def read(stem: Path) -> tuple[list[str], list[int]]:
 
 def mask(counts: Sequence[int]) -> int:
     """Bit k is set where step k changed something."""
-    return sum(1 << k for k, count in enumerate(counts) if count)
+    return sum(1 << k for k, number in enumerate(counts) if number)
 
 
 def changes(stem: Path, steps: int) -> np.ndarray:

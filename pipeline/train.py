@@ -72,10 +72,10 @@ def run_training(
             *(row[key] for key in ("validation_macro_f1", "seconds")),
         )
 
-    with _bar(fit.steps(train, len(splits["train"]))) as on_step:
+    with _bar(fit.steps(train, fit.seen(train, splits["train"], classes))) as on_step:
         fitted = fit.fit(
             net, splits["train"], splits["validation"], inputs, train,
-            checkpoints=checkpoints, on_epoch=on_epoch, on_step=on_step,
+            classes=classes, checkpoints=checkpoints, on_epoch=on_epoch, on_step=on_step,
         )  # fmt: skip
     about = network.describe(name, model, inputs, classes)
     about["parameters"] = sum(p.numel() for p in net.parameters())
@@ -114,11 +114,12 @@ def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, fit, network
+    from pipeline import batches, fit, loader, network
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
     sources = [Path(str(part.__file__)) for part in (module, fit, network, batches)]
+    sources += sorted(Path(str(loader.__file__)).parent.glob("*.py"))
     for path in [*sources, *_data(task)]:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())

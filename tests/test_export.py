@@ -1,3 +1,4 @@
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -6,6 +7,7 @@ from torch import nn
 from pipeline import export, graphs, network
 from pipeline.errors import PipelineError
 from pipeline.examples import ImageInputs, TextInputs
+from pipeline.features import image
 from pipeline.models import resnet, textcnn
 
 IMAGES, TEXTS = ImageInputs(32, 32, 1, (0.4,), (0.2,)), TextInputs(60, 20)
@@ -39,6 +41,24 @@ def test_pixels_are_normalised_in_one_pass(tmp_path, channels):
     assert found["DequantizeLinear"] == 1 and not {"Cast", "Sub", "Div"} & set(found)
     names = [tensor.name for tensor in onnx.load(tmp_path / "fp32.onnx").graph.initializer]
     assert {"mean", "std"}.isdisjoint(names)
+
+
+@pytest.mark.parametrize("scaling", ["zscore", "minmax", "none"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_scaling_is_one_pass_and_answers_as_the_network(tmp_path, scaling, channels):
+    pixels = np.random.default_rng(0).integers(3, 250, (9, 32, 32, channels), np.uint8)
+    found = image.statistics(pixels, scaling)
+    inputs = ImageInputs(32, 32, channels, tuple(found["mean"]), tuple(found["std"]))
+    torch.manual_seed(0)
+    net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b", "c"]).eval()
+    export.export(net, inputs, tmp_path / "fp32.onnx")
+    operators = graphs.operators(tmp_path / "fp32.onnx")
+    assert operators["DequantizeLinear"] == 1 and not {"Cast", "Sub", "Div"} & set(operators)
+    scaled = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - net.mean / 255) / (net.std / 255)
+    with torch.inference_mode():
+        expected = net.body(scaled)
+    answers = graphs.answer(graphs.session(tmp_path / "fp32.onnx"))({"images": pixels})
+    torch.testing.assert_close(torch.from_numpy(answers), expected, atol=1e-4, rtol=1e-4)
 
 
 class Around(nn.Module):

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from pipeline import checkpoint, fit, network
 from pipeline.config import parse
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.loader.draws import Crop
+from pipeline.store import Ragged
 from pipeline.texts import Texts
 
 IMAGE = ImageInputs(8, 8, 1, (0.5,), (0.25,))
@@ -115,6 +118,51 @@ def test_a_run_killed_by_the_system_ends_as_the_unbroken_one(tmp_path):
     assert checkpoint.load(tmp_path)["epoch"] == 2
     resumed = train(toy(), checkpoints=tmp_path)
     assert equal(resumed.state, train(toy()).state)
+
+
+def test_crops_of_images_that_keep_their_sizes_are_learnt_and_resumed(tmp_path):
+    config = dataclasses.replace(CONFIG, crop=Crop(0.5), epochs=3)
+    random = np.random.default_rng(0)
+    shapes = np.concatenate([random.integers(5, 40, (40, 2)), np.ones((40, 1), int)], axis=1)
+    labels = np.arange(40) % 2
+    pixels = [random.integers(0, 128, shape) + 100 * label for shape, label in zip(shapes, labels)]
+    ragged = Ragged([np.concatenate([some.ravel() for some in pixels]).astype(np.uint8)], [shapes])
+    split = Split(labels, np.eye(2, dtype=np.float32)[labels], images=ragged)
+    unbroken = fit.fit(toy(), split, split, IMAGE, config)
+    assert max(row["validation_accuracy"] for row in unbroken.history) > 0.9
+
+    def interrupt(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit(toy(), split, split, IMAGE, config, checkpoints=tmp_path, on_epoch=interrupt)
+    resumed = fit.fit(toy(), split, split, IMAGE, dataclasses.replace(config, filling=3), checkpoints=tmp_path)
+    assert equal(resumed.state, unbroken.state)
+    assert not equal(unbroken.state, fit.fit(toy(), split, split, IMAGE, dataclasses.replace(config, crop=None)).state)
+
+
+def test_no_thread_is_left_when_training_ends_in_any_way():
+    train(toy())
+    with pytest.raises(TrainingError):
+        train(Breaking())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("danlu")]
+
+
+@pytest.mark.parametrize(
+    ("crop", "message"),
+    [
+        ({"smallest": 0}, r"train\.crop\.smallest: found 0; expected a number ≤ 1 and > 0"),
+        ({"smallest": 0.9, "largest": 0.5}, r"train\.crop: smallest: found 0\.9; expected at most largest"),
+        ({"ration": 2}, r"train\.crop\.ration: unknown key \(did you mean 'ratio'\?\)"),
+        (True, r"train\.crop: found True; expected a mapping of settings"),
+    ],
+)
+def test_impossible_crops_are_refused(crop, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(fit.Config, {"crop": crop}, "train")
+    assert parse(fit.Config, {"crop": {}}, "train").crop == Crop()
+    assert parse(fit.Config, {"crop": None}, "train").crop is None
 
 
 def test_text_networks_resume_too(tmp_path):

@@ -42,8 +42,18 @@ def task(tmp_path, monkeypatch):
             "quarantined": {"duplicate": 2, "empty": 1},
             "near_pairs": 1,
             "largest_group": 2,
+            "outliers": {"length": 3},
+            "labels": {"changed": {"0": {"to": CLASSES[1], "rows": 5}}},
+            "settings": {"max_drift": 0.25},
             "expectations": [
-                {"expectation": "unique", "column": None, "severity": "warning", "success": False, "unexpected": 2}
+                {
+                    "name": "unique_id",
+                    "expectation": "unique",
+                    "column": None,
+                    "severity": "warning",
+                    "success": False,
+                    "unexpected": 2,
+                }
             ],
         },
         "prepared/t/meta.json": {
@@ -59,6 +69,10 @@ def task(tmp_path, monkeypatch):
             "decision": "first of its name",
         },
     }
+    score = {"accuracy": 0.855, "low": 0.838, "high": 0.871, "seen": 0.0}
+    naive = score | {"accuracy": 0.951, "seen": 0.77}
+    files["metrics/t.leakage.json"] = {"honest": score, "naive": naive, "model": "linear SVM"}
+    files["profiles/t.json"] = {"drift": {"length": 0.31}}
     for name, value in files.items():
         artifacts.write_json(artifacts.DATA / name, value)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.5], "validation_loss": [0.7, 0.6]})
@@ -87,6 +101,12 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
         "praise_accuracy",
         "int8: the smallest",
         "../docs/t/index.html",
+        "../examined/t/index.html",
+        "0.951",
+        "77 %",
+        '<td class="wrong">0.310</td>',
+        "length 3",
+        "Label 0 is read as &lt;差评&gt;: 5 rows",
     ):
         assert words in page
     assert "<b>坏了" not in page and "&lt;b&gt;坏了" in page

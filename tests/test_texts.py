@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from pipeline.texts import Cut, Texts, changes, cleaned, mask, read, write
+from pipeline.texts import Cut, Texts, _listed, changes, cleaned, mask, read, write
 
 ROWS = [["房间", "很", "好"], [], ["不", "好", "不"]]
 WORDS = ["<pad>", "<unk>", "好", "不"]
@@ -22,6 +22,13 @@ def test_a_shard_is_plain_arrays_and_its_own_sorted_tokens(tmp_path):
     assert np.load(f"{stem}.tokens.npy").tolist() == [0, 1, 0]
     assert np.load(f"{stem}.offsets.npy").tolist() == [0, 3]
     assert [Cut.read(stem).words(0)] == ROWS[2:]
+
+
+@pytest.mark.parametrize(
+    "words", [[], [""], ["a", '"', "\\", "\\n", "\x00", "\u2028", '","', "好"], ["a", "\U0010ffff", "b"]]
+)
+def test_the_list_of_tokens_is_what_json_writes(words):
+    assert _listed(words) == json.dumps(words, ensure_ascii=False)
 
 
 @pytest.mark.parametrize(("count", "kind"), [(1 << 16, "uint16"), ((1 << 16) + 1, "uint32")])

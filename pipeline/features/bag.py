@@ -33,7 +33,7 @@ class Family(Protocol):
 
     joiner: str
 
-    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], list[int]]]:
+    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
         """Single tokens or characters, and how many of the rows (bool [n]) hold each."""
 
     def blocks(self, stem: Path, rows: np.ndarray, alphabet: Mapping[str, int]) -> Iterator[Block]:
@@ -43,11 +43,11 @@ class Family(Protocol):
 class Words:
     joiner = " "
 
-    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], list[int]]]:
+    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
         cut = texts.Cut.read(stem).of_rows(rows)
         for codes, offsets in _blocks(cut.codes, cut.offsets):
             keys, counts = ngrams.frequency(codes, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
-            yield [cut.types[key] for key in keys.tolist()], counts.tolist()
+            yield [cut.types[key] for key in keys.tolist()], counts
 
     def blocks(self, stem: Path, rows: np.ndarray, alphabet: Mapping[str, int]) -> Iterator[Block]:
         cut = texts.Cut.read(stem).of_rows(rows)
@@ -63,10 +63,10 @@ class Characters:
         self._alphabet: Mapping[str, int] = {}
         self._lookup = np.zeros(0, np.int32)
 
-    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], list[int]]]:
+    def singles(self, stem: Path, rows: np.ndarray) -> Iterator[tuple[list[str], np.ndarray]]:
         for points, offsets in self._points(stem, rows):
             keys, counts = ngrams.frequency(points, np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)))
-            yield list(map(chr, keys.tolist())), counts.tolist()
+            yield list(map(chr, keys.tolist())), counts
 
     def blocks(self, stem: Path, rows: np.ndarray, alphabet: Mapping[str, int]) -> Iterator[Block]:
         if alphabet is not self._alphabet:
@@ -143,8 +143,8 @@ class _Fit:
         for shard in self._shards:
             for names, counts in self._family.singles(shard.stem, shard.rows):
                 sums.add(names, counts)
-        self._raise(np.array(array("q", (count for _, count in sums.items() if count >= self._floor)), np.int64))
-        kept = [(name, count) for name, count in sums.items() if count >= self._floor]
+        self._raise(np.array(array("q", (count for _, count in sums.items(self._floor))), np.int64))
+        kept = list(sums.items(self._floor))
         codes = np.arange(len(kept), dtype=np.int32)[:, None]
         self._found.append((codes, np.array([count for _, count in kept], np.int64)))
         return [name for name, _ in kept]

@@ -15,7 +15,7 @@ from pipeline.features.reading import Undecodable
 SCANS = 100  # a progressive file has about ten; thousands make a small file decode for minutes
 DIVISORS = (8, 4, 2)  # libjpeg-turbo's fractions that are fast and keep 2ⁿ pixels together
 ENOUGH = 1.5  # pixels a target pixel, below which a fraction shows (5th percentile of the PSNR below 50 dB)
-COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+COLOURS = {1: "GRAY", 3: "RGB"}
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, all Huffman-coded
 _OTHER_FRAMES = (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
@@ -28,31 +28,37 @@ class Header:
     components: int
     exif: bytes
     profile: bytes
+    one_scan: bool
 
 
 @dataclass
 class _Marks:
     size: tuple[int, int] = (0, 0)
     components: int = 0
+    progressive: bool = False
     exif: bytes = b""
     profiles: list[bytes] = field(default_factory=list)
 
 
-def check_scans(content: bytes) -> None:
+def check_scans(content: bytes, found: Header | None) -> None:
     """Raises: Undecodable."""
-    if content.count(b"\xff\xda") > SCANS:
-        raise Undecodable("too many scans", f"more than {SCANS}")
+    if found and found.one_scan:
+        return
+    data = np.frombuffer(content, np.uint8)
+    scans = np.count_nonzero((data[:-1] == 0xFF) & (data[1:] == 0xDA))
+    if scans > SCANS:
+        raise Undecodable("too many scans", f"{scans:,} > {SCANS}")
 
 
 def header(content: bytes) -> Header | None:
-    """None for what is rare or odd: 12 bits, arithmetic coding, orientation in XMP, garbage between markers."""
+    """None for what is rare or odd: inks, 12 bits, arithmetic coding, orientation in XMP, garbage between markers."""
     found, position = _Marks(), 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
+    while position + 5 <= len(content) and content[position] == 0xFF:
         mark, length = content[position + 1], struct.unpack_from(">H", content, position + 2)[0]
         if length < 2 or mark in _OTHER_FRAMES or not 0xC0 <= mark <= 0xFE or 0xD0 <= mark <= 0xD9:
             return None
         if mark == 0xDA:
-            return _whole(found)
+            return _whole(found, content[position + 4])
         if not _take(found, mark, content[position + 4 : position + 2 + length]):
             return None
         position += 2 + length
@@ -65,7 +71,7 @@ def _take(found: _Marks, mark: int, body: bytes) -> bool:
         if found.components or len(body) < 6 or body[0] != 8:
             return False
         height, width = struct.unpack_from(">HH", body, 1)
-        found.size, found.components = (width, height), body[5]
+        found.size, found.components, found.progressive = (width, height), body[5], mark == 0xC2
     elif mark == 0xE1 and body.startswith(_EXIF):
         found.exif = found.exif + body[6:] if found.exif else body
     elif mark == 0xE1:
@@ -75,13 +81,15 @@ def _take(found: _Marks, mark: int, body: bytes) -> bool:
     return True
 
 
-def _whole(found: _Marks) -> Header | None:
+def _whole(found: _Marks, scanned: int) -> Header | None:
+    """scanned: the components of the first scan."""
     if found.components not in COLOURS or 0 in found.size:
         return None
     parts = sorted(found.profiles)
     whole = bool(parts) and len(parts[0]) > 13 and parts[0][13] == len(parts)
     profile = b"".join(part[14:] for part in parts) if whole else b""
-    return Header(*found.size, found.components, found.exif, profile)
+    one_scan = not found.progressive and scanned == found.components
+    return Header(*found.size, found.components, found.exif, profile, one_scan)
 
 
 def orientation(exif: bytes) -> int:
@@ -114,6 +122,4 @@ def pixels(content: bytes, found: Header, by: int, grey: bool) -> np.ndarray | N
         )
     except ValueError:
         return None
-    if found.components == 4:  # Adobe's files hold the ink that is left out, and Pillow takes all files for Adobe's
-        np.subtract(255, decoded, out=decoded)
     return decoded if decoded.shape[:2] == (height, width) else None

@@ -44,15 +44,19 @@ def read(path: Path, limits: Limits) -> bytes:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         raise Undecodable("unreadable", getattr(error, "strerror", None) or str(error)) from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
-        raise Undecodable("not a regular file")
-    with os.fdopen(handle, "rb", buffering=0) as file:
+    try:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise Undecodable("not a regular file")
         check_bytes(status.st_size, limits)
-        content = file.readall()
-    check_bytes(len(content), limits)  # it may have grown meanwhile
-    return content
+        content = os.read(handle, status.st_size)
+        if len(content) != status.st_size or os.read(handle, 1):
+            raise Undecodable("changed while it was read")
+        return content
+    except OSError as error:
+        raise Undecodable("unreadable", error.strerror or "") from None
+    finally:
+        os.close(handle)
 
 
 def check_bytes(count: int, limits: Limits) -> None:

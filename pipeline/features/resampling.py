@@ -7,6 +7,7 @@ gets the same bits. H height, W width, C channels.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numba
@@ -20,8 +21,8 @@ from pipeline.features import resizing
 
 BITS = 22  # Pillow's PRECISION_BITS
 LANES = 64  # bytes that are weighed at once along the height
-TILE = 16  # rows and bytes of a turned tile
-Taps = tuple[np.ndarray, np.ndarray, np.ndarray]  # first pixel [N], number of pixels [N], integer weights [N, T]
+TILE, WIDE = 16, 32  # rows and bytes of a tile that is turned
+Taps = tuple[np.ndarray, np.ndarray]  # first pixel [N], integer weights [N, T]
 Shape = tuple[int, int, int]
 _INT8, _INT32 = ir.IntType(8), ir.IntType(32)
 
@@ -76,47 +77,66 @@ def _weigh(vectors: int) -> Callable[..., Any]:
     return weigh
 
 
-@intrinsic
-def _turn(context, source, s, step, target, t, target_step):  # type: ignore[no-untyped-def]
-    """Transposes a tile of 16 × 16 bytes from source[s:], a row every `step`, to target[t:]."""
+def _turn(back: bool) -> Callable[..., Any]:
+    """Compiled: transposes a tile of 16 rows of 32 bytes, one every `step`, to 32 rows of 16 without gaps, or back."""
 
-    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        source, s, step, target, t, target_step = arguments
-        tile, order = ir.VectorType(_INT8, TILE), ir.VectorType(_INT32, TILE)
-        low = ir.Constant(order, [k // 2 + TILE * (k % 2) for k in range(TILE)])
-        high = ir.Constant(order, [TILE // 2 + k // 2 + TILE * (k % 2) for k in range(TILE)])
+    @intrinsic
+    def turn(context, wide, w, step, narrow, n):  # type: ignore[no-untyped-def]
+        def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            wide, w, step, narrow, n = arguments
+            half, whole, order = (ir.VectorType(kind, size) for kind, size in ((_INT8, 16), (_INT8, 32), (_INT32, 32)))
+            both = ir.Constant(order, list(range(32)))
+            # within each half, since that is what one instruction does
+            low, high = (
+                ir.Constant(order, [lane + start + k // 2 + 32 * (k % 2) for lane in (0, 16) for k in range(16)])
+                for start in (0, 8)
+            )
+            halves = [ir.Constant(ir.VectorType(_INT32, 16), list(range(lane, lane + 16))) for lane in (0, 16)]
+            rows = _address(context, builder, signature.args[0], wide, w)
+            columns = _address(context, builder, signature.args[3], narrow, n)
 
-        def row(base: Any, step: Any, k: int) -> Any:
-            return builder.inttoptr(builder.add(base, builder.mul(step, step.type(k))), tile.as_pointer())
+            def row(k: int) -> Any:
+                return builder.inttoptr(builder.add(rows, builder.mul(step, step.type(k))), whole.as_pointer())
 
-        start = _address(context, builder, signature.args[0], source, s)
-        rows = [builder.load(row(start, step, k), align=1) for k in range(TILE)]
-        for _ in range(4):  # each round interleaves the first half with the second; log2(16) rounds transpose
-            pairs = [(rows[k], rows[k + TILE // 2]) for k in range(TILE // 2)]
-            rows = [builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in (low, high)]
-        end = _address(context, builder, signature.args[3], target, t)
-        for k, turned in enumerate(rows):
-            builder.store(turned, row(end, target_step, k), align=1)
-        return context.get_dummy_value()
+            def column(k: int) -> Any:
+                return builder.inttoptr(builder.add(columns, columns.type(k * TILE)), half.as_pointer())
 
-    return types.void(source, types.intp, types.intp, target, types.intp, types.intp), build
+            if back:
+                pairs = [[builder.load(column(k + lane), align=1) for lane in (0, 16)] for k in range(TILE)]
+                tile = [builder.shuffle_vector(*pair, both) for pair in pairs]
+            else:
+                tile = [builder.load(row(k), align=1) for k in range(TILE)]
+            for _ in range(4):  # each round interleaves the first eight with the last; log2(16) rounds transpose
+                tile = [builder.shuffle_vector(tile[k], tile[k + 8], mask) for k in range(8) for mask in (low, high)]
+            for k, turned in enumerate(tile):
+                if back:
+                    builder.store(turned, row(k), align=1)
+                for lane in () if back else (0, 1):
+                    part = builder.shuffle_vector(turned, turned, halves[lane])
+                    builder.store(part, column(k + 16 * lane), align=1)
+            return context.get_dummy_value()
+
+        return types.void(wide, types.intp, types.intp, narrow, types.intp), build
+
+    return turn
 
 
 _weigh_row: Any = _weigh(LANES // TILE)
 _weigh_grey: Any = _weigh(1)
 _weigh_rgb: Any = _weigh(3)
-_transpose: Any = _turn
+_to_columns: Any = _turn(back=False)
+_to_rows: Any = _turn(back=True)
 
 
 @numba.njit(cache=True, nogil=True)
 def _taps(length: int, low: float, extent: float, out: int) -> Taps:
-    """Pillow's precompute_coeffs and normalize_coeffs_8bpc."""
+    """Pillow's precompute_coeffs and normalize_coeffs_8bpc, with zeros up to one number of taps: no branch to guess."""
     scale = extent / out
     stretch = max(scale, 1.0)
     support = 2.0 * stretch
-    taps = int(np.ceil(support)) * 2 + 1
-    firsts, counts = np.empty(out, np.int64), np.empty(out, np.int64)
-    weights, exact = np.empty((out, taps), np.int32), np.empty(taps)
+    longest = min(int(2 * support) + 1, length)
+    firsts, weights = np.empty(out, np.int64), np.zeros((out, longest), np.int32)
+    exact = np.empty(longest)
     for k in range(out):
         centre = low + (k + 0.5) * scale
         first = max(int(centre - support + 0.5), 0)
@@ -132,45 +152,47 @@ def _taps(length: int, low: float, extent: float, out: int) -> Taps:
                 weight = 0.0
             exact[t] = weight
             total += weight
+        firsts[k] = min(first, length - longest)
         for t in range(count):
             share = exact[t] / total if total != 0.0 else exact[t]
-            weights[k, t] = int(share * (1 << BITS) + (-0.5 if share < 0 else 0.5))
-        firsts[k], counts[k] = first, count
-    return firsts, counts, weights
+            weights[k, first - firsts[k] + t] = int(share * (1 << BITS) + (-0.5 if share < 0 else 0.5))
+    return firsts, weights
 
 
 @numba.njit(cache=True, nogil=True)
 def _across(source: np.ndarray, start: int, shape: Shape, taps: Taps, target: np.ndarray) -> None:
     """Weighs along the width. source: (rows, pixels, channels) from byte `start` on; target: uint8 [rows, bytes]."""
     rows, width, channels = shape
-    firsts, counts, weights = taps
+    firsts, weights = taps
+    count = weights.shape[1]
     step, pixel = width * channels, channels * TILE
     turned = np.empty(step * TILE, np.uint8)
-    done = np.empty((len(firsts) * channels + TILE) * TILE, np.uint8)
+    done = np.empty((len(firsts) * channels + WIDE) * TILE, np.uint8)
     for y in range(0, rows, TILE):
         y = min(y, rows - TILE)
-        for x in range(0, step, TILE):
-            x = min(x, step - TILE)
-            _transpose(source, start + y * step + x, step, turned, x * TILE, TILE)
+        for x in range(0, step, WIDE):
+            x = min(x, step - WIDE)
+            _to_columns(source, start + y * step + x, step, turned, x * TILE)
         for k in range(len(firsts)):
-            place, w = firsts[k] * pixel, k * weights.shape[1]
+            place, w = firsts[k] * pixel, k * count
             if channels == 3:
-                _weigh_rgb(turned, place, pixel, weights, w, counts[k], done, k * pixel)
+                _weigh_rgb(turned, place, pixel, weights, w, count, done, k * pixel)
             else:
-                _weigh_grey(turned, place, pixel, weights, w, counts[k], done, k * pixel)
-        for x in range(0, len(firsts) * channels, TILE):
-            _transpose(done, x * TILE, TILE, target, y * target.shape[1] + x, target.shape[1])
+                _weigh_grey(turned, place, pixel, weights, w, count, done, k * pixel)
+        for x in range(0, len(firsts) * channels, WIDE):
+            _to_rows(target, y * target.shape[1] + x, target.shape[1], done, x * TILE)
 
 
 @numba.njit(cache=True, nogil=True)
 def _down(source: np.ndarray, step: int, taps: Taps, target: np.ndarray) -> None:
     """Weighs along the height: rows of `step` bytes, at least LANES, to rows of as many."""
-    firsts, counts, weights = taps
+    firsts, weights = taps
+    count = weights.shape[1]
     for k in range(len(firsts)):
         for x in range(0, step, LANES):
             x = min(x, step - LANES)
-            place, w = firsts[k] * step + x, k * weights.shape[1]
-            _weigh_row(source, place, step, weights, w, counts[k], target, k * step + x)
+            place, w = firsts[k] * step + x, k * count
+            _weigh_row(source, place, step, weights, w, count, target, k * step + x)
 
 
 @numba.njit(cache=True, nogil=True)
@@ -178,15 +200,15 @@ def _resize(pixels: np.ndarray, across: Taps, down: Taps, across_first: bool) ->
     """uint8 [H, at least W * C]. pixels: contiguous, at least TILE rows of at least LANES bytes."""
     _, columns, channels = pixels.shape
     height, length, step = len(down[0]), len(across[0]) * channels, columns * channels
-    wide = max((length + TILE - 1) // TILE * TILE, LANES)
+    wide = max((length + WIDE - 1) // WIDE * WIDE, LANES)
     if across_first:
-        firsts, counts, weights = down
-        rows = max(firsts[-1] + counts[-1] - firsts[0], TILE)
+        firsts, weights = down
+        rows = max(firsts[-1] + weights.shape[1] - firsts[0], TILE)
         first = min(firsts[0], len(pixels) - rows)
         between = np.empty((rows, wide), np.uint8)
         _across(pixels, first * step, (rows, columns, channels), across, between)
         done = np.empty((height, wide), np.uint8)
-        _down(between, wide, (firsts - first, counts, weights), done)
+        _down(between, wide, (firsts - first, weights), done)
     else:
         rows = max(height, TILE)
         between = np.empty((rows, step), np.uint8)
@@ -194,6 +216,12 @@ def _resize(pixels: np.ndarray, across: Taps, down: Taps, across_first: bool) ->
         done = np.empty((rows, wide), np.uint8)
         _across(between, 0, (rows, columns, channels), across, done)
     return done
+
+
+@lru_cache(maxsize=64)
+def _known(length: int, low: float, extent: float, out: int) -> Taps:
+    """Cameras and collections have few sizes."""
+    return _taps(length, low, extent, out)
 
 
 def resize(image: Image.Image | np.ndarray, to: resizing.Frame) -> np.ndarray:
@@ -205,7 +233,7 @@ def resize(image: Image.Image | np.ndarray, to: resizing.Frame) -> np.ndarray:
         small, pixels = pixels, np.zeros((max(rows, TILE), max(columns, LANES), channels), np.uint8)
         pixels[:rows, :columns] = small
     left, top, right, bottom = (np.float32(edge) for edge in (to.left, to.top, to.right, to.bottom))  # as Pillow has it
-    across = _taps(columns, float(left), float(right - left), to.width)
-    down = _taps(rows, float(top), float(bottom - top), to.height)
+    across = _known(columns, float(left), float(right - left), to.width)
+    down = _known(rows, float(top), float(bottom - top), to.height)
     done = _resize(pixels, across, down, resizing.across_first(columns, rows, to))
     return done[: to.height, : to.width * channels].reshape(to.height, to.width, channels)

@@ -2,8 +2,9 @@
 
 import heapq
 import json
-from collections.abc import Iterable, Iterator
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import count, groupby
 from operator import itemgetter
 from pathlib import Path
 from tempfile import mkdtemp
@@ -21,34 +22,44 @@ class Strings:
 
     def __init__(self, folder: Path, held: int = STRINGS) -> None:
         self._folder, self._held = Path(mkdtemp(dir=folder)), held
-        self._sums: dict[str, int] = {}
         self._runs: list[Path] = []
+        self._clear()
 
-    def add(self, strings: Iterable[str], values: Iterable[int]) -> None:
-        """Each string once."""
-        sums = self._sums
-        for string, value in zip(strings, values, strict=True):
-            sums[string] = sums.get(string, 0) + value
-        if len(sums) > self._held:
+    def _clear(self) -> None:
+        self._places: defaultdict[str, int] = defaultdict(count().__next__)
+        self._sums = np.zeros(1024, np.int64)
+
+    def add(self, strings: Sequence[str], values: np.ndarray) -> None:
+        """Each string once; values int64 of the same length."""
+        places = np.fromiter(map(self._places.__getitem__, strings), np.int64, len(strings))
+        if len(self._places) > len(self._sums):
+            self._sums = np.concatenate([self._sums, np.zeros(len(self._places), np.int64)])
+        self._sums[places] += values
+        if len(self._places) > self._held:
             self._spill()
 
     def _spill(self) -> None:
         path = self._folder / f"{len(self._runs)}.jsonl"
         with path.open("w", encoding="utf-8") as file:
-            for pair in sorted(self._sums.items()):
+            for pair in self._sorted(0):
                 file.write(json.dumps(pair, ensure_ascii=False) + "\n")
         self._runs.append(path)
-        self._sums = {}
+        self._clear()
 
-    def items(self) -> Iterator[tuple[str, int]]:
-        """Every string and its sum, in the order of the strings."""
-        here = sorted(self._sums.items())
+    def _sorted(self, least: int) -> list[tuple[str, int]]:
+        pairs = zip(self._places, self._sums.tolist())  # numbered in the order in which they stand
+        return sorted(pair for pair in pairs if pair[1] >= least)
+
+    def items(self, least: int = 0) -> Iterator[tuple[str, int]]:
+        """Every string whose sum is at least so much, and its sum, in the order of the strings."""
         if not self._runs:
-            yield from here
+            yield from self._sorted(least)
             return
-        merged = heapq.merge(*map(_lines, self._runs), here, key=itemgetter(0))
+        merged = heapq.merge(*map(_lines, self._runs), self._sorted(0), key=itemgetter(0))
         for string, group in groupby(merged, key=itemgetter(0)):
-            yield string, sum(value for _, value in group)
+            total = sum(value for _, value in group)
+            if total >= least:
+                yield string, total
 
 
 def _lines(path: Path) -> Iterator[tuple[str, int]]:

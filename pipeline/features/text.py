@@ -4,6 +4,7 @@ N texts of a split.
 """
 
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,10 @@ def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
     first = [*SPECIAL, *config.reserved]
     taken = set(first)
     kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)
-    return first + [word for _, word in heapq.nsmallest(config.maximum_size - len(first), kept)]
+    size = config.maximum_size - len(first)
+    best = list(itertools.islice(kept, size))
+    best = heapq.nsmallest(size, itertools.chain(best, kept)) if len(best) == size else sorted(best)
+    return first + [word for _, word in best]
 
 
 def counted(stems: Sequence[Path], scratch: Path) -> Strings:
@@ -61,7 +65,7 @@ def counted(stems: Sequence[Path], scratch: Path) -> Strings:
     sums = Strings(scratch)
     for stem in stems:
         cut = Cut.read(stem)
-        sums.add(cut.types, np.bincount(cut.codes, minlength=len(cut.types)).tolist())
+        sums.add(cut.types, np.bincount(cut.codes, minlength=len(cut.types)))
     return sums
 
 
@@ -71,7 +75,7 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     Raises: DataError for a train split without a token.
     """
     with TemporaryDirectory(dir=out) as scratch:
-        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(), config)
+        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(config.minimum_count), config)
     if len(words) == len(SPECIAL) + len(config.reserved):
         raise DataError(
             f"{folder}: no token stands {config.minimum_count} times in the train split; expected texts; see the "

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SUFFIXES = texts.SUFFIXES
 SMALLEST = 256  # texts of a shard while there are few
 ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
@@ -107,6 +106,11 @@ def key(settings: Settings) -> str:
     return cache.key({**said, "files": learnt}, code)
 
 
+def suffixes(settings: Settings) -> tuple[str, ...]:
+    """Of a shard's files."""
+    return texts.SUFFIXES
+
+
 def row_bytes(settings: Settings) -> int:
     return ROW_BYTES
 
@@ -139,7 +143,7 @@ def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[s
     for start in range(0, len(job.made), AT_ONCE):
         made = job.made[start : start + AT_ONCE]
         batch = job.texts[start : start + AT_ONCE].to_pylist()
-        fresh = [cleaning.counted(text, job.settings.steps) for text, place in zip(batch, made) if place is None]
+        fresh = list(cleaning.each((text for text, place in zip(batch, made) if place is None), job.settings.steps))
         cut = iter(_tokeniser(job.settings).cut_all([text for text, _ in fresh]))
         again = iter(fresh)
         for place in made:

@@ -69,7 +69,7 @@ class Tokeniser:
             words = self._reference.cut(text)
         if self._hmm and RUN.search(text):
             words = self._cut_runs(words)
-        if self._hmm and not self._split.isdisjoint(words):
+        if self._split and self._hmm and not self._split.isdisjoint(words):
             words = [part for word in words for part in (word if word in self._split else (word,))]
         return _words.kept(text, words, self._stops)
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
-from PIL import Image
+from PIL import Image, ImageChops
 
 from pipeline import cache, workers
 from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
-from pipeline.features import decoding
+from pipeline.features import colours, decoding, jpeg, reading
 from pipeline.near import images
 from pipeline.validation import _measured, _outliers, _rules
 from pipeline.validation._labels import Labels
@@ -39,6 +39,7 @@ MEASURES = (
 COLUMNS = ("format", "mode", "channels", "one_colour", "conversions", *(measure.column for measure in MEASURES))
 NAMES = ("too_large", "undecodable", "too_small", "format", "mode", "one_colour")
 BATCH = 100  # images that are worth a process of their own
+STRIP = 256  # rows
 SHARP = 1_000_000  # pixels of the copy whose sharpness is measured
 
 
@@ -96,7 +97,8 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
 def seen(rows: "pd.DataFrame", files: Path, config: Config) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """(number, what `look` says) of each row's file, which it may not take too long or too much for; in no order."""
     limits: dict[str, Any] = {"max_bytes": config.max_bytes, "max_pixels": config.max_pixels}
-    key = cache.key({**limits, "pillow": PIL.__version__}, map(Path, (__file__, decoding.__file__, images.__file__)))
+    code = (__file__, decoding.__file__, reading.__file__, colours.__file__, jpeg.__file__, images.__file__)
+    key = cache.key({**limits, "pillow": PIL.__version__}, map(Path, code))
     processes = min(workers.count(), math.ceil(len(rows) / BATCH))
     paths = [str(files / path) for path in rows["path"]]
     look_at = functools.partial(look, **limits)
@@ -140,11 +142,16 @@ def look(path: str, *, max_bytes: int, max_pixels: int) -> Mapping[str, Any]:
 
 def digest(image: Image.Image) -> str:
     """Equal for equal pixels; a colour image whose channels are equal is a grey one."""
-    if image.mode == "RGB":
-        red, green, blue = image.split()
-        if (grey := red.tobytes()) == green.tobytes() == blue.tobytes():
-            return hashlib.sha256(f"L {image.size} ".encode() + grey).hexdigest()
-    return hashlib.sha256(f"{image.mode} {image.size} ".encode() + image.tobytes()).hexdigest()
+    grey = image.mode == "L" or all(_equal(image, "R", other) for other in "GB")
+    total = hashlib.sha256(f"{'L' if grey else 'RGB'} {image.size} ".encode())
+    for top in range(0, image.height, STRIP):  # a whole copy more would be 120 MB
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        total.update((strip.getchannel(0) if grey else strip).tobytes())
+    return total.hexdigest()
+
+
+def _equal(image: Image.Image, one: str, other: str) -> bool:
+    return ImageChops.difference(image.getchannel(one), image.getchannel(other)).getbbox() is None
 
 
 def levels(light: Image.Image) -> tuple[float, float]:

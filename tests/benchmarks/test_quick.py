@@ -47,16 +47,21 @@ def quick(script, folder):
 
 
 def test_preparation(tmp_path):
-    cells, reviews = tmp_path / "data/raw/solar/files", tmp_path / "data/raw/reviews"
+    cells = tmp_path / "data/raw/solar/files"
     cells.mkdir(parents=True)
-    reviews.mkdir(parents=True)
     random = np.random.default_rng(0)
     for k in range(4):
         Image.fromarray(random.integers(0, 256, (60, 60), np.uint8)).save(cells / f"{k}.png")
-    texts = ["房间很干净，下次还来", "服务差", "书很好看", None]
-    parts.write_frame(pd.DataFrame({"id": list("abcd"), "text": texts}), reviews / "manifest")
-    pictures, reviewed = quick("preparation.py", tmp_path)
-    assert pictures["ours"] > 0 and reviewed["peer"] > 0
+    (pictures,) = quick("preparation.py", tmp_path)
+    assert pictures["ours"] > 0
+
+
+def test_text(tmp_path):
+    texts = ["房间很干净，下次还来", "服务差", "书很好看", None] * 30
+    table = pd.DataFrame({"id": [str(k) for k in range(len(texts))], "text": texts})
+    parts.write_frame(table, tmp_path / "data/raw/reviews/manifest")
+    rows = quick("text.py", tmp_path)
+    assert {row["goal"] for row in rows} == {8, 1} and all(row["peer"] > 0 for row in rows)
 
 
 def test_compression(trained_talk, talk, tmp_path, monkeypatch):
@@ -67,3 +72,9 @@ def test_compression(trained_talk, talk, tmp_path, monkeypatch):
     (root / "params.yaml").write_text(PARAMS, "utf-8")
     rows = quick("compression.py", root)
     assert {row["goal"] for row in rows} == {5, 3.5, None}
+
+
+@pytest.mark.slow
+def test_loader(tmp_path):
+    rows = quick("loader.py", tmp_path)
+    assert {row["goal"] for row in rows} == {40, 1, 0.95, None}

@@ -14,8 +14,10 @@ def test_strings_are_summed_the_same_on_disk_as_in_memory(tmp_path):
         counts = random.integers(1, 9, len(words)).tolist()
         expected.update(dict(zip(words, counts)))
         for sums in (small, large):
-            sums.add(words, counts)
+            sums.add(words, np.array(counts))
     assert list(small.items()) == list(large.items()) == sorted(expected.items())
+    some = [pair for pair in sorted(expected.items()) if pair[1] >= 30]
+    assert 0 < len(some) < len(expected) and list(small.items(30)) == list(large.items(30)) == some
     assert len(list(tmp_path.glob("*/*.jsonl"))) > 3
 
 

@@ -5,30 +5,22 @@ import itertools
 import numpy as np
 import pytest
 
-from pipeline.loader.draws import Augmentation, Crop
-from pipeline.loader.layout import Ragged
+from pipeline import batches
+from pipeline.errors import DataError
+from pipeline.examples import ImageInputs, Split
+from pipeline.loader.draws import Augmentation, Crop, draw
 from pipeline.loader.reading import Loader, Scaling
+from pipeline.store import Ragged, Store
 
 COUNT, SIDE = 45, (14, 18)
 AUGMENTATION = Augmentation("both", 0.2, Crop(0.3))
 
 
-class Shards:
-    """Several .npy files seen as one array, as pipeline/store.py sees them."""
-
-    def __init__(self, folder, pixels, cuts):
-        self.shape = pixels.shape
-        self.starts = np.array([0, *cuts])
-        for k, part in enumerate(np.split(pixels, cuts)):
-            np.save(folder / f"{k}.npy", part)
-        self.shards = [np.load(folder / f"{k}.npy", mmap_mode="r") for k in range(len(self.starts))]
-
-    def locate(self, rows):
-        shards = np.searchsorted(self.starts, rows, side="right") - 1
-        return shards, rows - self.starts[shards]
-
-    def __getitem__(self, rows):
-        return np.stack([self.shards[s][r] for s, r in zip(*self.locate(rows))])
+def sharded(folder, pixels, cuts):
+    """Several .npy files seen as one array."""
+    for k, part in enumerate(np.split(pixels, cuts)):
+        np.save(folder / f"{k}.npy", part)
+    return Store.open([folder / f"{k}.npy" for k in range(len(cuts) + 1)], pixels.shape[1:])
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +28,9 @@ def pixels():
     return np.random.default_rng(0).integers(0, 256, (COUNT, *SIDE, 3), np.uint8)
 
 
-def kept(batches):
+def kept(reading):
     """Copies: a batch holds until the next is asked for."""
-    return [(batch.rows.copy(), batch.images.copy()) for batch in batches]
+    return [(batch.rows.copy(), batch.images.copy()) for batch in reading]
 
 
 def equal(some, others):
@@ -82,9 +74,9 @@ def test_ranks_share_the_batches_of_one(pixels, world, batch_size):
 
 @pytest.mark.parametrize("cuts", [[], [1, 20], [10, 10, 44]])
 def test_shards_and_one_array_give_the_same_batches(tmp_path, pixels, cuts):
-    assert equal(epoch(pixels), epoch(Shards(tmp_path, pixels, cuts)))
+    assert equal(epoch(pixels), epoch(sharded(tmp_path, pixels, cuts)))
     assert equal(
-        epoch(pixels, augmentation=Augmentation()), epoch(Shards(tmp_path, pixels, cuts), augmentation=Augmentation())
+        epoch(pixels, augmentation=Augmentation()), epoch(sharded(tmp_path, pixels, cuts), augmentation=Augmentation())
     )
 
 
@@ -145,8 +137,6 @@ def test_any_rows_are_read_in_any_order(pixels):
 
 
 def test_crops_have_the_area_and_the_ratio_asked():
-    from pipeline.loader.draws import draw
-
     sizes = np.tile([200, 300], (4000, 1))
     boxes = draw(Augmentation(crop=Crop(0.25, 0.5, 1.5)), np.random.default_rng(0), sizes, None).boxes
     areas, ratios = boxes[:, 2] * boxes[:, 3] / 60_000, boxes[:, 3] / boxes[:, 2]
@@ -158,39 +148,42 @@ def test_crops_have_the_area_and_the_ratio_asked():
     assert thin.tolist() == [[0, 45, 10, 10]]
 
 
-def ragged(random, shapes):
+def ragged(folder, shapes, cut):
+    """Images of many sizes, in two shards of real files."""
+    random = np.random.default_rng(0)
     images = [random.integers(0, 256, shape, np.uint8) for shape in shapes]
-    offsets = np.cumsum([0] + [image.size for image in images])
-    return images, Ragged(np.concatenate([image.ravel() for image in images]), offsets, np.array(shapes))
+    for name, part in (("a", slice(cut)), ("b", slice(cut, None))):
+        np.save(folder / f"{name}.npy", np.concatenate([image.ravel() for image in images[part]]))
+        np.save(folder / f"{name}.shapes.npy", np.array(shapes[part], np.int32))
+    return images, Ragged.open([folder / "a", folder / "b"])
 
 
 def test_images_of_many_sizes_become_batches_of_one(tmp_path):
-    random = np.random.default_rng(0)
-    images, found = ragged(random, [(int(h), int(w), 3) for h, w in random.integers(5, 60, (30, 2))])
-    np.save(tmp_path / "flat.npy", found.flat)
-    found = Ragged(np.load(tmp_path / "flat.npy", mmap_mode="r"), found.offsets, found.shapes)
+    sizes = np.random.default_rng(0).integers(5, 60, (30, 2))
+    images, found = ragged(tmp_path, [(int(h), int(w), 3) for h, w in sizes], 11)
     assert all(np.array_equal(found[k], image) for k, image in enumerate(images))
     reading = Loader(found, batch_size=8, augmentation=AUGMENTATION, size=(16, 12))
-    batches = kept(reading.epoch(0))
-    assert sorted(np.concatenate([rows for rows, _ in batches])) == list(range(30))
-    assert {images.shape[1:] for _, images in batches} == {(16, 12, 3)}
-    assert equal(batches, kept(reading.epoch(0)))
-    assert equal(batches[2:], kept(reading.epoch(0, step=2)))
+    found = kept(reading.epoch(0))
+    assert sorted(np.concatenate([rows for rows, _ in found])) == list(range(30))
+    assert {images.shape[1:] for _, images in found} == {(16, 12, 3)}
+    assert equal(found, kept(reading.epoch(0)))
+    assert equal(found[2:], kept(reading.epoch(0, step=2)))
 
 
 def test_an_image_of_another_shape_is_cut_in_its_middle(tmp_path):
-    random = np.random.default_rng(0)
-    images, found = ragged(random, [(20, 10, 1), (10, 31, 1), (10, 10, 1)])
+    images, found = ragged(tmp_path, [(20, 10, 1), (10, 31, 1), (10, 10, 1)], 1)
     read = Loader(found, batch_size=3, size=(10, 10)).read(np.arange(3))
     assert np.array_equal(read[0], images[0][5:15])
     assert np.array_equal(read[1], images[1][:, 10:20])
     assert np.array_equal(read[2], images[2])
+    split, inputs = Split(np.zeros(3), np.zeros((3, 1)), images=found), ImageInputs(10, 10, 1, (0.5,), (0.2,))
+    assert np.array_equal(batches.read(split, np.array([2, 0]), inputs), read[[2, 0]])
 
 
-def test_a_ragged_store_whose_bytes_do_not_add_up_is_refused():
-    from pipeline.errors import DataError
-
-    with pytest.raises(DataError, match="found 11 bytes; expected 12 bytes"):
-        Ragged(np.zeros(11, np.uint8), np.array([0, 12]), np.array([[2, 2, 3]]))
+def test_ragged_shards_that_do_not_add_up_are_refused(tmp_path):
+    ragged(tmp_path, [(2, 2, 3), (2, 3, 3)], 1)
+    np.save(tmp_path / "b.npy", np.zeros(17, np.uint8))
+    with pytest.raises(DataError, match="found a shard of 17 bytes; expected 18 bytes"):
+        Ragged.open([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(DataError, match="one number of channels"):
-        Ragged(np.zeros(16, np.uint8), np.array([0, 12, 16]), np.array([[2, 2, 3], [2, 2, 1]]))
+        ragged(tmp_path, [(2, 2, 3), (2, 3, 1)], 1)

@@ -102,9 +102,8 @@ def test_the_key_follows_settings_and_what_a_tokeniser_has_learnt(tmp_path):
     assert len({first, learnt, text.key(settings(rjieba.Config()))}) == 3
 
 
-def test_the_record_is_plain_json():
-    found = text.record(settings(rjieba.Config()))
-    assert json.loads(json.dumps(found)) == found
+def test_the_record_can_be_written_as_json():
+    found = json.loads(json.dumps(text.record(settings(rjieba.Config()))))
     assert found["tokeniser"]["name"] == "rjieba" and {"rjieba", "jieba", "dictionary_sha256"} <= set(found["versions"])
 
 

@@ -1,14 +1,18 @@
-"""A simple classifier of images, in seconds: a linear SVM on histograms of oriented gradients of small grey copies.
+"""Images to be looked at, and a simple classifier of them that is fitted in seconds.
 
-N images, F values of a histogram.
+It is a linear SVM on histograms of oriented gradients of small grey copies. N images, F values of a histogram.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
+from pipeline.examination import _sheet
+from pipeline.examination._groups import Group
+from pipeline.features import decoding
 from pipeline.near.images import GREY
 from pipeline.validation import image
 
@@ -41,3 +45,21 @@ def fit(x: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]
 
     predict: Callable[[np.ndarray], np.ndarray] = LinearSVC(C=0.01, random_state=0).fit(x, labels).predict
     return predict
+
+
+def show(groups: Sequence[Group], rows: "pd.DataFrame", files: Path, config: image.Config, out: Path) -> dict[str, Any]:
+    """Writes the groups as a contact sheet to `out` and returns its name; rows: the manifest's, indexed by id."""
+    limits = decoding.Limits(bytes=config.max_bytes, pixels=config.max_pixels)
+
+    def picture(name: str) -> Image.Image | None:
+        try:
+            return decoding.decode(decoding.read(files / str(rows.loc[name, "path"]), limits), limits).image
+        except decoding.Undecodable:
+            return None
+
+    _sheet.write(groups, picture, out.with_suffix(".png"))
+    return {"sheet": out.with_suffix(".png").name}
+
+
+def vocabulary(accepted: "pd.DataFrame") -> None:
+    """Images have none."""
