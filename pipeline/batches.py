@@ -6,6 +6,7 @@ N examples, B examples of a batch, H height, W width, C channels in pixels, T to
 import numpy as np
 
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.features import resizing
 from pipeline.store import Ragged
 
 POOL = 50
@@ -56,15 +57,12 @@ def by_length(split: Split, inputs: ImageInputs | TextInputs, size: int) -> list
 def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np.ndarray:
     """uint8 [B, H, W, C], or ids int64 [B, T] padded with 0 (T ≥ 1, at most `inputs.length`).
 
-    Images that keep their own sizes are cut to the network's shape in their middle, and resized.
+    Of images that keep their own sizes the middle is cut and resized, as serving does.
     """
     if isinstance(inputs, ImageInputs):
         assert split.images is not None
         if isinstance(split.images, Ragged):
-            from pipeline.loader.reading import Loader  # which takes its order from here
-
-            size = (inputs.height, inputs.width)
-            return Loader(split.images, batch_size=len(rows), size=size, filling=1).read(rows)
+            return np.stack([_cut(split.images[row], inputs.height) for row in rows.tolist()])
         return np.ascontiguousarray(split.images[rows])
     assert split.texts is not None
     return split.texts.padded(rows, inputs.length)
@@ -73,3 +71,8 @@ def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np
 def blanked(ids: np.ndarray, random: np.random.Generator, share: float) -> np.ndarray:
     """A share of the tokens [B, T] turned into the unknown token 1, padding aside."""
     return np.where((random.random(ids.shape) < share) & (ids != 0), 1, ids)
+
+
+def _cut(image: np.ndarray, side: int) -> np.ndarray:
+    height, width, _ = image.shape
+    return resizing.resize(image, resizing.frame(width, height, side, "crop"))

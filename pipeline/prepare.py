@@ -77,7 +77,7 @@ class _Writer:
     def __init__(self, task: str, module: ModuleType, settings: Any, rows: parts.Reader, out: Path) -> None:
         self._module, self._settings, self._rows, self._out = module, settings, rows, out
         self._contents: dict[tuple[str, str], str] = {}  # what tells the rows of each shard
-        self._shelf = cache.Shelf(task, module.key(settings), module.SUFFIXES)
+        self._shelf = cache.Shelf(task, module.key(settings), module.suffixes(settings))
 
     def write(self, plan: list[shards.Shard], classes: list[str], place: str, title: str) -> int:
         """Writes all shards, and returns how many rows had to be made anew."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline import artifacts, texts
 from pipeline.errors import DataError
-from pipeline.store import Store
+from pipeline.store import Ragged, Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,10 +85,12 @@ def soft(rows: "pd.DataFrame", classes: Sequence[str], place: str) -> np.ndarray
     return out
 
 
-def images(prepared: Path, split: str) -> Store:
+def images(prepared: Path, split: str) -> Store | Ragged:
     """The split's images, memory-mapped. Raises: DataError for a shard that is not of the stage's making."""
     shape = artifacts.read_json(prepared / "meta.json")["preparation"]["shape"]
     try:
+        if shape is None:
+            return Ragged.open(shards(prepared, split))
         return Store.open([with_suffix(shard, ".npy") for shard in shards(prepared, split)], tuple(shape))
     except (OSError, ValueError) as error:
         raise DataError(f"{prepared}: {error}; expected the shards that prepare wrote; run prepare again") from None

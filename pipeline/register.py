@@ -92,6 +92,9 @@ def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Pat
         "classes": meta["classes"],
         "preparation": meta["preparation"],
     }
+    if task.kind == "image" and meta["preparation"]["fit"] == "none":  # as batches.read cuts them to the net's size
+        side = artifacts.read_json(features / "statistics.json")["input"]
+        settings["preparation"] = {**meta["preparation"], "size": side, "fit": "crop"}
     if task.kind == "text" and won.candidate == "net":
         files["vocabulary.json"] = features / "vocabulary.json"
         settings["length"] = artifacts.read_json(features / "meta.json")["length"]

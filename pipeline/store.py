@@ -88,6 +88,9 @@ class Ragged:
     def __len__(self) -> int:
         return len(self.shapes)
 
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
     def __getitem__(self, row: int) -> np.ndarray:
         """One image, uint8 [H, W, C]."""
         start, shape = self.offsets[row], self.shapes[row]

@@ -3,6 +3,7 @@
 N images, F values of a histogram, K classes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from pipeline import artifacts, prepared
 from pipeline.baselines.linear import Linear, softmax
 from pipeline.config import setting
 from pipeline.errors import DataError
-from pipeline.store import Store
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Config:
             raise ValueError(f"cell: found {self.cell}; expected at most a third of size ({self.size})")
 
 
-def gradients(images: np.ndarray | Store, config: Config) -> np.ndarray:
-    """Histograms of oriented gradients, float32 [N, F], of uint8 [N, H, W, C] as grey images of config.size."""
+def gradients(images: Iterable[np.ndarray], config: Config) -> np.ndarray:
+    """Histograms of oriented gradients, float32 [N, F], of uint8 [H, W, C] each, as grey images of config.size."""
     from PIL import Image
     from skimage.feature import hog
 

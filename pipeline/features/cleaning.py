@@ -133,14 +133,6 @@ def _normalise(text: str) -> tuple[str, int]:
     return after, int(after != text)
 
 
-def _lower(text: str, normal: bool) -> tuple[str, int]:
-    after = text.lower()
-    if after == text:
-        return text, 0
-    # The small letter may combine with the mark after it where the capital did not.
-    return (_normalise(after)[0] if normal and not after.isascii() else after), 1
-
-
 def nfkc(text: str) -> str:
     """Unicode's NFKC, six times as fast where full-width punctuation is all that keeps a text from it."""
     if unicodedata.is_normalized("NFKC", text):
@@ -148,6 +140,14 @@ def nfkc(text: str) -> str:
     for wide, plain in PUNCTUATION:
         text = text.replace(wide, plain)
     return text if unicodedata.is_normalized("NFKC", text) else unicodedata.normalize("NFKC", text)
+
+
+def _lower(text: str, normal: bool) -> tuple[str, int]:
+    after = text.lower()
+    if after == text:
+        return text, 0
+    # The small letter may combine with the mark after it where the capital did not.
+    return (_normalise(after)[0] if normal and not after.isascii() else after), 1
 
 
 def versions(steps: Steps) -> dict[str, str]:

@@ -44,6 +44,14 @@ def grey(pixels: Image.Image | np.ndarray) -> Image.Image | np.ndarray:
     return pixels.convert("L")
 
 
+def check(background: str) -> None:
+    """Raises: ValueError unless it is a colour."""
+    try:
+        ImageColor.getrgb(background)
+    except ValueError:
+        raise ValueError(f"background: found {background!r}; expected a colour's name, or #rrggbb") from None
+
+
 def eight_bits(image: Image.Image, background: str, conversions: list[str]) -> Image.Image:
     """Mode L or RGB, in sRGB. Raises: Undecodable when nothing is visible or a pixel is not finite."""
     profile = image.info.get("icc_profile") or b""

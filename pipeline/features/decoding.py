@@ -36,6 +36,7 @@ __all__ = [
     "sniff",
 ]
 
+SWAPS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
 LIMITS = Limits()
 # exact: every pixel of the file is decoded. fast: a JPEG at ½, ¼ or ⅛, where that leaves 1.5 pixels a target pixel.
 Quality = Literal["exact", "fast"]
@@ -106,10 +107,7 @@ def pixels(
     with _verdicts():
         kind, found = _guarded(content, limits)
         out = _jpeg(content, found, limits, wish, resize) if found else None
-        if out is None:
-            image = _decode(content, kind, limits, background).image
-            out = resizing.fit(image, size, fit, channels, resize)
-        return out
+        return _other(content, kind, limits, wish, background, resize) if out is None else out
 
 
 def _guarded(content: bytes, limits: Limits) -> tuple[str, jpeg.Header | None]:
@@ -145,14 +143,20 @@ def _verdicts() -> Iterator[None]:
         raise Undecodable("truncated" if cut else "broken", f"{type(error).__name__}: {text}") from None
 
 
-def _decode(content: bytes, kind: str, limits: Limits, background: str) -> Decoded:
+def _open(content: bytes, kind: str, limits: Limits) -> Image.Image:
     # `formats` keeps every other decoder out, Ghostscript for EPS among them.
     image: Image.Image = Image.open(io.BytesIO(content), formats=[kind])
     check_pixels(*image.size, limits)
+    return image
+
+
+def _decode(content: bytes, kind: str, limits: Limits, background: str) -> Decoded:
+    image = _open(content, kind, limits)
     conversions = ["first_frame"] if _animated(image) else []
     mode = image.mode
     image.load()
-    image = _upright(image, conversions)
+    turn = _turn(image, conversions)
+    image = image.transpose(turn) if turn else image
     image = colours.eight_bits(image, background, conversions)
     return Decoded(image, kind, mode, tuple(conversions))
 
@@ -170,7 +174,7 @@ def _jpeg(
         return None
     image: Image.Image | np.ndarray = decoded
     width, height = found.width / by, found.height / by
-    if found.profile or found.components == 4:
+    if found.profile:
         image = colours.eight_bits(colours.image(decoded, found.profile), "white", [])
     if turn and not fast:
         image = colours.image(image).transpose(turn)
@@ -180,6 +184,30 @@ def _jpeg(
     out = resize(image, resizing.frame(width, height, wish.size, wish.fit))
     if turn and fast:
         out = _turned(out, turn)
+    return resizing.finished(out, wish.size, wish.fit, wish.channels)
+
+
+def _other(
+    content: bytes, kind: str, limits: Limits, wish: _Wish, background: str, resize: resizing.Resize
+) -> np.ndarray:
+    """Every format but the ordinary JPEG, by Pillow."""
+    image = _open(content, kind, limits)
+    width, height = image.size
+    by = 1
+    if kind == "JPEG" and wish.quality == "fast":  # inks, mostly
+        by = jpeg.divisor(resizing.frame(width, height, wish.size, wish.fit).ratio)
+        image.draft(None, (width // by, height // by))
+        by = by if image.size == (-(-width // by), -(-height // by)) else 1
+    image.load()
+    turn = _turn(image, [])
+    if turn:
+        image = image.transpose(turn)
+        width, height = (height, width) if turn in SWAPS else (width, height)
+    image = colours.eight_bits(image, background, [])
+    out = resize(
+        colours.grey(image) if wish.channels == "grey" else image,
+        resizing.frame(width / by, height / by, wish.size, wish.fit),
+    )
     return resizing.finished(out, wish.size, wish.fit, wish.channels)
 
 
@@ -215,7 +243,8 @@ def _check_chunks(content: bytes) -> None:
     raise Undecodable("truncated", "no IEND chunk")
 
 
-def _upright(image: Image.Image, conversions: list[str]) -> Image.Image:
+def _turn(image: Image.Image, conversions: list[str]) -> Image.Transpose | None:
+    """What puts the image upright; None where it stands already."""
     try:
         turn = TURNS.get(image.getexif().get(0x0112, 1))
     except MemoryError:  # says nothing of the EXIF: an image must not lie on its side for want of memory
@@ -223,8 +252,7 @@ def _upright(image: Image.Image, conversions: list[str]) -> Image.Image:
     # Broken EXIF raises whatever its parser met; the pixels are whole, so they are kept as they lie.
     except Exception:  # noqa: BLE001
         conversions.append("exif_broken")
-        return image
-    if not turn:
-        return image
-    conversions.append("turned")
-    return image.transpose(turn)
+        return None
+    if turn:
+        conversions.append("turned")
+    return turn

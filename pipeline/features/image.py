@@ -88,7 +88,8 @@ def inputs(folder: Path, features: Path) -> ImageInputs:
     """What the network reads."""
     found = artifacts.read_json(features / "statistics.json")
     side, channels = found.get("input"), len(found["mean"])
-    height, width = (side, side) if side else prepared.images(folder, "train").shape[1:3]
+    shape = artifacts.read_json(folder / "meta.json")["preparation"]["shape"]
+    height, width = (side, side) if side else shape[:2]
     return ImageInputs(height, width, channels, tuple(found["mean"]), tuple(found["std"]))
 
 

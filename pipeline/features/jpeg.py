@@ -15,7 +15,7 @@ from pipeline.features.reading import Undecodable
 SCANS = 100  # a progressive file has about ten; thousands make a small file decode for minutes
 DIVISORS = (8, 4, 2)  # libjpeg-turbo's fractions that are fast and keep 2ⁿ pixels together
 ENOUGH = 1.5  # pixels a target pixel, below which a fraction shows (5th percentile of the PSNR below 50 dB)
-COLOURS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+COLOURS = {1: "GRAY", 3: "RGB"}
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, all Huffman-coded
 _OTHER_FRAMES = (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
@@ -51,7 +51,7 @@ def check_scans(content: bytes, found: Header | None) -> None:
 
 
 def header(content: bytes) -> Header | None:
-    """None for what is rare or odd: 12 bits, arithmetic coding, orientation in XMP, garbage between markers."""
+    """None for what is rare or odd: inks, 12 bits, arithmetic coding, orientation in XMP, garbage between markers."""
     found, position = _Marks(), 2
     while position + 5 <= len(content) and content[position] == 0xFF:
         mark, length = content[position + 1], struct.unpack_from(">H", content, position + 2)[0]
@@ -122,6 +122,4 @@ def pixels(content: bytes, found: Header, by: int, grey: bool) -> np.ndarray | N
         )
     except ValueError:
         return None
-    if found.components == 4:  # Adobe's files hold the ink that is left out, and Pillow takes all files for Adobe's
-        np.subtract(255, decoded, out=decoded)
     return decoded if decoded.shape[:2] == (height, width) else None

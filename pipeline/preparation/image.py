@@ -1,7 +1,11 @@
-"""Images as training reads them: uint8 [n, H, W, C] in the shards of a memory-mapped store."""
+"""Images as training reads them: uint8 in the shards of a memory-mapped store, of one size or each of its own."""
 
-from collections.abc import Mapping, Sequence
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,26 +14,30 @@ import numpy as np
 from pipeline import cache, parts, sides
 from pipeline.config import setting
 from pipeline.errors import DataError
-from pipeline.features import decoding
+from pipeline.features import colours, decoding, jpeg, reading, resampling, resizing
+from pipeline.store import Ragged
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("path", "sha256")
-SUFFIXES = (".npy",)
+USUAL_BYTES = 1 << 19  # of an image that keeps its size
 SMALLEST = 64  # images of a shard while there are few
 
 
 @dataclass(frozen=True)
 class Config:
     size: int = setting(96, low=8, high=1024, unit="pixels a side")
-    fit: Literal["crop", "pad", "stretch"] = "crop"
+    fit: resizing.Fit = "crop"  # none: images keep their sizes, and features.input is what the network reads
     channels: Literal["auto", "grey", "rgb"] = "auto"  # auto: grey where all train images are
+    quality: decoding.Quality = "exact"  # fast: JPEG is decoded at a fraction, to at least 1.5 times the size
+    background: str = "white"  # what transparent images are put on: a colour's name, or #rrggbb
     seed: int = setting(0, low=0, high=2**32 - 1)
     shares: tuple[float, ...] = sides.SHARES  # train, validation, test
 
     def __post_init__(self) -> None:
         sides.check(self.shares)
+        colours.check(self.background)
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,16 @@ class Settings:
 
     files: Path
     size: int
-    fit: decoding.Fit
-    channels: decoding.Channels
+    fit: resizing.Fit
+    channels: resizing.Channels
     limits: decoding.Limits
+    quality: decoding.Quality = "exact"
+    background: str = "white"
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.size, self.size, 1 if self.channels == "grey" else 3
+    def shape(self) -> tuple[int, int, int] | None:
+        """Of every image; None where each keeps its own."""
+        return None if self.fit == "none" else (self.size, self.size, 1 if self.channels == "grey" else 3)
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,9 @@ def settings(
         channels = parts.read(accepted, ["channels"])["channels"].to_numpy()
         grey = bool((channels[found == 0] == 1).all())
     limits = decoding.Limits(bytes=validation["max_bytes"], pixels=validation["max_pixels"])
-    return Settings(files, config.size, config.fit, "grey" if grey else "rgb", limits)
+    return Settings(
+        files, config.size, config.fit, "grey" if grey else "rgb", limits, config.quality, config.background
+    )
 
 
 def record(settings: Settings) -> dict[str, Any]:
@@ -77,20 +90,29 @@ def record(settings: Settings) -> dict[str, Any]:
         "size": settings.size,
         "fit": settings.fit,
         "channels": settings.channels,
-        "shape": list(settings.shape),
+        "quality": settings.quality,
+        "background": settings.background,
+        "shape": settings.shape and list(settings.shape),
         "max_bytes": settings.limits.bytes,
         "max_pixels": settings.limits.pixels,
         "pillow": PIL.__version__,
+        "simplejpeg": version("simplejpeg"),
     }
+
+
+def suffixes(settings: Settings) -> tuple[str, ...]:
+    """Of a shard's files."""
+    return (".npy",) if settings.shape else (".npy", ".shapes.npy")
 
 
 def key(settings: Settings) -> str:
     """One word for all that decides an image's pixels beside its file."""
-    return cache.key(record(settings), [Path(__file__), Path(decoding.__file__)])
+    code = (colours, decoding, jpeg, reading, resampling, resizing)
+    return cache.key(record(settings), [Path(__file__), *(Path(str(module.__file__)) for module in code)])
 
 
 def row_bytes(settings: Settings) -> int:
-    return int(np.prod(settings.shape))
+    return int(np.prod(settings.shape)) if settings.shape else USUAL_BYTES
 
 
 def digests(table: "pa.Table") -> np.ndarray:
@@ -104,28 +126,62 @@ def job(table: "pa.Table", settings: Settings, stem: Path, made: Sequence[cache.
 
 
 def shard(job: Job) -> int:
-    """Writes <stem>.npy and returns how many images had to be decoded.
+    """Writes the shard's files and returns how many images had to be decoded.
 
     Raises: DataError when a file that validation accepted cannot be decoded.
     """
-    count = len(job.paths)
-    # A file that is written page by page, so that memory does not grow with the shard.
-    out = np.lib.format.open_memmap(f"{job.stem}.npy", mode="w+", dtype=np.uint8, shape=(count, *job.settings.shape))
-    opened: dict[Path, np.ndarray] = {}
-    for row, place in enumerate(job.made):
-        if place:
-            if place.stem not in opened:
-                opened[place.stem] = np.load(f"{place.stem}.npy", mmap_mode="r", allow_pickle=False)
-            out[row] = opened[place.stem][place.row]
-        else:
-            out[row] = _pixels(job.settings.files / job.paths[row], job.settings)
-    out.flush()
+    if job.settings.shape is None:
+        _write_ragged(job)
+    else:
+        # A file that is written page by page, so that memory does not grow with the shard.
+        shape = (len(job.paths), *job.settings.shape)
+        out = np.lib.format.open_memmap(f"{job.stem}.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for row, pixels in enumerate(_images(job)):
+            out[row] = pixels
+        out.flush()
     return sum(place is None for place in job.made)
+
+
+def _write_ragged(job: Job) -> None:
+    """The bytes of one image after the other, and the shape of each."""
+    shapes = []
+    with open(f"{job.stem}.bytes", "w+b") as flat:
+        for pixels in _images(job):
+            flat.write(np.ascontiguousarray(pixels).data)
+            shapes.append(pixels.shape)
+        flat.seek(0)
+        with open(f"{job.stem}.npy", "wb") as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (sum(map(math.prod, shapes)),)}
+            np.lib.format.write_array_header_1_0(file, header)
+            shutil.copyfileobj(flat, file, 1 << 20)
+    os.unlink(f"{job.stem}.bytes")
+    np.save(f"{job.stem}.shapes.npy", np.array(shapes, np.int32))
+
+
+def _images(job: Job) -> Iterator[np.ndarray]:
+    """Each image's pixels, uint8 [H, W, C], from an earlier shard or from its file."""
+    opened: dict[Path, Ragged | np.ndarray] = {}
+    for path, place in zip(job.paths, job.made, strict=True):
+        if place is None:
+            yield _pixels(job.settings.files / path, job.settings)
+            continue
+        if place.stem not in opened:
+            one_size = job.settings.shape is not None
+            opened[place.stem] = np.load(f"{place.stem}.npy", "r") if one_size else Ragged.open([place.stem])
+        yield opened[place.stem][place.row]
 
 
 def _pixels(path: Path, settings: Settings) -> np.ndarray:
     try:
-        decoded = decoding.decode(decoding.read(path, settings.limits), settings.limits)
+        return decoding.pixels(
+            decoding.read(path, settings.limits),
+            settings.limits,
+            size=settings.size,
+            fit=settings.fit,
+            channels=settings.channels,
+            quality=settings.quality,
+            background=settings.background,
+            resize=resampling.resize,
+        )
     except decoding.Undecodable as error:
         raise DataError(f"{path}: validated, but now {error.reason}; expected an unchanged file; fetch again") from None
-    return decoding.fit(decoded.image, settings.size, settings.fit, settings.channels)

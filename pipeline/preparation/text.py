@@ -12,14 +12,13 @@ import numpy as np
 
 from pipeline import artifacts, cache, config, parts, sides, texts
 from pipeline.config import setting
-from pipeline.features import cleaning
+from pipeline.features import cleaning, rewriting
 from pipeline.tokenisers import rjieba
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SUFFIXES = texts.SUFFIXES
 SMALLEST = 2048  # texts of a shard while there are few
 ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
@@ -97,8 +96,14 @@ def key(settings: Settings) -> str:
     said = record(settings)
     learnt = {name: sha256((settings.files / name).read_bytes()).hexdigest() for name in said["files"]}
     tokenisers = Path(rjieba.__file__).parent
-    code = [Path(__file__), Path(cleaning.__file__), Path(texts.__file__), *sorted(tokenisers.glob("*.py"))]
+    modules = (cleaning, rewriting, texts)
+    code = [Path(__file__), *(Path(str(module.__file__)) for module in modules), *sorted(tokenisers.glob("*.py"))]
     return cache.key({**said, "files": learnt}, code)
+
+
+def suffixes(settings: Settings) -> tuple[str, ...]:
+    """Of a shard's files."""
+    return texts.SUFFIXES
 
 
 def row_bytes(settings: Settings) -> int:

@@ -6,7 +6,20 @@ from pathlib import Path
 from pipeline.errors import ConfigError
 
 OUTPUTS = {
-    *("raw", "validated", "docs", "splits", "order", "prepared", "features", "baseline", "tuned", "models"),
+    *(
+        "raw",
+        "validated",
+        "docs",
+        "splits",
+        "order",
+        "profiles",
+        "examined",
+        "prepared",
+        "features",
+        "baseline",
+        "tuned",
+        "models",
+    ),
     *("compressed", "reports", "registered", "metrics", "plots", "report"),
 }
 

@@ -46,11 +46,8 @@ def served_file(kind: str) -> Path:
 
 def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
     """The packages, with their versions here, that a model needs whose inputs are prepared so; no other."""
-    own = (
-        ["pillow", "simplejpeg"]
-        if kind == "image"
-        else [name for name in preparation["versions"] if not name.endswith("sha256")]
-    )
+    images = ["pillow", "simplejpeg"]
+    own = images if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
     return [f"{name}=={version(name)}" for name in (*SERVING, *own)]
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.features import decoding
 from pipeline.tracking import bundle, serving
 
+DECIDES = ("size", "fit", "channels", "quality", "background")  # what `decoding.pixels` is told
 EXPECTED = "an image file's content as base64; file names and URLs are not opened"
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 
@@ -45,10 +46,9 @@ class ServedImage(PythonModel):
         """uint8 [H, W, C], as preparation made them."""
         settings = self.record["preparation"]
         try:
-            image = decoding.decode(item, self.limits).image
+            return decoding.pixels(item, self.limits, **{name: settings[name] for name in DECIDES})
         except decoding.Undecodable as error:
             serving.refuse(row, f"an image that cannot be read: {error.reason}", EXPECTED)
-        return decoding.fit(image, settings["size"], settings["fit"], settings["channels"])
 
 
 def content(row: object, k: int) -> bytes:

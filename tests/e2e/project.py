@@ -86,7 +86,18 @@ class Project:
 
 def checkout(folder: Path) -> Project:
     """This checkout's files as they are, uncommitted ones too, committed as a repository of their own."""
-    asked = ["git", "ls-files", "-co", "--exclude-standard", "pipeline", "flows", ".dvc", ".dvcignore", ".gitignore"]
+    asked = [
+        "git",
+        "ls-files",
+        "-co",
+        "--exclude-standard",
+        "pipeline",
+        "flows",
+        "expectations",
+        ".dvc",
+        ".dvcignore",
+        ".gitignore",
+    ]
     listed = subprocess.run([*asked, "dvc.yaml", "prefect.yaml"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():

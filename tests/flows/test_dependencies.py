@@ -24,6 +24,7 @@ CHEAP = {
     "validate",
     "split",
     "prepare",
+    "examine",
     "featurize",
     "baseline",
     "register",
@@ -138,8 +139,8 @@ def expected(stage: Stage) -> set[str]:
     if stage.step == "register":  # the served model carries these files with it
         carried = {f"pipeline/{name}" for name in packaging.CODE} | {f"pipeline/tracking/served_{task['kind']}.py"}
         found |= {path for path in carried if (ROOT / path).stat().st_size}
-    if stage.step == "report":
-        found.add("pipeline/report.html.j2")
+    if stage.step in ("examine", "report"):
+        found.add(f"pipeline/{stage.step}.html.j2")
     return found - EXCLUDED - NOT_CALLED.get(stage.step, set())
 
 

@@ -133,7 +133,15 @@ def make_images(slope=0.05, dark_is="dark", count=32):
     meta = {
         "kind": "image",
         "classes": ["dark", "bright"],
-        "preparation": {"size": SIDE, "fit": "crop", "channels": "grey", "max_bytes": 10**6, "max_pixels": 10**6},
+        "preparation": {
+            "size": SIDE,
+            "fit": "crop",
+            "channels": "grey",
+            "quality": "exact",
+            "background": "white",
+            "max_bytes": 10**6,
+            "max_pixels": 10**6,
+        },
     }
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     path = artifacts.folder("compressed", "toy") / "net" / "int8.onnx"
