@@ -191,4 +191,4 @@ def test_a_tasks_own_files_are_dependencies_of_what_reads_them(stages: list[Stag
     for stage in stages:
         if stage.step == "prepare":
             assert f"dictionaries/{tasks()[stage.task]['kind']}" in stage.paths
-    assert _words.FOLDER == Path("dictionaries/text") and (ROOT / _words.FOLDER).is_dir()
+    assert Path("dictionaries/text") == _words.FOLDER and (ROOT / _words.FOLDER).is_dir()
