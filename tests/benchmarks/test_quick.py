@@ -64,6 +64,11 @@ def test_text(tmp_path):
     assert {row["goal"] for row in rows} == {8, 1} and all(row["peer"] > 0 for row in rows)
 
 
+def test_tokenising(tmp_path):
+    rows = quick("tokenising.py", tmp_path)
+    assert len(rows) == 9 and all(": 0 of " in row["name"] for row in rows)
+
+
 def test_compression(trained_talk, talk, tmp_path, monkeypatch):
     root = tmp_path / "talk"
     shutil.copytree(trained_talk, root)

@@ -12,6 +12,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.tokenisers import _words
 from pipeline.tracking import packaging
 
 ROOT = Path(__file__).parents[2]
@@ -184,3 +185,10 @@ def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
     for stage in stages:
         if stage.step == "fetch":
             assert tasks()[stage.task]["source"]["path"] in stage.paths
+
+
+def test_a_tasks_own_files_are_dependencies_of_what_reads_them(stages: list[Stage]) -> None:
+    for stage in stages:
+        if stage.step == "prepare":
+            assert f"dictionaries/{tasks()[stage.task]['kind']}" in stage.paths
+    assert Path("dictionaries") == _words.FOLDER and (ROOT / _words.FOLDER).is_dir()
