@@ -15,7 +15,7 @@ from pipeline.features import decoding
 from tests.bad_images import encoded, exif
 
 FORMS = [
-    ("JPEG", {}), ("JPEG", {"progressive": True, "quality": 90}), ("JPEG", {"subsampling": 0, "restart_marker_blocks": 1}),
+    ("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG", {"subsampling": 0, "restart_marker_blocks": 1}),
     ("PNG", {}), ("GIF", {}), ("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"}), ("TIFF", {"compression": "jpeg"}),
     ("WEBP", {}), ("WEBP", {"lossless": True}), ("BMP", {}), ("AVIF", {"speed": 10}),
 ]  # fmt: skip
