@@ -301,15 +301,16 @@ def test_damaged_files_never_escape() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)
 def test_a_hundred_thousand_damaged_files_never_escape(tmp_path: Path) -> None:
-    """Two processes; a hang runs into the limit, a crash shows in the exit code."""
+    """Two processes, each two minutes on an idle core; a hang or a crash shows in the exit code."""
     runs = []
     for seed in (1, 2):
         command = [sys.executable, "-m", "tests.mutated_images", str(seed), "50000"]
         with (tmp_path / f"{seed}").open("w") as out:  # libtiff's own messages would fill a pipe
             runs.append(subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=out, stderr=out))
     try:
-        assert [run.wait(timeout=290) for run in runs] == [0, 0], (tmp_path / "1").read_text()[-2000:]
+        assert [run.wait(timeout=900) for run in runs] == [0, 0], (tmp_path / "1").read_text()[-2000:]
     finally:
         for run in runs:
             run.kill()
