@@ -3,12 +3,16 @@
 N examples, B examples of a batch, H height, W width, C channels in pixels, T tokens of the longest text of a batch.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.features import resizing
 from pipeline.store import Ragged
 
+Order = Callable[[np.random.Generator], np.ndarray]
+"""Draws the rows of an epoch, each as often as it is to be seen."""
 POOL = 50
 """Batches among which texts are sorted by length: enough for little padding, few enough to stay random."""
 
@@ -25,24 +29,31 @@ def begin(seed: int, epoch: int) -> tuple[int, np.random.Generator]:
     return int(random.integers(2**63)), random
 
 
-def dealt(count: int, size: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Every row once, in batches whose sizes differ by at most one, each in rising order."""
-    return [np.sort(rows) for rows in np.array_split(random.permutation(count), -(-count // size))]
+def dealt(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """All of the rows, in batches whose sizes differ by at most one, each in rising order."""
+    return [np.sort(rows) for rows in np.array_split(order, -(-len(order) // size))]
 
 
 def shuffled(
-    split: Split, inputs: ImageInputs | TextInputs, size: int, random: np.random.Generator
+    split: Split,
+    inputs: ImageInputs | TextInputs,
+    size: int,
+    random: np.random.Generator,
+    order: Order | None = None,
 ) -> list[np.ndarray]:
-    """Every row once, in batches whose sizes differ by at most one; texts of a batch are of similar length."""
+    """Every row once, or as `order` draws them, in batches whose sizes differ by at most one.
+
+    Texts of a batch are of similar length.
+    """
+    drawn = order(random) if order else random.permutation(len(split))
     if isinstance(inputs, ImageInputs):
-        return dealt(len(split), size, random)
-    order = random.permutation(len(split))
-    count = -(-len(split) // size)
+        return dealt(drawn, size)
+    count = -(-len(drawn) // size)
     tokens = lengths(split, inputs)
-    pools = np.array_split(order, -(-count // POOL))
+    pools = np.array_split(drawn, -(-count // POOL))
     rising = [pool[np.argsort(tokens[pool], kind="stable")] for pool in pools]
-    order = np.concatenate([pool[:: -1 if k % 2 else 1] for k, pool in enumerate(rising)])  # alike where pools meet
-    result = np.array_split(order, count)
+    drawn = np.concatenate([pool[:: -1 if k % 2 else 1] for k, pool in enumerate(rising)])  # alike where pools meet
+    result = np.array_split(drawn, count)
     return [result[k] for k in random.permutation(count)]
 
 

@@ -6,11 +6,12 @@ N examples, B examples of a batch, K classes.
 """
 
 import copy
+import functools
 import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline import batches, checkpoint, metrics
+from pipeline import batches, checkpoint, metrics, sampling
 from pipeline.config import setting
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.examples import ImageInputs, Split
 from pipeline.loader.draws import Augmentation, Crop
 from pipeline.loader.reading import Loader
 from pipeline.network import Inputs, predict
+from pipeline.sampling import Sampling
 
 log = logging.getLogger(__name__)
 Row = dict[str, float]
@@ -47,6 +49,7 @@ class Config:
     shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
     crop: Crop | None = None  # a random part of each image, resized to the whole
     unknown_tokens: float = setting(0.0, low=0, below=1, unit="share of a text's tokens")
+    sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
     seed: int = setting(0, low=0, high=2**32 - 1)
     threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
     filling: int | None = setting(None, low=1, high=256, unit="threads that fill image batches; null: by the cores")
@@ -86,8 +89,28 @@ def choose_precision(config: Config, device: torch.device) -> torch.dtype:
 
 
 def steps(config: Config, examples: int) -> int:
-    """Optimiser steps of a whole run."""
+    """Optimiser steps of a whole run whose epochs have so many examples."""
     return config.epochs * -(-examples // config.batch_size)
+
+
+def order(config: Config, train: Split, classes: Sequence[str]) -> batches.Order | None:
+    """Draws an epoch's rows as `config.sampling` says; None where that is each of them once.
+
+    Raises: ConfigError for the weight of an unknown class.
+    """
+    if config.sampling == "natural":
+        return None
+    try:
+        weights = config.sampling if isinstance(config.sampling, str) else sampling.checked(config.sampling, classes)
+    except ValueError as error:
+        raise ConfigError(f"train.{error}") from None
+    return functools.partial(sampling.epoch, train.labels, len(classes), weights)
+
+
+def seen(config: Config, train: Split, classes: Sequence[str]) -> int:
+    """Examples of an epoch."""
+    drawn = order(config, train, classes)
+    return len(drawn(np.random.default_rng(0))) if drawn else len(train)
 
 
 def rate(config: Config, step: int, total: int) -> float:
@@ -105,20 +128,22 @@ def fit(
     inputs: Inputs,
     config: Config,
     *,
+    classes: Sequence[str] = (),
     checkpoints: Path | None = None,
     on_epoch: Callable[[Row], None] = lambda row: None,
     on_step: Callable[[int], None] = lambda done: None,
 ) -> Fit:
     """Trains `net` in place and leaves the best weights in it; resumes from what lies in `checkpoints`.
 
-    `on_epoch` gets every epoch's row, those before a resumption at once; `on_step` the number of steps done.
+    `classes` are those that `config.sampling` may name. `on_epoch` gets every epoch's row, those before a resumption
+    at once; `on_step` the number of steps done.
     Raises: TrainingError within a step of a loss that is not finite; the last checkpoint stays.
     """
     device, reason = choose_device(config)
     with _settings(config, device):
         if isinstance(inputs, ImageInputs):
             net.to(memory_format=torch.channels_last)  # a quarter faster on a CPU, and what tensor cores want
-        run = _Run(net.to(device), train, validation, inputs, config, device)
+        run = _Run(net.to(device), train, validation, inputs, config, device, classes)
         if checkpoints is not None:
             run.resume(checkpoints)
         for row in run.history:
@@ -149,14 +174,22 @@ class _Run:
     """What changes from step to step."""
 
     def __init__(
-        self, net: nn.Module, train: Split, validation: Split, inputs: Inputs, config: Config, device: torch.device
+        self,
+        net: nn.Module,
+        train: Split,
+        validation: Split,
+        inputs: Inputs,
+        config: Config,
+        device: torch.device,
+        classes: Sequence[str],
     ):
         self.net, self.train, self.validation, self.inputs = net, train, validation, inputs
         self.config, self.device = config, device
         self.precision = choose_precision(config, device)
         self.optimizer = torch.optim.AdamW(_groups(net, config), lr=config.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision is torch.float16)
-        self.total = steps(config, len(train))
+        self.order, self.seen = order(config, train, classes), seen(config, train, classes)
+        self.total = steps(config, self.seen)
         self.epoch, self.step, self.best_epoch, self.best_loss = 0, 0, 0, math.inf
         self.best: dict[str, Tensor] = copy.deepcopy(net.state_dict())
         self.history: list[Row] = []
@@ -176,6 +209,7 @@ class _Run:
             size=(self.inputs.height, self.inputs.width),
             filling=config.filling,
             pinned=self.device.type == "cuda",
+            order=self.order,
         )
 
     @property
@@ -218,7 +252,7 @@ class _Run:
                 total += self._one_step(rows, arrays) * len(rows)
                 on_step(self.step)
         self.epoch += 1
-        row: Row = {"epoch": self.epoch, "train_loss": total / len(self.train)} | self._validate()
+        row: Row = {"epoch": self.epoch, "train_loss": total / self.seen} | self._validate()
         row["learning_rate"] = rate(self.config, self.step - 1, self.total)
         row["seconds"] = time.perf_counter() - started
         if row["validation_loss"] < self.best_loss:
@@ -234,7 +268,7 @@ class _Run:
                 yield from ((batch.rows, batch.images) for batch in found)
             return
         _, random = batches.begin(self.config.seed, epoch)
-        for rows in batches.shuffled(self.train, self.inputs, self.config.batch_size, random):
+        for rows in batches.shuffled(self.train, self.inputs, self.config.batch_size, random, self.order):
             ids = batches.read(self.train, rows, self.inputs)
             yield rows, batches.blanked(ids, random, self.config.unknown_tokens) if self.config.unknown_tokens else ids
 
@@ -287,7 +321,7 @@ class _Run:
         started = time.perf_counter()
         for rows, arrays in measured:
             self._loss(net, rows, arrays).backward()
-        count = (len(self.train) + len(self.validation) / 3) / self.config.batch_size
+        count = (self.seen + len(self.validation) / 3) / self.config.batch_size
         return (time.perf_counter() - started) / len(measured) * count
 
     def _diverged(self, what: str) -> TrainingError:

@@ -13,6 +13,7 @@ from pipeline import config
 from pipeline.config import Task
 from pipeline.errors import DataError, PipelineError
 from pipeline.register import Config
+from pipeline.sources import _encodings, _lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +80,7 @@ def _images(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
 def _texts(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
     rows: list[str] = []
     for text in inputs:
-        rows += _lines(Path(text)) if _is_file(text) else [text]
+        rows += _in_file(Path(text)) if _is_file(text) else [text]
     return rows, rows
 
 
@@ -90,17 +91,19 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _lines(path: Path) -> list[str]:
-    """The texts of a UTF-8 file, blank lines left out. Raises: DataError for another encoding or a huge file."""
+def _in_file(path: Path) -> list[str]:
+    """The texts of a file, blank lines left out, read as `encoding: auto` is. Raises: DataError for broken bytes."""
     if path.stat().st_size > WIDEST_FILE:
         raise DataError(
             f"{path}: found {path.stat().st_size:,} bytes; expected at most {WIDEST_FILE:,}; split the file"
         )
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start} is not UTF-8; expected UTF-8; convert the file") from None
-    return [line.strip() for line in text.split("\n") if line.strip()]
+    encoding, found = _encodings.of(path, "auto"), []
+    for number, raw in _lines.read(path, encoding):
+        text, ok = _lines.decode(raw, encoding)
+        if not ok:
+            raise DataError(f"{path}:{number}: found bytes that are not {encoding}; expected a text; convert the file")
+        found.append(text.strip())
+    return list(filter(None, found))
 
 
 def _champion(task: Task, rows: list[str]) -> "pd.DataFrame":

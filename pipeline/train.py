@@ -72,10 +72,10 @@ def run_training(
             *(row[key] for key in ("validation_macro_f1", "seconds")),
         )
 
-    with _bar(fit.steps(train, len(splits["train"]))) as on_step:
+    with _bar(fit.steps(train, fit.seen(train, splits["train"], classes))) as on_step:
         fitted = fit.fit(
             net, splits["train"], splits["validation"], inputs, train,
-            checkpoints=checkpoints, on_epoch=on_epoch, on_step=on_step,
+            classes=classes, checkpoints=checkpoints, on_epoch=on_epoch, on_step=on_step,
         )  # fmt: skip
     about = network.describe(name, model, inputs, classes)
     about["parameters"] = sum(p.numel() for p in net.parameters())

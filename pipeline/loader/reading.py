@@ -50,6 +50,7 @@ class Loader:
     """Batches of `images`, resized to `size` (height, width) where that is given, uint8 unless `scaling` is.
 
     `batch_size` is that of the global batch, which `world` ranks share: rank r gets the r-th part of its rows.
+    `order` draws the rows of an epoch, always as many; without it every image comes once.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Loader:
         filling: int | None = None,
         ahead: int = AHEAD,
         pinned: bool = False,
+        order: batches.Order | None = None,
     ):
         self._layout = Layout(images)
         wanted = size or self._layout.size
@@ -78,11 +80,13 @@ class Loader:
         self._pool = ThreadPoolExecutor(self._threads, "danlu-fill") if self._threads > 1 else None
         self._type = np.dtype(np.uint8 if scaling is None else np.float32)
         self._scale, self._bias = _line(scaling, self._layout.channels)
+        self._order = order or (lambda random: random.permutation(self._layout.count))
+        self._count = len(order(np.random.default_rng(0))) if order else self._layout.count
         self._number, self._step = 0, 0
 
     def __len__(self) -> int:
         """Batches of an epoch."""
-        return -(-self._layout.count // self.batch_size)
+        return -(-self._count // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """What is left of the epoch that the loader stands in; the next call begins the next one."""
@@ -103,7 +107,7 @@ class Loader:
 
     def epoch(self, number: int, step: int = 0) -> Generator[Batch, None, None]:
         """The batches of an epoch from a step on."""
-        first = -(-min(self.batch_size, self._layout.count) // self.world)
+        first = -(-min(self.batch_size, self._count) // self.world)
         yield from ahead(self._jobs(number, step), self._fill, [self._buffer(first) for _ in range(self._ahead + 1)])
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -119,7 +123,7 @@ class Loader:
     def _jobs(self, number: int, step: int) -> Iterator[tuple[np.ndarray, Draws]]:
         """This rank's rows of each batch, and what is drawn for them; what is before `step` is drawn alone."""
         _, random = batches.begin(self.seed, number)
-        for k, rows in enumerate(batches.dealt(self._layout.count, self.batch_size, random)):
+        for k, rows in enumerate(batches.dealt(self._order(random), self.batch_size)):
             draws = draw(self.augmentation, random, self._layout.sizes(rows), self._aspect)
             if k >= step:
                 first, last = (len(rows) * part // self.world for part in (self.rank, self.rank + 1))

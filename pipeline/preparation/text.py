@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SMALLEST = 2048  # texts of a shard while there are few
+SMALLEST = 256  # texts of a shard while there are few
 ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
 AT_ONCE = 1024  # texts that a tokeniser is given at once
@@ -84,11 +84,16 @@ def _tokeniser(settings: Settings) -> Any:
 def record(settings: Settings) -> dict[str, Any]:
     """What serving needs to repeat it; `files` are those beside it that the tokeniser reads."""
     return {
-        "clean": asdict(settings.steps),
-        "tokeniser": asdict(settings.tokeniser),
+        "clean": _plain(settings.steps),
+        "tokeniser": _plain(settings.tokeniser),
         "versions": _tokeniser(settings).versions | cleaning.versions(settings.steps),
         "files": [name for name in TOKENISER_FILES if (settings.files / name).is_file()],
     }
+
+
+def _plain(config: Any) -> dict[str, Any]:
+    """A Config as JSON gives it back."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(config).items()}
 
 
 def key(settings: Settings) -> str:

@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 Declared = Literal["auto", "utf-8", "gb18030", "big5", "utf-16", "utf-32"]
 
 UTF8_ALWAYS = (".parquet", ".pq")
-# Lead bytes of the Chinese characters that make up nearly all of a real text in that encoding.
-COMMON_LEADS = {"gb18030": range(0xB0, 0xD8), "big5": range(0xA4, 0xC7)}
-SAMPLE = 1 << 16  # characters judged
+# Lead and least second bytes of the Chinese characters that make up nearly all of a real text in that encoding.
+COMMON = {"gb18030": (range(0xB0, 0xD8), 0xA1), "big5": (range(0xA4, 0xC7), 0x40)}
+SAMPLE = 1 << 14  # characters judged
 BLOCK = 1 << 16  # bytes decoded at a time
 MOSTLY = 0.9  # of the lines decode, or of the characters are common
 
@@ -46,7 +46,7 @@ def _found(path: Path, size: int, changed: int) -> Encoding:
     encoding = _strict(path)
     if encoding is None:
         log.warning(
-            "%s: neither utf-8 nor gb18030 throughout; read as utf-8, what does not decode is flagged; set "
+            "%s: text of neither utf-8 nor gb18030 throughout; read as utf-8, what does not decode is flagged; set "
             "source.encoding if it is in another",
             path,
         )
@@ -98,7 +98,7 @@ def _strict(path: Path) -> Encoding | None:
         return mark
     if _decodes(path, "utf-8"):
         return "utf-8"
-    if not _decodes(path, "gb18030"):
+    if not _decodes(path, "gb18030") or _utf8_share(path) > MOSTLY:  # pairs of utf-8's bytes may pass for gb18030
         return None
     if _decodes(path, "big5") and _common(path, "gb18030") < MOSTLY <= _common(path, "big5"):
         raise DataError(
@@ -120,12 +120,19 @@ def _decodes(path: Path, encoding: str) -> bool:
     return True
 
 
+def _utf8_share(path: Path) -> float:
+    """The share of lines that are valid utf-8 among those that are not ASCII alone, 0..1."""
+    counted = Counter(_lines.decode(raw, "utf-8")[1] for _, raw in _lines.read(path, "utf-8") if not raw.isascii())
+    return counted[True] / max(counted.total(), 1)
+
+
 def _common(path: Path, encoding: str) -> float:
     """The share of common ones among the Chinese characters of a text, 0..1."""
     with path.open(encoding=encoding, newline="") as file:
         text = file.read(SAMPLE)
-    leads = [c.encode(encoding)[0] for c in text if "\u3400" <= c <= "\u9fff"]
-    return sum(lead in COMMON_LEADS[encoding] for lead in leads) / max(len(leads), 1)
+    codes = [c.encode(encoding) for c in text if "\u3400" <= c <= "\u9fff"]
+    leads, least = COMMON[encoding]
+    return sum(code[0] in leads and code[1] >= least for code in codes) / max(len(codes), 1)
 
 
 def _nearly_utf8(path: Path) -> tuple[Encoding, str]:

@@ -34,14 +34,22 @@ def test_the_encoding_of_the_whole_file_is_found(tmp_path: Path, text: str, enco
     assert lines == [(line, True) for line in text.lstrip("\ufeff").splitlines()]
 
 
-def test_big5_is_not_taken_for_gb18030(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        TRADITIONAL,
+        "電影劇情緊湊，演員表現出色，值得一看\n畫面模糊，聲音很小，浪費時間\n" * 10,
+        "房間很乾淨，第9號\n" * 9,
+    ],
+)
+def test_big5_is_not_taken_for_gb18030(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.txt"
-    path.write_bytes(TRADITIONAL.encode("big5"))
+    path.write_bytes(text.encode("big5"))
     with pytest.raises(DataError, match="--encoding"):
         _encodings.detect(path)
     with pytest.raises(DataError, match=r"gb18030 or of big5.*set source\.encoding: big5"):
         _encodings.of(path, "auto")
-    assert [_lines.decode(raw, "big5")[0] for _, raw in _lines.read(path, "big5")] == TRADITIONAL.splitlines()
+    assert [_lines.decode(raw, "big5")[0] for _, raw in _lines.read(path, "big5")] == text.splitlines()
 
 
 def test_one_broken_line_is_told_and_does_not_decide(tmp_path: Path) -> None:
@@ -62,8 +70,16 @@ def test_auto_reads_a_file_of_neither_as_utf8_and_says_so(tmp_path: Path, caplog
     path = tmp_path / "a.txt"
     path.write_bytes("好\n".encode() + b"\xff\xff\n")
     assert _encodings.of(path, "auto") == "utf-8"
-    assert "a.txt: neither utf-8 nor gb18030 throughout" in caplog.text
+    assert "a.txt: text of neither utf-8 nor gb18030 throughout" in caplog.text
     assert [_lines.decode(raw, "utf-8")[1] for _, raw in _lines.read(path, "utf-8")] == [True, False]
+
+
+def test_utf8_with_a_broken_line_is_not_taken_for_gb18030(tmp_path: Path) -> None:
+    """Lines of an even number of bytes, which pass for pairs of gb18030."""
+    path = tmp_path / "a.txt"
+    path.write_bytes("质量很好\n".encode() * 20 + b"\xb0\xa1\n")
+    assert path.read_bytes().decode("gb18030")
+    assert _encodings.of(path, "auto") == "utf-8"
 
 
 def test_a_broken_byte_far_into_a_file_decides_too(tmp_path: Path) -> None:

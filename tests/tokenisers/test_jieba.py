@@ -1,5 +1,5 @@
+import marshal
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +8,6 @@ import pytest
 
 from pipeline.errors import DataError
 from pipeline.tokenisers import _words, jieba
-from pipeline.tracking import packaging
-
-SERVED = [name for name in packaging.CODE if not name.startswith("tracking/")]
 
 
 @pytest.fixture(scope="module")
@@ -60,21 +57,29 @@ def test_versions_are_those_of_the_installed_jieba() -> None:
     assert len(found["dictionary_sha256"]) == 64
 
 
-def test_a_served_model_needs_these_files_alone(tmp_path: Path) -> None:
-    package = tmp_path / "pipeline"
-    root = Path(_words.__file__).parents[1]
-    for name in SERVED:
-        (package / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / name, package / name)
-    code = (
-        "import sys; from pipeline.features import cleaning, decoding; from pipeline.tokenisers import jieba\n"
-        "print(jieba.build(jieba.Config()).cut(cleaning.clean('很好用')))\n"
-        "assert not {'torch', 'pandas', 'mlflow'} & set(sys.modules)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
-    run = subprocess.run(
-        [sys.executable, "-P", "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.strip() == str(jieba.build(jieba.Config(), cache=tmp_path / "own").cut("很好用"))
-    assert not list(tmp_path.glob("danlu-jieba-*"))
+def test_parts_of_speech_are_those_of_posseg(cache: Path, tmp_path: Path) -> None:
+    text = "我喜欢这个很好的手机 和 北京"
+    nouns = jieba.build(jieba.Config(parts_of_speech=("n",)), cache=cache).cut(text)
+    assert nouns == ["手机", "北京"]
+    assert jieba.build(jieba.Config(parts_of_speech=("v", "ns")), cache=cache).cut(text) == ["喜欢", "北京"]
+    (tmp_path / _words.DICTIONARY).write_text("很好的手机 10000 zz\n", "utf-8")
+    own = jieba.Config(parts_of_speech=("zz",), dictionary="dictionaries/a.txt")
+    assert jieba.build(own, tmp_path, cache).cut(text) == ["很好的手机"]
+
+
+def test_a_cache_that_lies_in_the_shared_folder_changes_nothing(tmp_path: Path) -> None:
+    """Another user's file of the name that jieba itself would load, with words of that user's, or no marshal at all."""
+    text = "这个很好用"
+    expected = jieba.build(jieba.Config()).cut(text)
+    for planted in (marshal.dumps(({text: 10**9, "这": 1}, 10**9)), b"\xff" * 100):
+        (tmp_path / "jieba.cache").write_bytes(planted)
+        code = "from pathlib import Path\nfrom pipeline.tokenisers import jieba, rjieba\n"
+        code += f"for cache in (None, Path('own')):\n print(jieba.build(jieba.Config(), cache=cache).cut({text!r}))\n"
+        code += f" print(rjieba.build(rjieba.Config(), cache=cache).cut({text!r} + '\u3400')[:-1])"
+        environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(_words.__file__).parents[2])}
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.splitlines() == [str(expected)] * 4
+        assert (tmp_path / "jieba.cache").read_bytes() == planted

@@ -14,6 +14,7 @@ from pipeline.tokenisers import rjieba
 from pipeline.tracking import serving, store
 
 SIDE = 8
+USUAL = rjieba.Config(), cleaning.Steps()
 GOOD = [
     "房间很干净",
     "服务非常好，很满意",
@@ -150,7 +151,7 @@ def make_images(slope=0.05, dark_is="dark", count=32):
     reports("toy", meta["classes"], [row["id"] for row in rows], [row["label"] for row in rows], logits, "net")
 
 
-def make_texts(candidate="net"):
+def make_texts(candidate="net", tokeniser=USUAL[0], steps=USUAL[1]):
     """Short reviews; every word's weight is how much more often it stands in good ones."""
     import pandas as pd
 
@@ -159,11 +160,12 @@ def make_texts(candidate="net"):
     ids = [f"{label}.txt:{k // 2 + 1}" for k, label in enumerate(labels)]
     manifest = pd.DataFrame({"id": ids, "path": "x", "text": texts, "sha256": ids, "label": labels})
     parts.write_frame(manifest, artifacts.folder("raw", "toy") / "manifest")
-    tokeniser = rjieba.build(rjieba.Config())
-    cleaned = [cleaning.clean(text) for text in texts]
-    tokens = [tokeniser.cut(text) for text in cleaned]
-    folder = artifacts.folder("prepared", "toy")
-    preparation = preparing.record(preparing.Settings(cleaning.Steps(), rjieba.Config(), folder))
+    folder, module = artifacts.folder("prepared", "toy"), preparing.tokeniser_module(tokeniser.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    cleaned = [cleaning.clean(text, steps) for text in texts]
+    module.train(tokeniser, cleaned, folder)
+    tokens = module.build(tokeniser, folder).cut_all(cleaned)
+    preparation = preparing.record(preparing.Settings(steps, tokeniser, folder))
     meta = {"kind": "text", "classes": ["bad", "good"], "preparation": preparation}
     artifacts.write_json(artifacts.folder("prepared", "toy") / "meta.json", meta)
     make = _net_logits if candidate == "net" else _linear_logits
@@ -245,13 +247,13 @@ def text_project(request, project) -> Path:
 def make_project(tmp_path, monkeypatch):
     """A project without a tracking database: `make_project("text", "baseline")`."""
 
-    def make(kind, candidate="net"):
+    def make(kind, candidate="net", **settings):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "params.yaml").write_text(params(kind))
         if kind == "image":
             make_images()
         else:
-            make_texts(candidate)
+            make_texts(candidate, **settings)
 
     return make
 

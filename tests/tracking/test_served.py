@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,8 @@ from mlflow.exceptions import MlflowException
 
 from pipeline import config, register
 from pipeline.errors import RegistryError
+from pipeline.features import cleaning
+from pipeline.tokenisers import bpe, char, jieba, rjieba, wordpiece
 from pipeline.tracking import bundle, serving, store
 
 
@@ -36,6 +39,32 @@ def test_raw_texts_are_answered_as_evaluated_at_every_batch_size(make_project, c
         assert list(found["label"]) == list(rows["answer"])
         assert list(found["probability"]) == pytest.approx(list(rows["probability"]), abs=1e-5)
     assert all(sum(row.values()) == pytest.approx(1) for row in found["probabilities"])
+
+
+STEPS = cleaning.Steps(emoji="name", simplify="t2s", urls="mask", boilerplate=("很满意",), repeats=2)
+WORDS = "dictionaries/words.txt"
+
+
+@pytest.mark.parametrize(
+    "tokeniser",
+    [
+        char.Config(),
+        jieba.Config(parts_of_speech=("n", "v", "a", "d")),
+        rjieba.Config(dictionary=WORDS, stop_words=WORDS),
+        bpe.Config(size=100, minimum_count=1),
+        wordpiece.Config(size=100),
+    ],
+)
+def test_every_tokeniser_is_served_as_it_was_trained(make_project, tmp_path, tokeniser):
+    (tmp_path / WORDS).parent.mkdir(parents=True)
+    (tmp_path / WORDS).write_text("很好看\n物流很快\n", "utf-8")
+    make_project("text", "net", tokeniser=tokeniser, steps=STEPS)
+    shutil.rmtree(tmp_path / "dictionaries")
+    model, rows = loaded("text")
+    found = model.predict(None, list(rows["text"]))
+    assert list(found["label"]) == list(rows["answer"])
+    assert list(found["probability"]) == pytest.approx(list(rows["probability"]), abs=1e-5)
+    assert model.read("書很好看！！！ http://a.cn 很满意", 0)[1] == "书很好看!! url"
 
 
 @pytest.mark.parametrize("bad", ["", " \u3000\n", "\u200b\ufeff", None, 3, "长" * 1_000_001])
