@@ -18,6 +18,7 @@ from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Split, TextInputs
 from pipeline.features import bag, terms
+from pipeline.features import vectors as word_vectors
 from pipeline.features.sums import Strings
 from pipeline.texts import Cut, Texts
 
@@ -39,6 +40,7 @@ class Config:
     maximum_terms: int = setting(300_000, low=100, high=10_000_000, unit="terms of words and of characters each")
     counting: Literal["sublinear", "plain"] = "sublinear"
     documents: int = setting(100_000, low=100, high=100_000_000, unit="train texts that terms are fitted on, at most")
+    vectors: word_vectors.Config = word_vectors.Config()  # off unless dimension is above 0
 
     def __post_init__(self) -> None:
         first = [*SPECIAL, *self.reserved]
@@ -70,7 +72,7 @@ def counted(stems: Sequence[Path], scratch: Path) -> Strings:
 
 
 def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
-    """Writes the vocabulary and the terms; returns their sizes.
+    """Writes the vocabulary, the terms and, where asked for, vectors.npy, float32 [V, D]; returns the sizes.
 
     Raises: DataError for a train split without a token.
     """
@@ -83,7 +85,12 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
         )
     artifacts.write_json(out / "vocabulary.json", words)
     sizes = _write_terms(folder, out, config)
-    meta = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
+    meta: dict[str, Any] = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
+    if config.vectors.dimension:
+        texts = Texts.open(prepared.shards(folder, "train"), words, terms.UNKNOWN)
+        learnt = word_vectors.learn(texts, words, terms.UNKNOWN, config.vectors)
+        np.save(out / "vectors.npy", learnt.vectors)
+        meta["vector_losses"] = learnt.losses
     artifacts.write_json(out / "meta.json", meta)
     return {"vocabulary": len(words), **sizes}
 

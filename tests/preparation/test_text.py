@@ -52,7 +52,7 @@ def test_a_shard_holds_the_cleaned_texts_and_their_tokens():
     assert cleaned == [cleaning.clean(line) for line in LINES]
     assert [cut.words(row) for row in range(len(LINES))] == [tokeniser.cut(line) for line in cleaned]
     assert cut.codes.dtype == np.uint16 and cut.types == sorted(set(cut.types))
-    assert {path.name for path in Path().iterdir()} >= {f"one{suffix}" for suffix in text.SUFFIXES}
+    assert {path.name for path in Path().iterdir()} >= {f"one{suffix}" for suffix in texts.SUFFIXES}
 
 
 def test_each_step_of_cleaning_is_counted_by_the_texts_that_it_changes():
@@ -88,7 +88,7 @@ def test_what_earlier_shards_hold_is_not_cut_again(monkeypatch, rows):
         assert text.shard(job(lines, "mixed", made)) == 70
     assert sorted(asked) == sorted(cleaning.clean(line) for line in LINES[50:])
     text.shard(job(lines, "anew"))
-    assert all(Path(f"mixed{suffix}").read_bytes() == Path(f"anew{suffix}").read_bytes() for suffix in text.SUFFIXES)
+    assert all(Path(f"mixed{suffix}").read_bytes() == Path(f"anew{suffix}").read_bytes() for suffix in texts.SUFFIXES)
 
 
 def test_the_key_follows_settings_and_what_a_tokeniser_has_learnt(tmp_path):
