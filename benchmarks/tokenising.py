@@ -114,7 +114,7 @@ def fuzz(count: int, seed: int = 0) -> list[str]:
 
 def pair(hmm: bool, words: Path | None, cache: Path | None) -> tuple[rjieba.Tokeniser, jieba.Tokeniser]:
     """Ours and jieba with the same settings; `words` is the folder that holds the user's dictionary."""
-    name = "dictionaries/text/words.txt" if words else None
+    name = "dictionaries/words.txt" if words else None
     fast = rjieba.build(rjieba.Config(hmm=hmm, dictionary=name), words, cache)
     return fast, jieba.build(jieba.Config(hmm=hmm, dictionary=name), words, cache)
 

@@ -106,7 +106,7 @@ def examples(
     """
     import pandas as pd
 
-    near = pd.unique(pd.concat([neighbours["a"], neighbours["b"]], ignore_index=True))
+    near = {*neighbours["a"], *neighbours["b"]}
     columns: dict[str, list[np.ndarray]] = {name: [] for name in ("places", "labels", "given", "grouped", "keys")}
     rows: dict[str, int] = {}
     count = 0
@@ -117,8 +117,7 @@ def examples(
         columns["given"].append(pd.Categorical(part["split"], categories=SPLITS).codes.astype(np.int8))
         columns["grouped"].append(part["group"].notna().to_numpy())
         columns["keys"].append(arrivals.keys(part["content"].tolist()))
-        here = np.flatnonzero(part["id"].isin(near))
-        rows |= dict(zip(part["id"].iloc[here], (count + here).tolist(), strict=True))
+        rows |= {name: row for row, name in enumerate(part["id"], count) if name in near}
         count += len(part)
     given = np.concatenate([np.empty(0, np.int8), *columns["given"]])
     drawn = np.array([not record.lacking or name in ("train", *record.lacking) for name in SPLITS])

@@ -1,5 +1,6 @@
 """Rows that are to be looked at together: clusters of near duplicates, contents under several labels, outliers."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -42,7 +43,17 @@ def near(accepted: "pd.DataFrame", neighbours: "pd.DataFrame") -> Iterator[Group
     for members in sorted(found, key=lambda rows: (len(set(labels[rows])) == 1, -len(rows))):
         several = len(set(labels[members]))
         title = f"{len(members)} alike" + (f" under {several} labels" if several > 1 else "")
-        yield Group(title, len(members), [Row(ids[row], labels[row]) for row in members.tolist()])
+        yield Group(title, len(members), _mixed([Row(ids[row], labels[row]) for row in members.tolist()]))
+
+
+def _mixed(rows: Sequence[Row]) -> list[Row]:
+    """The first of every label, then the second, so that the rows that are shown have all labels."""
+    seen: Counter[str] = Counter()
+    places = []
+    for row in rows:
+        places.append(seen[row.label])
+        seen[row.label] += 1
+    return [rows[number] for number in sorted(range(len(rows)), key=places.__getitem__)]
 
 
 def conflicts(quarantine: "pd.DataFrame") -> Iterator[Group]:
@@ -50,7 +61,7 @@ def conflicts(quarantine: "pd.DataFrame") -> Iterator[Group]:
     rows = quarantine[quarantine["reason"] == "conflicting_labels"]
     for _, members in rows.groupby("same", sort=False):
         found = [Row(name, label) for name, label in zip(members["id"], members["label"], strict=True)]
-        yield Group(f"{len(found)} equal", len(found), found)
+        yield Group(f"{len(found)} equal", len(found), _mixed(found))
 
 
 def outliers(accepted: "pd.DataFrame", quarantine: "pd.DataFrame", measures: Sequence[Measure]) -> Iterator[Group]:

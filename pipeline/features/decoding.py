@@ -82,8 +82,13 @@ def decode(content: bytes, limits: Limits = LIMITS, background: str = "white") -
     Raises: Undecodable for everything else: no allowed format, truncated, too large, not finite.
     """
     with _verdicts():
-        kind, _ = _guarded(content, limits)
-        return _decode(content, kind, limits, background)
+        kind, found = _guarded(content, limits)
+        decoded = jpeg.pixels(content, found, 1, grey=False) if found else None
+        if found is None or decoded is None:
+            return _decode(content, kind, limits, background)
+        image = colours.image(decoded, found.profile)
+        del decoded  # 40 million pixels are 120 MB
+        return _finished(image, kind, found.several, jpeg.orientation(found.exif), background)
 
 
 def pixels(
@@ -106,7 +111,7 @@ def pixels(
     wish = _Wish(size, fit, channels, quality)
     with _verdicts():
         kind, found = _guarded(content, limits)
-        out = _jpeg(content, found, limits, wish, resize) if found else None
+        out = _jpeg(content, found, wish, resize) if found else None
         return _other(content, kind, limits, wish, background, resize) if out is None else out
 
 
@@ -119,6 +124,8 @@ def _guarded(content: bytes, limits: Limits) -> tuple[str, jpeg.Header | None]:
     found = jpeg.header(content) if kind == "JPEG" else None
     if kind == "JPEG":
         jpeg.check_scans(content, found)
+    if found:
+        check_pixels(found.width, found.height, limits)
     return kind, found
 
 
@@ -126,7 +133,7 @@ def _guarded(content: bytes, limits: Limits) -> tuple[str, jpeg.Header | None]:
 def _verdicts() -> Iterator[None]:
     """Whatever goes wrong inside is Undecodable."""
     # For good: catch_warnings changes the whole process, and threads would undo each other's. Verdicts say it all.
-    if _PILLOW not in warnings.filters:
+    if warnings.filters[:1] != [_PILLOW]:
         warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         yield
@@ -152,21 +159,27 @@ def _open(content: bytes, kind: str, limits: Limits) -> Image.Image:
 
 def _decode(content: bytes, kind: str, limits: Limits, background: str) -> Decoded:
     image = _open(content, kind, limits)
-    conversions = ["first_frame"] if _animated(image) else []
-    mode = image.mode
+    several = _animated(image)
     image.load()
-    turn = _turn(image, conversions)
-    image = image.transpose(turn) if turn else image
+    return _finished(image, kind, several, _orientation(image), background)
+
+
+def _finished(image: Image.Image, kind: str, several: bool, orientation: int | None, background: str) -> Decoded:
+    """Upright and in 8 bits."""
+    conversions = ["first_frame"] if several else []
+    mode, turn = image.mode, TURNS.get(orientation or 1)
+    if orientation is None:
+        conversions.append("exif_broken")
+    if turn:
+        conversions.append("turned")
+        image = image.transpose(turn)
     image = colours.eight_bits(image, background, conversions)
     return Decoded(image, kind, mode, tuple(conversions))
 
 
-def _jpeg(
-    content: bytes, found: jpeg.Header, limits: Limits, wish: _Wish, resize: resizing.Resize
-) -> np.ndarray | None:
+def _jpeg(content: bytes, found: jpeg.Header, wish: _Wish, resize: resizing.Resize) -> np.ndarray | None:
     """None where Pillow is to judge."""
-    check_pixels(found.width, found.height, limits)
-    fast, turn = wish.quality == "fast", TURNS.get(jpeg.orientation(found.exif))
+    fast, turn = wish.quality == "fast", TURNS.get(jpeg.orientation(found.exif) or 1)
     by = jpeg.divisor(resizing.frame(found.width, found.height, wish.size, wish.fit).ratio) if fast else 1
     luma = fast and wish.channels == "grey" and not found.profile
     decoded = jpeg.pixels(content, found, by, luma)
@@ -199,7 +212,7 @@ def _other(
         image.draft(None, (width // by, height // by))
         by = by if image.size == (-(-width // by), -(-height // by)) else 1
     image.load()
-    turn = _turn(image, [])
+    turn = TURNS.get(_orientation(image) or 1)
     if turn:
         image = image.transpose(turn)
         width, height = (height, width) if turn in SWAPS else (width, height)
@@ -243,16 +256,13 @@ def _check_chunks(content: bytes) -> None:
     raise Undecodable("truncated", "no IEND chunk")
 
 
-def _turn(image: Image.Image, conversions: list[str]) -> Image.Transpose | None:
-    """What puts the image upright; None where it stands already."""
+def _orientation(image: Image.Image) -> int | None:
+    """1 to 8, as EXIF counts; None where it is broken."""
     try:
-        turn = TURNS.get(image.getexif().get(0x0112, 1))
+        value = image.getexif().get(0x0112, 1)
     except MemoryError:  # says nothing of the EXIF: an image must not lie on its side for want of memory
         raise
     # Broken EXIF raises whatever its parser met; the pixels are whole, so they are kept as they lie.
     except Exception:  # noqa: BLE001
-        conversions.append("exif_broken")
         return None
-    if turn:
-        conversions.append("turned")
-    return turn
+    return value if isinstance(value, int) else 1

@@ -16,6 +16,8 @@ SCANS = 100  # a progressive file has about ten; thousands make a small file dec
 DIVISORS = (8, 4, 2)  # libjpeg-turbo's fractions that are fast and keep 2ⁿ pixels together
 ENOUGH = 1.5  # pixels a target pixel, below which a fraction shows (5th percentile of the PSNR below 50 dB)
 COLOURS = {1: "GRAY", 3: "RGB"}
+# libjpeg-turbo's words for what Pillow would show as grey or false pixels without a word
+DAMAGE = {"premature end": "truncated", "huffman code": "damaged", "instead of rst": "damaged"}
 _FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive, all Huffman-coded
 _OTHER_FRAMES = (0xC3, *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0))
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
@@ -29,6 +31,7 @@ class Header:
     exif: bytes
     profile: bytes
     one_scan: bool
+    several: bool  # images: the first is the photograph
 
 
 @dataclass
@@ -36,6 +39,7 @@ class _Marks:
     size: tuple[int, int] = (0, 0)
     components: int = 0
     progressive: bool = False
+    several: bool = False
     exif: bytes = b""
     profiles: list[bytes] = field(default_factory=list)
 
@@ -78,6 +82,8 @@ def _take(found: _Marks, mark: int, body: bytes) -> bool:
         return b"Orientation" not in body
     elif mark == 0xE2 and body.startswith(_ICC):
         found.profiles.append(body)
+    elif mark == 0xE2 and body.startswith(b"MPF\0"):
+        found.several = True
     return True
 
 
@@ -89,11 +95,11 @@ def _whole(found: _Marks, scanned: int) -> Header | None:
     whole = bool(parts) and len(parts[0]) > 13 and parts[0][13] == len(parts)
     profile = b"".join(part[14:] for part in parts) if whole else b""
     one_scan = not found.progressive and scanned == found.components
-    return Header(*found.size, found.components, found.exif, profile, one_scan)
+    return Header(*found.size, found.components, found.exif, profile, one_scan, found.several)
 
 
-def orientation(exif: bytes) -> int:
-    """1 to 8, as EXIF counts; 1 where it says nothing or is broken."""
+def orientation(exif: bytes) -> int | None:
+    """1 to 8, as EXIF counts; 1 where it says nothing, None where it is broken."""
     if not exif:
         return 1
     tags = Image.Exif()
@@ -103,7 +109,7 @@ def orientation(exif: bytes) -> int:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001  # whatever the parser met; the pixels are whole
-        return 1
+        return None
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
@@ -113,13 +119,20 @@ def divisor(ratio: float) -> int:
 
 
 def pixels(content: bytes, found: Header, by: int, grey: bool) -> np.ndarray | None:
-    """uint8 [ceil(H / by), ceil(W / by), C]; None where libjpeg-turbo has anything to complain of."""
+    """uint8 [ceil(H / by), ceil(W / by), C]; None where libjpeg-turbo complains of what costs no pixel.
+
+    Raises: Undecodable for damage that Pillow would show as grey or false pixels without a word.
+    """
     height, width = -(-found.height // by), -(-found.width // by)
     colours = "GRAY" if grey and found.components == 3 else COLOURS[found.components]
     try:
         decoded: np.ndarray = simplejpeg.decode_jpeg(
             content, colours, min_height=height, min_width=width, min_factor=by
         )
-    except ValueError:
+    except ValueError as error:
+        text = str(error).lower()
+        for words, reason in DAMAGE.items():
+            if words in text:
+                raise Undecodable(reason, text[:200]) from None
         return None
     return decoded if decoded.shape[:2] == (height, width) else None

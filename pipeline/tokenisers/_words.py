@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from pipeline.errors import DataError
 from pipeline.tokenisers import _stop_words
 
-FOLDER = Path("dictionaries") / "text"  # where a user's dictionaries and stop words lie, so that DVC sees them change
+FOLDER = Path("dictionaries")  # where a user's dictionaries and stop words lie, so that DVC sees them change
 DICTIONARY, STOP_WORDS = "dictionary.txt", "stop_words.txt"  # their copies beside the prepared data
 SPACE = re.compile(r"\s")
 

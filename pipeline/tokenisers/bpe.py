@@ -15,7 +15,7 @@ class Config:
     name: Literal["bpe"] = "bpe"
     size: int = 8000  # pieces, at most
     minimum_count: int = 2  # occurrences of a pair in train that is joined
-    file: str | None = None  # a user's tokenizer.json in dictionaries/text/ instead of training
+    file: str | None = None  # a user's tokenizer.json in dictionaries/ instead of training
 
     def __post_init__(self) -> None:
         _pieces.check(self.size, self.minimum_count)

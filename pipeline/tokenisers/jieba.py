@@ -12,8 +12,8 @@ from pipeline.tokenisers import _words
 class Config:
     name: Literal["jieba"] = "jieba"
     hmm: bool = True  # also finds words that the dictionary lacks
-    dictionary: str | None = None  # a user's words in jieba's format, a file in dictionaries/text/
-    stop_words: str | None = None  # left out after cutting: default, or a file in dictionaries/text/, one word a line
+    dictionary: str | None = None  # a user's words in jieba's format, a file in dictionaries/
+    stop_words: str | None = None  # left out after cutting: default, or a file in dictionaries/, one word a line
     parts_of_speech: tuple[str, ...] = ()  # tags to keep: n keeps nr and ns too; empty: all. Words are then posseg's
 
     def __post_init__(self) -> None:

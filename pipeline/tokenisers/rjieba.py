@@ -30,8 +30,8 @@ COUNTED_TWICE = 3  # frequencies of the words that stand twice in jieba's dictio
 class Config:
     name: Literal["rjieba"] = "rjieba"
     hmm: bool = True  # also finds words that the dictionary lacks
-    dictionary: str | None = None  # a user's words in jieba's format, a file in dictionaries/text/
-    stop_words: str | None = None  # left out after cutting: default, or a file in dictionaries/text/, one word a line
+    dictionary: str | None = None  # a user's words in jieba's format, a file in dictionaries/
+    stop_words: str | None = None  # left out after cutting: default, or a file in dictionaries/, one word a line
 
     def __post_init__(self) -> None:
         _words.check_place("dictionary", self.dictionary)

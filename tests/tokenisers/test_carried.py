@@ -14,7 +14,7 @@ from pipeline.preparation import text as preparing
 from pipeline.tokenisers import _words, bpe, char, jieba, rjieba, wordpiece
 from pipeline.tracking import packaging
 
-WORDS = "dictionaries/text/words.txt"
+WORDS = "dictionaries/words.txt"
 CONFIGS = [
     char.Config(),
     jieba.Config(parts_of_speech=("n", "v", "a")),

@@ -63,7 +63,7 @@ def test_parts_of_speech_are_those_of_posseg(cache: Path, tmp_path: Path) -> Non
     assert nouns == ["手机", "北京"]
     assert jieba.build(jieba.Config(parts_of_speech=("v", "ns")), cache=cache).cut(text) == ["喜欢", "北京"]
     (tmp_path / _words.DICTIONARY).write_text("很好的手机 10000 zz\n", "utf-8")
-    own = jieba.Config(parts_of_speech=("zz",), dictionary="dictionaries/text/a.txt")
+    own = jieba.Config(parts_of_speech=("zz",), dictionary="dictionaries/a.txt")
     assert jieba.build(own, tmp_path, cache).cut(text) == ["很好的手机"]
 
 

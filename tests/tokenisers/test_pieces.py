@@ -94,9 +94,9 @@ def test_a_sample_is_bounded_and_does_not_depend_on_the_order() -> None:
 def test_a_users_file_is_used_as_it_is(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "out").mkdir()
-    own = tmp_path / "dictionaries/text/own.json"
+    own = tmp_path / "dictionaries/own.json"
     own.parent.mkdir(parents=True)
-    chosen = module.Config(file="dictionaries/text/own.json")
+    chosen = module.Config(file="dictionaries/own.json")
     for content, message in ((b"{}", "tokenizer.json of Hugging Face"), (b"\xff", "is not UTF-8")):
         own.write_bytes(content)
         with pytest.raises(DataError, match=message):
@@ -107,7 +107,7 @@ def test_a_users_file_is_used_as_it_is(module: Any, tmp_path: Path, monkeypatch:
     assert (tmp_path / "out" / _pieces.FILE).read_bytes() == own.read_bytes()
     other = {bpe: wordpiece, wordpiece: bpe}[module]
     with pytest.raises(DataError, match=r"found a tokenizer of (BPE|WordPiece); expected"):
-        other.train(other.Config(file="dictionaries/text/own.json"), iter(()), tmp_path / "out")
+        other.train(other.Config(file="dictionaries/own.json"), iter(()), tmp_path / "out")
 
 
 @pytest.mark.parametrize("module", [bpe, wordpiece])

@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from pipeline.tokenisers import _words, jieba, rjieba
 
 ROOT = Path(__file__).parents[2]
-NAME = "dictionaries/text/words.txt"
+NAME = "dictionaries/words.txt"
 
 
 def _benchmark() -> ModuleType:
@@ -125,29 +125,29 @@ def test_stop_words_are_left_out_after_cutting(tmp_path: Path, cache: Path) -> N
     text = "这是我的手机，的确不好"
     assert rjieba.build(rjieba.Config(stop_words="default"), None, cache).cut(text) == ["手机", "的确", "不好"]
     (tmp_path / _words.STOP_WORDS).write_text("手机\n\n 我 \n", "utf-8")
-    own = rjieba.Config(stop_words="dictionaries/text/stops.txt")
+    own = rjieba.Config(stop_words="dictionaries/stops.txt")
     assert rjieba.build(own, tmp_path, cache).cut(text) == ["这", "是", "的", "，", "的确", "不好"]
 
 
 def test_the_users_files_are_copied_beside_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path(NAME).parent.mkdir(parents=True)
-    config = rjieba.Config(dictionary=NAME, stop_words="dictionaries/text/stops.txt")
+    config = rjieba.Config(dictionary=NAME, stop_words="dictionaries/stops.txt")
     with pytest.raises(DataError, match=r"words\.txt: No such file.*expected a UTF-8 file"):
         rjieba.train(config, iter(()), tmp_path)
     Path(NAME).write_bytes("云计算".encode("gb18030"))
     with pytest.raises(DataError, match="is not UTF-8"):
         rjieba.train(config, iter(()), tmp_path)
     Path(NAME).write_text("云计算 5\n", "utf-8")
-    Path("dictionaries/text/stops.txt").write_text("的\n", "utf-8")
+    Path("dictionaries/stops.txt").write_text("的\n", "utf-8")
     rjieba.train(config, iter(()), tmp_path)
     assert (tmp_path / "dictionary.txt").read_text("utf-8") == "云计算 5\n"
     assert rjieba.build(config, tmp_path).cut("云计算的") == ["云计算"]
 
 
-@pytest.mark.parametrize("path", ["words.txt", "/etc/passwd", "dictionaries/text/../../x", "dictionaries/text/a/b.txt"])
+@pytest.mark.parametrize("path", ["words.txt", "/etc/passwd", "dictionaries/../../x", "dictionaries/a/b.txt"])
 def test_a_users_file_lies_where_dvc_sees_it_change(path: str) -> None:
-    with pytest.raises(ValueError, match=r"dictionary: found .*expected a file in dictionaries/text"):
+    with pytest.raises(ValueError, match=r"dictionary: found .*expected a file in dictionaries"):
         rjieba.Config(dictionary=path)
     with pytest.raises(ValueError, match="stop_words"):
         jieba.Config(stop_words=path)

@@ -42,7 +42,7 @@ def test_raw_texts_are_answered_as_evaluated_at_every_batch_size(make_project, c
 
 
 STEPS = cleaning.Steps(emoji="name", simplify="t2s", urls="mask", boilerplate=("很满意",), repeats=2)
-WORDS = "dictionaries/text/words.txt"
+WORDS = "dictionaries/words.txt"
 
 
 @pytest.mark.parametrize(
