@@ -39,6 +39,7 @@ class Config:
     minimum_documents: int = setting(2, low=1, high=1_000_000, unit="train texts that hold a term")
     maximum_terms: int = setting(300_000, low=100, high=10_000_000, unit="terms of words and of characters each")
     counting: Literal["sublinear", "plain"] = "sublinear"
+    weighting: Literal["tfidf", "counts"] = "tfidf"  # counts: a bag of words, neither weighted nor of norm 1
     documents: int = setting(100_000, low=100, high=100_000_000, unit="train texts that terms are fitted on, at most")
     vectors: word_vectors.Config = word_vectors.Config()  # off unless dimension is above 0
 
@@ -101,7 +102,9 @@ def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:
     word, of_word = bag.fit(fitted, bag.Words(), out, high=config.words, **limits)
     character, of_character = bag.fit(fitted, bag.Characters(), out, high=config.characters, **limits)
     count = sum(int(shard.rows.sum()) for shard in fitted)
-    idf = np.log((1 + count) / (1 + np.concatenate([of_word, of_character]))) + 1
+    frequency = np.concatenate([of_word, of_character])
+    plain = config.weighting == "counts"
+    idf = np.ones(len(frequency)) if plain else np.log((1 + count) / (1 + frequency)) + 1
     record = {
         "word": word,
         "character": character,
@@ -109,6 +112,7 @@ def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:
         "word_range": [1, config.words],
         "character_range": [1, config.characters],
         "sublinear": config.counting == "sublinear",
+        "norm": not plain,
     }
     artifacts.write_json(out / "tfidf.json", record)
     return {"word_terms": len(word), "character_terms": len(character), "fitted_texts": count}
