@@ -114,7 +114,7 @@ def fuzz(count: int, seed: int = 0) -> list[str]:
 
 def pair(hmm: bool, words: Path | None, cache: Path | None) -> tuple[rjieba.Tokeniser, jieba.Tokeniser]:
     """Ours and jieba with the same settings; `words` is the folder that holds the user's dictionary."""
-    name = "dictionaries/text/words.txt" if words else None
+    name = "dictionaries/words.txt" if words else None
     fast = rjieba.build(rjieba.Config(hmm=hmm, dictionary=name), words, cache)
     return fast, jieba.build(jieba.Config(hmm=hmm, dictionary=name), words, cache)
 
@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--quick", action="store_true", help="few texts")
     options = parser.parse_args()
-    count = 100 if options.quick else 10_000
+    count, rounds = (50, 1) if options.quick else (10_000, 5)
     corpora = {"reviews": reviews(), "People's Daily": newspaper(), "fuzz": fuzz(count)}
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -159,7 +159,7 @@ def main() -> None:
         (words / "dictionary.txt").write_text(DICTIONARY, "utf-8")
         for name, texts in corpora.items():
             chosen = texts[:: max(1, len(texts) // count)] if options.quick else texts
-            pieces = [chosen[k::5] for k in range(5)]
+            pieces = [chosen[k::rounds] for k in range(rounds)]
             for hmm, given in ((True, None), (False, None), (True, words)):
                 rows.append(measure(name, pieces, hmm, given))
                 row = rows[-1]

@@ -16,6 +16,7 @@ from pipeline import config
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
 from pipeline.sources import _place
+from pipeline.tokenisers import _words
 from pipeline.validation import _settings
 
 FOLDERS_BY_KIND = {"prepare": "preparation", "features": "features", "baseline": "baselines"}
@@ -28,13 +29,23 @@ def _section(task: Task, name: str) -> Any:
     if name == "validate":
         return _settings.read(task)[1]
     if name in FOLDERS_BY_KIND:
-        return task.of_kind(name, FOLDERS_BY_KIND[name])[1]
+        settings = task.of_kind(name, FOLDERS_BY_KIND[name])[1]
+        if name == "prepare" and task.kind == "text":
+            _existing(settings.tokeniser, f"{task.where}.prepare.tokeniser")
+        return settings
     if name in FOLDERS_BY_NAME:
         parsed = task.named(name, FOLDERS_BY_NAME[name])[1]
         if name == "source":
             _place.hashable(_place.existing(parsed.path, f"{task.where}.source"), f"{task.where}.source")
         return parsed
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+
+
+def _existing(tokeniser: Any, where: str) -> None:
+    """Raises: ConfigError for a user's file that is not there."""
+    for name, path in _words.users(tokeniser).items():
+        if not path.is_file():
+            raise ConfigError(f"{where}.{name}: found {str(path)!r}, which is missing; expected a file; correct it")
 
 
 def faults(params: Path = PARAMS) -> list[ConfigError]:

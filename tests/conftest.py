@@ -40,7 +40,7 @@ def _write_split(root, split, labels, ids):
 
 def _write_features(folder):
     """Each word is a term, its count the weight."""
-    ranges = {"word_range": [1, 1], "character_range": [1, 1], "sublinear": False}
+    ranges = {"word_range": [1, 1], "character_range": [1, 1], "sublinear": False, "norm": True}
     artifacts.write_json(folder / "vocabulary.json", VOCABULARY)
     artifacts.write_json(folder / "tfidf.json", {"word": VOCABULARY, "character": [], "idf": [1.0] * WORDS, **ranges})
     artifacts.write_json(folder / "meta.json", {"length": 16, "vocabulary": WORDS, "documents": 1000})

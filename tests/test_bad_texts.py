@@ -12,6 +12,7 @@ from pipeline.config import Task
 from pipeline.errors import DataError
 
 KEPT = ""
+SLOW = pytest.mark.slow
 
 
 def sentence(number: int) -> str:
@@ -164,7 +165,9 @@ def test_every_kind_of_bad_json_line_gets_its_verdict() -> None:
     assert found["t.jsonl:10"] == KEPT
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "gbk", "gb18030"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "gbk", *(pytest.param(e, marks=SLOW) for e in ("utf-8-sig", "utf-32", "gb18030"))]
+)
 def test_a_file_in_another_encoding_is_read_as_it_is_meant_and_it_is_on_record(encoding: str) -> None:
     Path("in").mkdir()
     for name, lines in (("好", GOOD), ("坏", BAD)):
@@ -175,7 +178,7 @@ def test_a_file_in_another_encoding_is_read_as_it_is_meant_and_it_is_on_record(e
     assert record["encoding"] == {"utf-8-sig": "utf-8", "gbk": "gb18030"}.get(encoding, encoding)
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "big5"])
+@pytest.mark.parametrize("encoding", ["gb18030", pytest.param("big5", marks=SLOW)])
 def test_a_file_that_is_not_in_the_declared_encoding_stops_the_task(encoding: str) -> None:
     Path("in").mkdir()
     for name, lines in (("好", GOOD), ("坏", BAD)):

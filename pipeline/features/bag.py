@@ -272,17 +272,19 @@ class Bag:
         """Float32 [n, terms], words first."""
         from scipy.sparse import hstack
 
-        sublinear = bool(self._record["sublinear"])
-        parts = [weigh(known.counts(shard), idf, sublinear) for known, idf in zip(self._known, self._idf)]
+        how = {name: bool(self._record[name]) for name in ("sublinear", "norm")}
+        parts = [weigh(known.counts(shard), idf, **how) for known, idf in zip(self._known, self._idf)]
         return hstack(parts, "csr").astype(np.float32)
 
 
-def weigh(counted: "csr_matrix", idf: np.ndarray, sublinear: bool) -> "csr_matrix":
-    """TF-IDF of counts, each row of Euclidean norm 1; as features/terms.py does for one text."""
+def weigh(counted: "csr_matrix", idf: np.ndarray, *, sublinear: bool, norm: bool) -> "csr_matrix":
+    """TF-IDF of counts, with `norm` each row of Euclidean norm 1; as features/terms.py does for one text."""
     weighted = counted.astype(np.float64)
     if sublinear:
         weighted.data = 1 + np.log(weighted.data)
     weighted.data *= idf[weighted.indices]
+    if not norm:
+        return weighted
     lengths = np.sqrt(np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel())
     weighted.data /= np.repeat(np.where(lengths > 0, lengths, 1), np.diff(weighted.indptr))
     return weighted

@@ -63,10 +63,11 @@ class Terms:
     word_range: tuple[int, int]
     character_range: tuple[int, int]
     sublinear: bool  # 1 + log(count) in place of the count
+    norm: bool = True  # words and characters each of Euclidean norm 1
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "Terms":
-        """From what features/<task>/tfidf.json holds: word, character, idf, word_range, character_range, sublinear."""
+        """From what features/<task>/tfidf.json holds, which has the names of the fields and the two ranges."""
         words, characters = record["word"], record["character"]
         return cls(
             {term: k for k, term in enumerate(words)},
@@ -75,10 +76,11 @@ class Terms:
             (int(record["word_range"][0]), int(record["word_range"][1])),
             (int(record["character_range"][0]), int(record["character_range"][1])),
             bool(record["sublinear"]),
+            bool(record["norm"]),
         )
 
     def weights(self, tokens: Sequence[str], text: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Columns, ascending, and their weights; words and characters each have the Euclidean norm 1."""
+        """Columns, ascending, and their weights."""
         words = self._block(word_ngrams(tokens, *self.word_range), self.word)
         characters = self._block(character_ngrams(text, *self.character_range), self.character)
         columns, weights = (np.concatenate(pair) for pair in zip(words, characters, strict=True))
@@ -89,5 +91,5 @@ class Terms:
         columns = np.array(sorted(counted), np.int64)
         counts = np.array([counted[int(column)] for column in columns], np.float64)
         weights = (1 + np.log(counts) if self.sublinear else counts) * self.idf[columns]
-        norm = np.sqrt((weights**2).sum())
-        return columns, weights / norm if norm else weights
+        length = np.sqrt((weights**2).sum()) if self.norm else 0
+        return columns, weights / length if length else weights

@@ -18,6 +18,7 @@ from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Split, TextInputs
 from pipeline.features import bag, terms
+from pipeline.features import vectors as word_vectors
 from pipeline.features.sums import Strings
 from pipeline.texts import Cut, Texts
 
@@ -38,7 +39,9 @@ class Config:
     minimum_documents: int = setting(2, low=1, high=1_000_000, unit="train texts that hold a term")
     maximum_terms: int = setting(300_000, low=100, high=10_000_000, unit="terms of words and of characters each")
     counting: Literal["sublinear", "plain"] = "sublinear"
+    weighting: Literal["tfidf", "counts"] = "tfidf"  # counts: a bag of words, neither weighted nor of norm 1
     documents: int = setting(100_000, low=100, high=100_000_000, unit="train texts that terms are fitted on, at most")
+    vectors: word_vectors.Config = word_vectors.Config()  # off unless dimension is above 0
 
     def __post_init__(self) -> None:
         first = [*SPECIAL, *self.reserved]
@@ -70,7 +73,7 @@ def counted(stems: Sequence[Path], scratch: Path) -> Strings:
 
 
 def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
-    """Writes the vocabulary and the terms; returns their sizes.
+    """Writes the vocabulary, the terms and, where asked for, vectors.npy, float32 [V, D]; returns the sizes.
 
     Raises: DataError for a train split without a token.
     """
@@ -83,7 +86,12 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
         )
     artifacts.write_json(out / "vocabulary.json", words)
     sizes = _write_terms(folder, out, config)
-    meta = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
+    meta: dict[str, Any] = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
+    if config.vectors.dimension:
+        texts = Texts.open(prepared.shards(folder, "train"), words, terms.UNKNOWN)
+        learnt = word_vectors.learn(texts, words, terms.UNKNOWN, config.vectors)
+        np.save(out / "vectors.npy", learnt.vectors)
+        meta["vector_losses"] = learnt.losses
     artifacts.write_json(out / "meta.json", meta)
     return {"vocabulary": len(words), **sizes}
 
@@ -94,7 +102,9 @@ def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:
     word, of_word = bag.fit(fitted, bag.Words(), out, high=config.words, **limits)
     character, of_character = bag.fit(fitted, bag.Characters(), out, high=config.characters, **limits)
     count = sum(int(shard.rows.sum()) for shard in fitted)
-    idf = np.log((1 + count) / (1 + np.concatenate([of_word, of_character]))) + 1
+    frequency = np.concatenate([of_word, of_character])
+    plain = config.weighting == "counts"
+    idf = np.ones(len(frequency)) if plain else np.log((1 + count) / (1 + frequency)) + 1
     record = {
         "word": word,
         "character": character,
@@ -102,6 +112,7 @@ def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:
         "word_range": [1, config.words],
         "character_range": [1, config.characters],
         "sublinear": config.counting == "sublinear",
+        "norm": not plain,
     }
     artifacts.write_json(out / "tfidf.json", record)
     return {"word_terms": len(word), "character_terms": len(character), "fitted_texts": count}

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("text",)
 SMALLEST = 256  # texts of a shard while there are few
-ROW_BYTES = 2048  # of a text, so that a shard of 16 MB of UTF-8 is worked off in some 150 MB of memory
+ROW_BYTES = 4096  # of a text in all its forms, at least, so that a worker stays small
+FORMS = 8  # bytes of memory for a byte of text
+SAMPLED = 16  # parts of the accepted texts whose length is measured
 TOKENISER_FILES = ("dictionary.txt", "stop_words.txt", "tokeniser.json")  # what a tokeniser's `train` may write
 AT_ONCE = 1024  # texts that a tokeniser is given at once
 
@@ -43,6 +45,7 @@ class Settings:
     steps: cleaning.Steps
     tokeniser: Any  # the Config of one of pipeline/tokenisers/
     files: Path  # the folder with TOKENISER_FILES
+    row_bytes: int = ROW_BYTES
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,20 @@ def settings(
     """Trains the tokeniser, where it is one that learns, on the train split; `found` [N] is 0 for a row of train."""
     train = (cleaning.clean(text, config.clean) for text in _of_train(accepted, found))
     tokeniser_module(config.tokeniser.name).train(config.tokeniser, train, out)
-    return Settings(config.clean, config.tokeniser, out)
+    return Settings(config.clean, config.tokeniser, out, _row_bytes(accepted))
+
+
+def _row_bytes(accepted: Path) -> int:
+    """A power of two, so that few new texts do not move the borders of all shards."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    paths = parts.files(accepted)
+    some = paths[:: -(-len(paths) // SAMPLED)] if paths else []
+    lengths = [pc.binary_length(pq.read_table(path, columns=["text"])["text"]) for path in some]
+    count = sum(map(len, lengths))
+    mean = sum(pc.sum(length).as_py() or 0 for length in lengths) / count if count else 0.0
+    return max(ROW_BYTES, 1 << int(FORMS * mean).bit_length())
 
 
 def _of_train(accepted: Path, found: np.ndarray) -> Iterator[str]:
@@ -112,7 +128,7 @@ def suffixes(settings: Settings) -> tuple[str, ...]:
 
 
 def row_bytes(settings: Settings) -> int:
-    return ROW_BYTES
+    return settings.row_bytes
 
 
 def digests(table: "pa.Table") -> np.ndarray:

@@ -40,6 +40,12 @@ def check_place(name: str, path: str | None) -> None:
         raise ValueError(f"{name}: found {path!r}; expected a file in {FOLDER}/; move it there")
 
 
+def users(settings: Any) -> dict[str, Path]:
+    """The user's files that a tokeniser's Config names, by setting."""
+    values = {name: getattr(settings, name, None) for name in ("dictionary", "stop_words", "file")}
+    return {name: Path(value) for name, value in values.items() if value not in (None, "default")}
+
+
 def dictionary() -> Path:
     """Jieba's own dictionary file, found without importing jieba."""
     found = importlib.util.find_spec("jieba")

@@ -7,10 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from pipeline import compress, parts
 
@@ -46,14 +44,10 @@ def quick(script, folder):
     return rows
 
 
-def test_preparation(tmp_path):
-    cells = tmp_path / "data/raw/solar/files"
-    cells.mkdir(parents=True)
-    random = np.random.default_rng(0)
-    for k in range(4):
-        Image.fromarray(random.integers(0, 256, (60, 60), np.uint8)).save(cells / f"{k}.png")
-    (pictures,) = quick("preparation.py", tmp_path)
-    assert pictures["ours"] > 0
+@pytest.mark.slow
+def test_prepare(tmp_path):
+    rows = quick("prepare.py", tmp_path)
+    assert {row["goal"] for row in rows} == {3.8, 2.5, 1.3, 0.75, None} and all(row["ours"] > 0 for row in rows)
 
 
 def test_text(tmp_path):
@@ -62,6 +56,11 @@ def test_text(tmp_path):
     parts.write_frame(table, tmp_path / "data/raw/reviews/manifest")
     rows = quick("text.py", tmp_path)
     assert {row["goal"] for row in rows} == {8, 1} and all(row["peer"] > 0 for row in rows)
+
+
+def test_tokenising(tmp_path):
+    rows = quick("tokenising.py", tmp_path)
+    assert len(rows) == 9 and all(": 0 of " in row["name"] for row in rows)
 
 
 def test_compression(trained_talk, talk, tmp_path, monkeypatch):

@@ -66,19 +66,19 @@ def test_only_chosen_rows_count(tmp_path):
     chosen = [row for start in (0, 30, 60) for row in rows[start : start + 30 : 3]]
     found = bag.fit(some, bag.Words(), tmp_path, high=2, minimum=2, maximum=1000)
     assert list(zip(found[0], found[1].tolist())) == plain([terms.word_ngrams(row, 1, 2) for row in chosen], 2, 1000)
-    record = {"word": found[0], "character": [], "idf": np.ones(len(found[0])), "sublinear": True}
+    record = {"word": found[0], "character": [], "idf": np.ones(len(found[0])), "sublinear": True, "norm": True}
     assert bag.Bag(record).weights(some[0]).shape == (10, len(found[0]))
 
 
-@pytest.mark.parametrize("sublinear", [True, False])
-def test_weights_are_those_of_each_text_alone(tmp_path, monkeypatch, sublinear):
+@pytest.mark.parametrize(("sublinear", "norm"), [(True, True), (False, True), (True, False)])
+def test_weights_are_those_of_each_text_alone(tmp_path, monkeypatch, sublinear, norm):
     monkeypatch.setattr(bag, "AT_ONCE", 40)
     shards, rows, lines = corpus(tmp_path)
     limits = {"minimum": 2, "maximum": 200}
     word, _ = bag.fit(shards, bag.Words(), tmp_path, high=2, **limits)
     character, _ = bag.fit(shards, bag.Characters(), tmp_path, high=3, **limits)
     idf = np.random.default_rng(0).random(len(word) + len(character)).tolist()
-    ranges = {"word_range": [1, 2], "character_range": [1, 3], "sublinear": sublinear}
+    ranges = {"word_range": [1, 2], "character_range": [1, 3], "sublinear": sublinear, "norm": norm}
     record = json.loads(json.dumps({"word": word, "character": character, "idf": idf, **ranges}))
     known, bags = terms.Terms.of(record), bag.Bag(record)
     found = np.vstack([bags.weights(shard).toarray() for shard in shards])

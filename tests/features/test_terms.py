@@ -14,6 +14,7 @@ def record(words, characters, word, character):
         "word_range": word,
         "character_range": character,
         "sublinear": True,
+        "norm": True,
     }
 
 

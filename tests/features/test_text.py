@@ -71,10 +71,11 @@ def test_reserved_tokens_are_different_and_few(reserved):
         parse(text.Config, {"reserved": reserved, "maximum_size": 10}, "tasks.t.features")
 
 
+@pytest.mark.parametrize("weighting", ["tfidf", "counts"])
 @pytest.mark.parametrize("counting", ["sublinear", "plain"])
-def test_arrays_equal_what_serving_computes_text_by_text(folders, counting):
+def test_arrays_equal_what_serving_computes_text_by_text(folders, counting, weighting):
     prepared, out = folders
-    text.featurize(prepared, out, text.Config(minimum_documents=1, counting=counting))
+    text.featurize(prepared, out, text.Config(minimum_documents=1, counting=counting, weighting=weighting))
     known = terms.Terms.of(read(out / "tfidf.json"))
     for split, matrix in text.weights(prepared, out).items():
         assert matrix.shape == (len(TEXTS[split]), len(known.idf)) and matrix.dtype == np.float32
@@ -83,6 +84,14 @@ def test_arrays_equal_what_serving_computes_text_by_text(folders, counting):
             columns, weights = known.weights(line.split(), line.replace(" ", ""))
             expected[columns] = weights
             np.testing.assert_allclose(row, expected, atol=1e-6)
+
+
+def test_a_bag_of_words_holds_counts(folders):
+    prepared, out = folders
+    text.featurize(prepared, out, text.Config(minimum_documents=1, counting="plain", weighting="counts"))
+    words = read(out / "tfidf.json")["word"]
+    row = text.weights(prepared, out)["train"].toarray()[0]
+    assert row[words.index("很")] == 2 and row[words.index("好")] == 1 and row[words.index("书")] == 0
 
 
 def test_terms_need_enough_train_texts(folders):

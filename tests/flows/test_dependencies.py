@@ -12,6 +12,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.tokenisers import _words
 from pipeline.tracking import packaging
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +113,10 @@ def tasks() -> dict[str, Any]:
 
 
 # Reached by an import, but by no call of this step: its `load` reads arrays.
-NOT_CALLED = {step: {f"pipeline/features/{name}.py" for name in ("bag", "ngrams", "sums", "terms")} for step in LOADERS}
+NOT_CALLED = {
+    step: {f"pipeline/features/{name}.py" for name in ("_skipgram", "bag", "ngrams", "sums", "terms", "vectors")}
+    for step in LOADERS
+}
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +188,8 @@ def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
     for stage in stages:
         if stage.step == "fetch":
             assert tasks()[stage.task]["source"]["path"] in stage.paths
+
+
+def test_a_users_dictionaries_are_a_dependency(stages: list[Stage]) -> None:
+    assert all(str(_words.FOLDER) in stage.paths for stage in stages if stage.step == "prepare")
+    assert (ROOT / _words.FOLDER).is_dir()

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from pipeline import cache, texts, workers
+from pipeline import cache, parts, texts, workers
 from pipeline.features import cleaning
 from pipeline.preparation import text
 from pipeline.tokenisers import char, rjieba
@@ -52,7 +53,7 @@ def test_a_shard_holds_the_cleaned_texts_and_their_tokens():
     assert cleaned == [cleaning.clean(line) for line in LINES]
     assert [cut.words(row) for row in range(len(LINES))] == [tokeniser.cut(line) for line in cleaned]
     assert cut.codes.dtype == np.uint16 and cut.types == sorted(set(cut.types))
-    assert {path.name for path in Path().iterdir()} >= {f"one{suffix}" for suffix in text.SUFFIXES}
+    assert {path.name for path in Path().iterdir()} >= {f"one{suffix}" for suffix in texts.SUFFIXES}
 
 
 def test_each_step_of_cleaning_is_counted_by_the_texts_that_it_changes():
@@ -88,7 +89,7 @@ def test_what_earlier_shards_hold_is_not_cut_again(monkeypatch, rows):
         assert text.shard(job(lines, "mixed", made)) == 70
     assert sorted(asked) == sorted(cleaning.clean(line) for line in LINES[50:])
     text.shard(job(lines, "anew"))
-    assert all(Path(f"mixed{suffix}").read_bytes() == Path(f"anew{suffix}").read_bytes() for suffix in text.SUFFIXES)
+    assert all(Path(f"mixed{suffix}").read_bytes() == Path(f"anew{suffix}").read_bytes() for suffix in texts.SUFFIXES)
 
 
 def test_the_key_follows_settings_and_what_a_tokeniser_has_learnt(tmp_path):
@@ -105,6 +106,15 @@ def test_the_key_follows_settings_and_what_a_tokeniser_has_learnt(tmp_path):
 def test_the_record_can_be_written_as_json():
     found = json.loads(json.dumps(text.record(settings(rjieba.Config()))))
     assert found["tokeniser"]["name"] == "rjieba" and {"rjieba", "jieba", "dictionary_sha256"} <= set(found["versions"])
+
+
+@pytest.mark.parametrize(("length", "expected"), [(10, 4096), (300, 4096), (1000, 8192), (10_000, 131_072)])
+def test_longer_texts_make_shards_of_fewer(length, expected):
+    table = pd.DataFrame({"id": [str(k) for k in range(300)], "text": ["a" * length] * 300})
+    parts.write_frame(table, Path("accepted"))
+    found = text.settings(text.Config(), Path("accepted"), np.zeros(300), Path(), {}, Path())
+    assert text.row_bytes(found) == expected
+    assert text.key(found) == text.key(settings(rjieba.Config()))
 
 
 def test_no_text_is_an_empty_shard():

@@ -19,7 +19,6 @@ CONFIGS = [
     char.Config(),
     jieba.Config(parts_of_speech=("n", "v", "a")),
     rjieba.Config(dictionary=WORDS, stop_words="default"),
-    rjieba.Config(hmm=False),
     bpe.Config(size=200),
     wordpiece.Config(size=200),
 ]
@@ -63,14 +62,7 @@ def test_a_served_model_cuts_with_the_files_it_carries(tmp_path: Path) -> None:
         module.train(config, [cleaning.clean(RAW, STEPS)] * 9, files)
         records.append(preparing.record(preparing.Settings(STEPS, config, files)))
         expected.append(module.build(config, files).cut(cleaning.clean(RAW, STEPS)))
-    assert [record["files"] for record in records] == [
-        [],
-        [],
-        ["dictionary.txt"],
-        [],
-        ["tokeniser.json"],
-        ["tokeniser.json"],
-    ]
+    assert [len(record["files"]) for record in records] == [0, 0, 1, 1, 1]
     shutil.rmtree("dictionaries")  # the user's, which no server has
     Path("records.json").write_text(json.dumps(records))
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}

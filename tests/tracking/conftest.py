@@ -192,7 +192,7 @@ def _linear_logits(tokens, cleaned, labels):
     size = len(words) + len(characters)
     random = np.random.default_rng(0)
     record = {"word": words, "character": characters, "idf": list(1 + random.random(size))}
-    record |= {"word_range": [1, 2], "character_range": [1, 2], "sublinear": True}
+    record |= {"word_range": [1, 2], "character_range": [1, 2], "sublinear": True, "norm": True}
     artifacts.write_json(artifacts.folder("features", "toy") / "tfidf.json", record)
     path = artifacts.folder("compressed", "toy") / "baseline" / "int8.onnx"
     table, intercept = random.normal(size=(size, 2)).astype(np.float32), np.array([0.1, 0], np.float32)
