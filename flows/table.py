@@ -15,7 +15,7 @@ WORDS = {
     "stopped": "stopped",
 }
 REPORT = Path("data/report/index.html")
-RECORDED = ("dvc.lock", "params.yaml", "data/metrics", "data/splits")  # what git keeps of a run
+RECORDED = ("dvc.lock", "params.yaml", "data/metrics", "data/profiles", "data/splits")  # what git keeps of a run
 HEADLINES = ("accuracy", "macro_f1")
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import cache, parts, sides
 from pipeline.config import setting
 from pipeline.errors import DataError
-from pipeline.features import colours, decoding, jpeg, reading, resampling, resizing
+from pipeline.features import colours, decoding, jpeg, reading, resizing
 from pipeline.store import Ragged
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def suffixes(settings: Settings) -> tuple[str, ...]:
 
 def key(settings: Settings) -> str:
     """One word for all that decides an image's pixels beside its file."""
-    code = (colours, decoding, jpeg, reading, resampling, resizing)
-    return cache.key(record(settings), [Path(__file__), *(Path(str(module.__file__)) for module in code)])
+    code = [Path(str(module.__file__)) for module in (colours, decoding, jpeg, reading, resizing)]
+    return cache.key(record(settings), [Path(__file__), *code, code[0].with_name("resampling.py")])
 
 
 def row_bytes(settings: Settings) -> int:
@@ -172,6 +172,8 @@ def _images(job: Job) -> Iterator[np.ndarray]:
 
 
 def _pixels(path: Path, settings: Settings) -> np.ndarray:
+    from pipeline.features import resampling  # numba takes a third of a second to import
+
     try:
         return decoding.pixels(
             decoding.read(path, settings.limits),
