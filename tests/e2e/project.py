@@ -93,6 +93,7 @@ def checkout(folder: Path) -> Project:
         "--exclude-standard",
         "pipeline",
         "flows",
+        "dictionaries",
         "expectations",
         ".dvc",
         ".dvcignore",

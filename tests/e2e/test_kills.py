@@ -1,9 +1,11 @@
 """A run killed at random moments, started again, ends as an unbroken one; nothing is mended by hand."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,3 +116,43 @@ def test_two_starts_at_once_never_mix(finished: Project) -> None:
     for process, _, errors in ended:
         assert process.returncode == 0 or "one run at a time in a checkout" in errors
     assert finished.danlu("run").returncode == 0
+
+
+PREPARATION_KILLS = 20
+
+
+def contents(project: Project) -> dict[str, str]:
+    """The hash of every file that prepare and featurize write."""
+    folders = [project.folder / "data" / stage for stage in ("prepared", "features")]
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(project.folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_preparation_killed_at_random_moments_writes_the_same_bytes(fresh: Callable[[], Project]) -> None:
+    """By processes as a large data set has them; the cache helps a killed run on, and may be half written."""
+    project, moments = fresh(), random.Random(SEED)
+    project.danlu("run", "--until", "split")
+    environment = project.environment | {"DANLU_RUN": "test", "DANLU_WORKERS": "2"}
+    both = "; ".join(
+        f"{sys.executable} -m pipeline.{stage} {task} || exit 1"
+        for task in ("cells", "opinions")
+        for stage in ("prepare", "featurize")
+    )
+
+    def start() -> "subprocess.Popen[bytes]":
+        options: dict[str, Any] = {"cwd": project.folder, "env": environment, "start_new_session": True}
+        return subprocess.Popen(["sh", "-c", both], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
+
+    started = time.monotonic()
+    assert start().wait(300) == 0
+    seconds, expected = time.monotonic() - started, contents(project)
+    shutil.rmtree(project.folder / ".danlu/cache")
+    for _ in range(PREPARATION_KILLS):
+        process = start()
+        time.sleep(moments.uniform(0.1, 0.95 * seconds))
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(60)
+    assert start().wait(300) == 0
+    assert contents(project) == expected
+    assert not list(project.folder.glob(".danlu/cache/shards/*/.*building*"))
