@@ -83,6 +83,16 @@ def in_srgb(image: Image.Image, profile: bytes, conversions: list[str]) -> Image
     return convert(image)
 
 
+def changes(profile: bytes, mode: str) -> bool:
+    """Whether a profile moves any colour of an image of that mode; a broken one does not."""
+    try:
+        return bool(profile) and conversion(profile, mode) is not None
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  # as in in_srgb
+        return False
+
+
 @lru_cache(maxsize=16)
 def conversion(profile: bytes, mode: str) -> Convert | None:
     """What brings an image of that mode to sRGB, or None for nothing. Raises: whatever a bad profile meets."""

@@ -21,6 +21,7 @@ from pipeline.features import resizing
 
 BITS = 22  # Pillow's PRECISION_BITS
 LANES = 64  # bytes that are weighed at once along the height
+STRIP = 256  # rows
 TILE, WIDE = 16, 32  # rows and bytes of a tile that is turned
 Taps = tuple[np.ndarray, np.ndarray]  # first pixel [N], integer weights [N, T]
 Shape = tuple[int, int, int]
@@ -218,6 +219,16 @@ def _resize(pixels: np.ndarray, across: Taps, down: Taps, across_first: bool) ->
     return done
 
 
+def _copied(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, C], by strips: np.asarray needs as much again while it copies."""
+    out = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    for top in range(0, image.height, STRIP):
+        bottom = min(top + STRIP, image.height)
+        strip = np.asarray(image.crop((0, top, image.width, bottom)))
+        out[top:bottom] = strip.reshape(out[top:bottom].shape)
+    return out
+
+
 @lru_cache(maxsize=64)
 def _known(length: int, low: float, extent: float, out: int) -> Taps:
     """Cameras and collections have few sizes."""
@@ -226,8 +237,7 @@ def _known(length: int, low: float, extent: float, out: int) -> Taps:
 
 def resize(image: Image.Image | np.ndarray, to: resizing.Frame) -> np.ndarray:
     """uint8 [H, W, C], from mode L or RGB or uint8 [H, W, C]: what resizing.resize gives."""
-    pixels = np.asarray(image)
-    pixels = np.ascontiguousarray(pixels[..., None] if pixels.ndim == 2 else pixels)
+    pixels = np.ascontiguousarray(image if isinstance(image, np.ndarray) else _copied(image))
     rows, columns, channels = pixels.shape
     if rows < TILE or columns * channels < LANES:  # the kernel reads whole tiles
         small, pixels = pixels, np.zeros((max(rows, TILE), max(columns, LANES), channels), np.uint8)
