@@ -8,7 +8,7 @@ N examples, B examples of a batch, Y height, X width, C channels in pixels.
 import itertools
 import os
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -77,7 +77,6 @@ class Loader:
         self.rank, self.world = rank, world
         self._aspect = None if self._layout.size == wanted else wanted[0] / wanted[1]
         self._threads, self._ahead, self._pinned = filling or threads(), ahead, pinned
-        self._pool = ThreadPoolExecutor(self._threads, "danlu-fill") if self._threads > 1 else None
         self._type = np.dtype(np.uint8 if scaling is None else np.float32)
         self._scale, self._bias = _line(scaling, self._layout.channels)
         self._order = order or (lambda random: random.permutation(self._layout.count))
@@ -106,19 +105,16 @@ class Loader:
         self._number, self._step = state["epoch"], state["step"]
 
     def epoch(self, number: int, step: int = 0) -> Generator[Batch, None, None]:
-        """The batches of an epoch from a step on."""
+        """The batches of an epoch from a step on; its threads end with it, or when it is closed."""
         first = -(-min(self.batch_size, self._count) // self.world)
-        yield from ahead(self._jobs(number, step), self._fill, [self._buffer(first) for _ in range(self._ahead + 1)])
+        buffers = [self._buffer(first) for _ in range(self._ahead + 1)]
+        with ThreadPoolExecutor(self._threads, "danlu-fill") as pool:  # starts its threads when there is work for them
+            yield from ahead(self._jobs(number, step), lambda job, buffer: self._fill(job, buffer, pool), buffers)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Any rows, in any order, without augmentation, in an array of their own."""
         draws = still(self._layout.sizes(rows), self._aspect)
         return self._fill((rows, draws), self._buffer(len(rows), pinned=False)).images
-
-    def close(self) -> None:
-        """Ends the threads that fill batches."""
-        if self._pool is not None:
-            self._pool.shutdown()
 
     def _jobs(self, number: int, step: int) -> Iterator[tuple[np.ndarray, Draws]]:
         """This rank's rows of each batch, and what is drawn for them; what is before `step` is drawn alone."""
@@ -138,7 +134,7 @@ class Loader:
             return torch.empty(shape, dtype=kind, pin_memory=True).numpy()
         return np.empty(shape, self._type)
 
-    def _fill(self, job: tuple[np.ndarray, Draws], buffer: np.ndarray) -> Batch:
+    def _fill(self, job: tuple[np.ndarray, Draws], buffer: np.ndarray, pool: Executor | None = None) -> Batch:
         rows, draws = job
         out = buffer[: len(rows)]
         addresses, sizes = self._layout.addresses(rows), self._layout.sizes(rows)
@@ -149,11 +145,7 @@ class Loader:
         def one(piece: slice) -> None:
             self._kernel(addresses[piece], sizes[piece], draws.part(piece.start, piece.stop), out[piece])
 
-        if self._pool is None or parts == 1:
-            for piece in pieces:
-                one(piece)
-        else:
-            list(self._pool.map(one, pieces))
+        list((pool.map if pool and parts > 1 else map)(one, pieces))
         return Batch(rows, out)
 
     def _kernel(self, addresses: np.ndarray, sizes: np.ndarray, draws: Draws, out: np.ndarray) -> None:

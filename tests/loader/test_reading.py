@@ -1,6 +1,7 @@
 """The same batches, bit for bit, whatever reads them: threads, ranks, shards, a resumed run."""
 
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def test_threads_and_reading_ahead_change_no_bit(pixels, scaling, augmentation, 
     alone = epoch(pixels, ahead=0, filling=1, **given)
     for ahead, filling in itertools.product((0, 1, 3), (1, 3)):
         assert equal(alone, epoch(pixels, ahead=ahead, filling=filling, **given))
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("danlu")]
 
 
 @pytest.mark.parametrize("world", [2, 3, 11])
