@@ -292,3 +292,31 @@ def test_threads_and_random_state_are_as_before():
 def test_impossible_settings_are_refused(section):
     with pytest.raises(ConfigError, match=rf"train\.{next(iter(section))}: found"):
         parse(fit.Config, section, "train")
+
+
+def test_classes_are_resampled_in_training_alone():
+    shown = []
+
+    class Counting(fit.Loader):
+        def epoch(self, number, step=0):
+            for batch in super().epoch(number, step):
+                shown.append(batch.rows.copy())
+                yield batch
+
+    rare = images(44)
+    rare = dataclasses.replace(rare, labels=np.r_[rare.labels[:40] * 0, rare.labels[40:] * 0 + 1])
+    config = dataclasses.replace(CONFIG, epochs=1, sampling="oversample")
+    order = fit.order(config, rare, ["a", "b"])
+    assert np.bincount(rare.labels[order(np.random.default_rng(0))]).tolist() == [40, 40]
+    assert fit.seen(config, rare, ["a", "b"]) == 80
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit, "Loader", Counting)
+        found = fit.fit(toy(), rare, images(16, seed=1), IMAGE, config, classes=["a", "b"])
+    assert np.bincount(rare.labels[np.concatenate(shown[-10:])]).tolist() == [40, 40] and len(found.history) == 1
+    weighted = dataclasses.replace(config, sampling={"b": 10.0})
+    assert np.bincount(rare.labels[fit.order(weighted, rare, ["a", "b"])(np.random.default_rng(0))]).tolist() == [
+        22,
+        22,
+    ]
+    with pytest.raises(ConfigError, match=r"train\.sampling\.c: no such class; expected some of a, b"):
+        fit.order(dataclasses.replace(config, sampling={"c": 2.0}), rare, ["a", "b"])

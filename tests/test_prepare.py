@@ -19,6 +19,7 @@ from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.features import cleaning, decoding
+from pipeline.store import Ragged
 from pipeline.tokenisers import rjieba
 
 OUT = Path("data/prepared/mine")
@@ -175,12 +176,52 @@ def test_images_are_those_that_serving_would_compute() -> None:
             assert np.array_equal(pixels[row], served)
 
 
+def test_images_may_keep_their_sizes(caplog: pytest.LogCaptureFixture) -> None:
+    rows = images(40, "RGB")
+    for k, row in enumerate(rows):
+        path = Path("data/raw/mine/files") / row["path"]
+        Image.open(path).resize((20 + k, 30)).save(path)
+        row["sha256"] = row["content"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    shutil.rmtree(".danlu/cache", ignore_errors=True)
+    for kept in (rows, rows[:7] + rows[8:]):  # the second time from the cache, row by row
+        accepted(kept)
+        assert made("image", caplog, fit="none") == (40 if kept is rows else 0)
+        for name in SPLITS:
+            found = prepared.images(OUT, name)
+            ids = prepared.table(OUT, name)["id"]
+            assert isinstance(found, Ragged) and len(found) == len(ids)
+            for pixels, example in zip(found, ids, strict=True):
+                with Image.open(Path("data/raw/mine/files") / example) as image:
+                    assert np.array_equal(pixels, np.asarray(image))
+
+
+def test_fast_decoding_and_the_background_reach_the_pixels() -> None:
+    rows = images(40, "RGB")
+    for row in rows[:2]:
+        path = Path("data/raw/mine/files") / row["path"]
+        Image.new("RGBA", (40, 40), (0, 0, 0, 0 if row is rows[0] else 128)).save(path)
+    Image.new("RGB", (300, 200), "navy").save(Path("data/raw/mine/files") / rows[2]["path"], "JPEG")
+    for row in rows:
+        content = (Path("data/raw/mine/files") / row["path"]).read_bytes()
+        row["sha256"] = row["content"] = hashlib.sha256(content).hexdigest()
+    accepted(rows[1:])
+    how = run("image", size=16, quality="fast", background="#ff0000")["preparation"]
+    assert (how["quality"], how["background"]) == ("fast", "#ff0000")
+    decides = {name: how[name] for name in ("size", "fit", "channels", "quality", "background")}
+    for name in SPLITS:
+        for pixels, example in zip(prepared.images(OUT, name), prepared.table(OUT, name)["id"], strict=True):
+            content = (Path("data/raw/mine/files") / example).read_bytes()
+            assert np.array_equal(pixels, decoding.pixels(content, **decides))
+            if example == rows[1]["id"]:
+                assert pixels[0, 0].tolist() == pytest.approx([127, 0, 0], abs=1)
+
+
 def made(kind: str, caplog: pytest.LogCaptureFixture, **settings: Any) -> int:
     """How many examples a run had to decode or to cut."""
     caplog.clear()
     with caplog.at_level("INFO"):
         run(kind, **settings)
-    (line,) = [line for line in caplog.messages if "made anew" in line]
+    (line,) = [line for line in caplog.messages if "examples made anew" in line]
     return int(line.split()[2].replace(",", ""))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -133,12 +133,10 @@ def shard(job: Job) -> int:
     if job.settings.shape is None:
         _write_ragged(job)
     else:
-        # A file that is written page by page, so that memory does not grow with the shard.
-        shape = (len(job.paths), *job.settings.shape)
-        out = np.lib.format.open_memmap(f"{job.stem}.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for row, pixels in enumerate(_images(job)):
-            out[row] = pixels
-        out.flush()
+        with open(f"{job.stem}.npy", "wb") as file:
+            _write_header(file, (len(job.paths), *job.settings.shape))
+            for pixels in _images(job):
+                file.write(np.ascontiguousarray(pixels).data)
     return sum(place is None for place in job.made)
 
 
@@ -151,11 +149,15 @@ def _write_ragged(job: Job) -> None:
             shapes.append(pixels.shape)
         flat.seek(0)
         with open(f"{job.stem}.npy", "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (sum(map(math.prod, shapes)),)}
-            np.lib.format.write_array_header_1_0(file, header)
+            _write_header(file, (sum(map(math.prod, shapes)),))
             shutil.copyfileobj(flat, file, 1 << 20)
     os.unlink(f"{job.stem}.bytes")
     np.save(f"{job.stem}.shapes.npy", np.array(shapes, np.int32))
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Of a .npy file of uint8, whose rows are then written one by one: memory does not grow with the shard."""
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _images(job: Job) -> Iterator[np.ndarray]:
