@@ -145,10 +145,13 @@ def job(table: "pa.Table", settings: Settings, stem: Path, made: Sequence[cache.
 
 def shard(job: Job) -> int:
     """Writes the shard's cleaned texts and their tokens, and returns how many texts had to be cut."""
+    import pyarrow as pa
+
     cleaned: list[str] = []
     changed: list[int] = []
     texts.Cut.of(_worked(job, cleaned, changed)).write(job.stem)
     texts.write(job.stem, cleaned, changed)
+    pa.default_memory_pool().release_unused()  # 30 MB that Arrow would keep for the next shard
     return sum(place is None for place in job.made)
 
 
