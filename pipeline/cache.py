@@ -4,6 +4,7 @@ A shard is found by what it is made of, so that a killed run goes on where it wa
 is new. Safe to delete: .danlu/cache. Nothing in it is ever changed in place.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ import numpy as np
 from pipeline import artifacts
 
 KEPT = 30 * 86400  # seconds since a shard was last used
+HALF_MADE = 3600  # seconds since a shard that is not complete was last written to
 DIGEST = 16  # bytes that tell an example's content
 
 
@@ -60,11 +62,13 @@ class Shelf:
         return self.folder / f".{name}.building"
 
     def has(self, name: str) -> bool:
-        return (self.folder / f"{name}.rows.npy").is_file()
+        return all(Path(f"{self.stem(name)}{suffix}").is_file() for suffix in (*self._suffixes, ".rows.npy"))
 
     def put(self, name: str, digests: np.ndarray) -> None:
         """Takes over what was written to `building(name)`; its list of rows comes last and makes it valid."""
         for suffix in self._suffixes:
+            with open(f"{self.building(name)}{suffix}", "rb") as file:
+                os.fsync(file.fileno())
             os.replace(f"{self.building(name)}{suffix}", f"{self.stem(name)}{suffix}")
         with artifacts.whole(self.folder / f"{name}.rows.npy") as building, building.open("wb") as file:
             np.save(file, digests)
@@ -94,6 +98,8 @@ class Shelf:
             digests, shards, rows = [np.empty((0, DIGEST), np.uint8)], [], []
             stems: list[Path] = []
             for path in sorted(self.folder.glob("[!.]*.rows.npy")):
+                if not self.has(path.name.removesuffix(".rows.npy")):
+                    continue
                 found = np.load(path, allow_pickle=False)
                 digests.append(found)
                 shards.append(np.full(len(found), len(stems), np.int32))
@@ -107,18 +113,24 @@ class Shelf:
         return self._index
 
     def tidy(self) -> None:
-        """Deletes shards that nothing has used for a month, of every key, and what a killed run left half made."""
-        limit = time.time() - KEPT
+        """Deletes shards of every key that nothing has used for a month, and what killed runs left half made."""
+        now = time.time()
         for path in self.folder.glob(".*.building*"):
-            path.unlink(missing_ok=True)
+            _delete(path, now - HALF_MADE)  # a younger one may be another task's, at work
         for folder in self.folder.parent.iterdir():
             for path in folder.glob("[!.]*.rows.npy"):
-                if path.stat().st_mtime < limit:
-                    path.unlink()  # first: without it the others count for nothing
+                if _delete(path, now - KEPT):  # first: without it the others count for nothing
                     for other in folder.glob(f"{path.name.removesuffix('.rows.npy')}.*"):
-                        other.unlink()
-            if not any(folder.iterdir()) and folder != self.folder:
-                folder.rmdir()
+                        other.unlink(missing_ok=True)
+
+
+def _delete(path: Path, before: float) -> bool:
+    """Deletes a file that was last used before then, which another process may do at the same time."""
+    with contextlib.suppress(FileNotFoundError):
+        if path.stat().st_mtime < before:
+            path.unlink()
+            return True
+    return False
 
 
 def _words(digests: np.ndarray) -> np.ndarray:

@@ -128,14 +128,20 @@ class Reader:
         """The rows [N] in the order asked for."""
         import pyarrow as pa
 
-        of = np.searchsorted(self._starts, rows, side="right") - 1
+        order = np.argsort(rows, kind="stable")  # so that each part is read once, however the rows lie
+        rising = rows[order]
+        of = np.searchsorted(self._starts, rising, side="right") - 1
         borders = np.flatnonzero(np.diff(of)) + 1
         pieces = [
-            self._part(int(of[start])).take(rows[start:end] - self._starts[of[start]])
+            self._part(int(of[start])).take(rising[start:end] - self._starts[of[start]])
             for start, end in zip([0, *borders], [*borders, len(rows)], strict=True)
             if end > start
         ]
-        return pa.concat_tables(pieces) if pieces else self._part(0).slice(0, 0)
+        if not pieces:
+            return self._part(0).slice(0, 0)
+        back = np.empty(len(rows), np.int64)
+        back[order] = np.arange(len(rows))
+        return pa.concat_tables(pieces).take(back)
 
     def _part(self, number: int) -> "pa.Table":
         import pyarrow.parquet as pq

@@ -1,5 +1,6 @@
 """What every stage's `main` shares: its argument, its log, its time, and errors as one line with an exit code."""
 
+import contextlib
 import errno
 import logging
 import os
@@ -44,6 +45,7 @@ def _check(title: str) -> None:
 def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
     logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     started = time.monotonic()
+    _allow_files()
     try:
         work()
     except PipelineError as error:
@@ -55,6 +57,16 @@ def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
         print(f"{title}: {_full(error)}", file=sys.stderr)
         sys.exit(PipelineError.exit_code)
     artifacts.write_json(artifacts.STATE / "seconds" / seconds, round(time.monotonic() - started, 3))
+
+
+def _allow_files() -> None:
+    """As many open files as the system lets this process have: every memory-mapped shard is one."""
+    if sys.platform != "win32":
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _full(error: OSError) -> str:

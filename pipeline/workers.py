@@ -85,7 +85,7 @@ class _Pool:
         following = 0  # the next result to give out
         more = True
         while more or following in done or self._busy():
-            while more and len(done) < AHEAD * workers and (worker := self._free(workers)):
+            while more and len(done) < AHEAD * workers and (worker := self._free()):
                 entry = next(numbered, None)
                 more = entry is not None
                 if entry is not None:
@@ -93,25 +93,29 @@ class _Pool:
             while following in done:
                 yield _raised(done.pop(following))
                 following += 1
-            if self._busy():
+            if more and len(self._workers) < workers and not self._free():
+                self._start()
+            waiting = self._busy() or (self._starting() if more else [])
+            if waiting:
                 done.update(self._collect())
 
     def _busy(self) -> list[_Worker[Any]]:
         return [worker for worker in self._workers if worker.number is not None]
 
-    def _free(self, workers: int) -> _Worker[Any] | None:
-        idle = next((worker for worker in self._workers if worker.number is None), None)
-        return idle or (self._start() if len(self._workers) < workers else None)
+    def _starting(self) -> list[_Worker[Any]]:
+        return [worker for worker in self._workers if not worker.ready]
 
-    def _start(self) -> _Worker[Any]:
+    def _free(self) -> _Worker[Any] | None:
+        """A worker that waits for an item; one that is still starting would let a large item block the pipe."""
+        return next((worker for worker in self._workers if worker.ready and worker.number is None), None)
+
+    def _start(self) -> None:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(theirs, self._function, self._setup), daemon=True)
         process.start()
         theirs.close()
-        worker: _Worker[Any] = _Worker(process, ours)
-        self._workers.append(worker)
-        return worker
+        self._workers.append(_Worker(process, ours, since=time.monotonic()))
 
     def _give(self, worker: _Worker[Any], number: int, item: Any) -> None:
         worker.number, worker.since = number, time.monotonic()
@@ -119,23 +123,23 @@ class _Pool:
             worker.pipe.send(item)
 
     def _collect(self) -> Iterator[tuple[int, Any]]:
-        """Waits for a result; replaces what has died or takes too long."""
-        busy = self._busy()
+        """Waits for a result, or for a process to be ready; replaces what has died or takes too long."""
+        busy = self._busy() + self._starting()
         connection.wait([worker.pipe for worker in busy], timeout=self._patience(busy))
         for worker in busy:
-            assert worker.number is not None
             try:
-                while worker.number is not None and worker.pipe.poll():
+                while (worker.number is not None or not worker.ready) and worker.pipe.poll():
                     message = worker.pipe.recv()
-                    if message is None:
-                        worker.ready, worker.since = True, time.monotonic()
+                    if worker.number is None:
+                        worker.ready = True
                     else:
                         yield worker.number, message
                         worker.number = None
             except (EOFError, OSError):
                 yield self._bury(worker, "its process died")
                 continue
-            if worker.number is not None and time.monotonic() - worker.since > self._limit(worker):
+            waits = worker.number is not None or not worker.ready
+            if waits and time.monotonic() - worker.since > self._limit(worker):
                 yield self._bury(worker, f"took more than {self._limit(worker):g} s")
 
     def _limit(self, worker: _Worker[Any]) -> float:
@@ -181,11 +185,11 @@ def _serve(pipe: Any, function: Callable[[Any], Any], setup: Callable[[], None] 
         while True:
             item = pipe.recv()
             try:
-                pipe.send(("result", function(item)))
-            except OSError:
-                raise
+                found = ("result", function(item))
             except Exception as error:  # noqa: BLE001  whatever an item raises belongs to the parent
                 _send_error(pipe, error)
+            else:
+                pipe.send(found)
     except (EOFError, OSError, KeyboardInterrupt):
         return
 

@@ -52,7 +52,17 @@ def test_half_a_shard_counts_for_nothing_and_goes() -> None:
     Path(f"{shelf.building(name)}.bin").write_bytes(b"half")
     assert not shelf.has(name) and shelf.find(digests(1)) == [None]
     shelf.tidy()
+    (half,) = shelf.folder.iterdir()  # it may be another task's, at work
+    os.utime(half, (0, 0))
+    shelf.tidy()
     assert not list(shelf.folder.iterdir())
+
+
+def test_a_shard_that_lost_a_file_is_none() -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    name = put(shelf, digests(1))
+    Path(f"{shelf.stem(name)}.bin").unlink()
+    assert not shelf.has(name) and shelf.find(digests(1)) == [None]
 
 
 def test_what_was_not_used_for_a_month_goes() -> None:

@@ -70,6 +70,8 @@ def test_rows_by_number(tmp_path):
     reader = parts.Reader(tmp_path / "t", ["bytes"])
     wanted = np.array([4_999, 0, 17, 17, 3_000])
     assert reader.take(wanted)["bytes"].to_pylist() == wanted.tolist()
+    shuffled = np.random.default_rng(0).permutation(5_000)
+    assert reader.take(shuffled)["bytes"].to_pylist() == shuffled.tolist()
     assert len(reader) == 5_000 and len(reader.take(wanted[:0])) == 0
 
 

@@ -1,5 +1,6 @@
 """The processes that decode and cut: order, deadlines, deaths, errors, and that none is left behind."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -34,6 +35,10 @@ def sometimes(item: str) -> str:
 
 def large(item: bytes) -> bytes:
     return item * 2
+
+
+def full(item: int) -> int:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def refuse(item: int) -> int:
@@ -71,6 +76,21 @@ def test_items_and_results_larger_than_a_pipe_do_not_lock():
 def test_an_error_is_raised_as_it_was():
     with pytest.raises(DataError, match="0: refused"):
         list(workers.imap(refuse, range(3), workers=1))
+
+
+def test_a_full_disk_is_told_as_such():
+    with pytest.raises(OSError, match="No space left"):
+        list(workers.imap(full, range(3), workers=1))
+
+
+def slow_start() -> None:
+    time.sleep(60)
+
+
+def test_a_process_that_does_not_start_is_an_error_even_for_a_large_item(monkeypatch):
+    monkeypatch.setattr(workers, "GRACE", 1.0)
+    with pytest.raises(workers.WorkerError, match="did not start: took more than 1 s"):
+        list(workers.imap(large, [bytes(10_000_000)], workers=1, setup=slow_start))
 
 
 def test_an_error_that_cannot_travel_is_told():

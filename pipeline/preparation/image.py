@@ -77,9 +77,8 @@ def settings(
         channels = parts.read(accepted, ["channels"])["channels"].to_numpy()
         grey = bool((channels[found == 0] == 1).all())
     limits = decoding.Limits(bytes=validation["max_bytes"], pixels=validation["max_pixels"])
-    return Settings(
-        files, config.size, config.fit, "grey" if grey else "rgb", limits, config.quality, config.background
-    )
+    quality = "exact" if config.fit == "none" else config.quality  # what is not reduced is decoded whole
+    return Settings(files, config.size, config.fit, "grey" if grey else "rgb", limits, quality, config.background)
 
 
 def record(settings: Settings) -> dict[str, Any]:

@@ -41,14 +41,20 @@ def through_cache(
         if isinstance(found, workers.Lost):
             yield number, {"lost": found.reason}
             continue
-        done.append((number, found))
         yield number, found
+        if found.get("undecodable") in PASSING:
+            continue
+        done.append((number, found))
         if len(done) == PIECE:
             _keep(shelf, known, done)
             done = []
     if done:
         _keep(shelf, known, done)
     shelf.tidy()
+
+
+PASSING = ("unreadable", "out of memory", "changed while it was read", "not a regular file")
+"""Reasons that may be the machine's and not the file's: such a file is looked at again by the next run."""
 
 
 def _kept(places: list[tuple[int, cache.Place]]) -> Iterator[tuple[int, Measures]]:
