@@ -130,7 +130,9 @@ class Peak:
 
 
 def watched(job: text.Job) -> tuple[float, float]:
-    """CPU seconds of a shard and the peak of anonymous memory in MB; dictionaries are loaded before."""
+    """CPU seconds of a shard and the peak of anonymous memory in MB; dictionaries and libraries are loaded before."""
+    import pyarrow.parquet  # noqa: F401
+
     text._tokeniser(job.settings).cut("\U00020000")  # a character for which jieba's is needed too
     with Peak() as peak:
         started = time.process_time()

@@ -18,6 +18,7 @@ DEFAULTS = {
     # A temporary Prefect server takes 9-35 s to start on two busy cores; its own limit is 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_LOGGING_LEVEL": "CRITICAL",  # the run says itself what failed
+    "PREFECT_LOGGING_ROOT_LEVEL": "CRITICAL",  # nor what its database says when a server ends in the middle of a query
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
 }
 

@@ -169,7 +169,11 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     leak_table(split, rows).to_parquet(out / "leaks.parquet", index=False)
     log.info("prepare %s: %s examples made anew, the others taken from .danlu/cache", task.name, f"{made:,}")
     meta = _meta(task.kind, classes, counts(split, examples.labels, len(classes)), len(split.leaks))
-    artifacts.write_json(out / "meta.json", {**meta, "preparation": module.record(settings)})
+    changed = module.changed(stem for name in SPLITS for stem in prepared.shards(out, name))
+    artifacts.write_json(out / "meta.json", {**meta, "changed": changed, "preparation": module.record(settings)})
+    for step, count in changed.items():
+        if count:
+            log.info("prepare %s: cleaning by %s changed %s examples", task.name, step, f"{count:,}")
     return meta
 
 

@@ -7,17 +7,16 @@ N texts, n of a shard, B of a batch, T tokens of the longest text of a batch.
 """
 
 import json
-from array import array
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 
 SUFFIXES = (".texts.parquet", ".tokens.npy", ".offsets.npy", ".types.json")
 TEXTS, TOKENS, OFFSETS, TYPES = SUFFIXES
+AT_ONCE = 1024  # texts whose tokens are taken over at once
 BETWEEN = "\U0010ffff"  # no character at all by Unicode, and one that JSON does not escape
 
 
@@ -31,15 +30,20 @@ class Cut:
 
     @classmethod
     def of(cls, texts: Iterable[Sequence[str]]) -> "Cut":
-        numbers: defaultdict[str, int] = defaultdict(count().__next__)  # as words are first met
-        codes, offsets = array("I"), array("q", [0])
-        for words in texts:
-            codes.extend(map(numbers.__getitem__, words))
-            offsets.append(len(codes))
-        types = sorted(numbers)
-        place = np.empty(len(types), np.uint16 if len(types) <= 1 << 16 else np.uint32)
-        place[np.fromiter(map(numbers.__getitem__, types), np.int64, len(types))] = np.arange(len(types))
-        return cls(types, place[np.frombuffer(codes, np.uint32)], np.frombuffer(offsets, np.int64))
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        lengths, flat = [np.zeros(1, np.int64)], [pa.array([], pa.string())]
+        rows = iter(texts)
+        while batch := list(islice(rows, AT_ONCE)):
+            lengths.append(np.fromiter(map(len, batch), np.int64, len(batch)))
+            flat.append(pa.array(list(chain.from_iterable(batch)), pa.string()))
+        met = pa.concat_arrays(flat).dictionary_encode()  # numbered as they are first met
+        order = pc.sort_indices(met.dictionary)
+        place = np.empty(len(order), np.uint16 if len(order) <= 1 << 16 else np.uint32)
+        place[order.to_numpy()] = np.arange(len(order))
+        codes = place[met.indices.to_numpy()]
+        return cls(met.dictionary.take(order).to_pylist(), codes, np.cumsum(np.concatenate(lengths)))
 
     @classmethod
     def read(cls, stem: Path) -> "Cut":

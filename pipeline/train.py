@@ -114,11 +114,12 @@ def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, fit, loader, network
+    from pipeline import batches, fit, loader, network, sampling
+    from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (module, fit, network, batches)]
+    sources = [Path(str(part.__file__)) for part in (module, fit, network, batches, sampling, resizing)]
     sources += sorted(Path(str(loader.__file__)).parent.glob("*.py"))
     for path in [*sources, *_data(task)]:
         with path.open("rb") as file:

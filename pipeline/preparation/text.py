@@ -4,6 +4,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b, sha256
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 COLUMNS = ("text",)
-SMALLEST = 256  # texts of a shard while there are few
+SMALLEST = 512  # texts of a shard while there are few
 ROW_BYTES = 4096  # of a text in all its forms, at least, so that a worker stays small
 FORMS = 8  # bytes of memory for a byte of text
 SAMPLED = 16  # parts of the accepted texts whose length is measured
@@ -175,18 +176,23 @@ def _worked(job: Job, cleaned: list[str], changed: list[int]) -> Iterator[list[s
                 changed.append(bits)
                 yield next(cut)
             else:
-                earlier, old, masked = known[place.stem]
-                cleaned.append(old[place.row])
-                changed.append(masked[place.row])
-                yield earlier.words(place.row)
+                text, bits, words = known[place]
+                cleaned.append(text)
+                changed.append(bits)
+                yield words
 
 
-def _known(made: Iterable[cache.Place | None]) -> dict[Path, tuple[texts.Cut, list[str], list[int]]]:
-    """The earlier shards that hold some of the texts."""
-    return {stem: (texts.Cut.read(stem), *texts.read(stem)) for stem in {place.stem for place in made if place}}
+def _known(made: Iterable[cache.Place | None]) -> dict[cache.Place, tuple[str, int, list[str]]]:
+    """Text, mask of changes and tokens of each that an earlier shard holds; one such shard in memory at a time."""
+    found = {}
+    for stem, places in groupby(sorted((p for p in made if p), key=lambda p: str(p.stem)), key=lambda p: p.stem):
+        earlier, (old, masked) = texts.Cut.read(stem), texts.read(stem)
+        for place in places:
+            found[place] = old[place.row], masked[place.row], earlier.words(place.row)
+    return found
 
 
-def summary(stems: Iterable[Path]) -> dict[str, int]:
+def changed(stems: Iterable[Path]) -> dict[str, int]:
     """How many texts each step of cleaning changed, in some shards."""
     total = np.zeros(len(cleaning.COUNTED), np.int64)
     for stem in stems:

@@ -1,6 +1,7 @@
 """One percent of new data: no old example moves, what is new alone is worked on, and little is pushed again."""
 
 import csv
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -40,6 +41,13 @@ def stored(store: Path) -> int:
     return sum(path.stat().st_size for path in store.rglob("*") if path.is_file())
 
 
+def objects(project: Project, task: str) -> dict[str, int]:
+    """The files of the task's stages up to prepare as DVC stores them: each content once, and its size."""
+    folders = [project.folder / "data" / stage / task for stage in ("raw", "validated", "order", "prepared")]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path.stat().st_size for path in files}
+
+
 def sides(project: Project, task: str) -> dict[str, str]:
     folder = project.folder / "data/prepared" / task
     return {name: split for split in SPLITS for name in prepared.table(folder, split, ["id"])["id"]}
@@ -61,7 +69,7 @@ def test_one_percent_of_new_data_is_all_that_is_worked_on_and_pushed(tmp_path: P
     project.danlu("init", "photos/cells")
     project.danlu("init", "opinions.csv")
     project.run("dvc", "remote", "add", "--default", "store", str(store))
-    before = {task: (made(project, task), sides(project, task)) for task in TASKS}
+    before = {task: (made(project, task), sides(project, task), objects(project, task)) for task in TASKS}
     project.run("dvc", "push")
     whole = stored(store)
     write_cells(project.folder / "photos/cells", CELLS, CELLS + CELLS // 100)
@@ -71,5 +79,8 @@ def test_one_percent_of_new_data_is_all_that_is_worked_on_and_pushed(tmp_path: P
         now = sides(project, task)
         moved = {name for name, split in before[task][1].items() if now.get(name, split) != split}
         assert not moved and len(now) > len(before[task][1])
+        after = objects(project, task)
+        again = sum(size for digest, size in after.items() if digest not in before[task][2])
+        assert again <= 0.05 * sum(after.values()), f"{task}: {again:,} of {sum(after.values()):,} bytes"
     project.run("dvc", "push")
     assert stored(store) - whole <= 0.05 * whole

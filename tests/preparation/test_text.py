@@ -60,7 +60,7 @@ def test_each_step_of_cleaning_is_counted_by_the_texts_that_it_changes():
     lines = ["很好", "A&lt;", "ＢＣ", "不\u200b好", "ｄ"]
     text.shard(job(lines[:3], "a"))
     text.shard(job(lines[3:], "b"))
-    found = text.summary([Path("a"), Path("b")])
+    found = text.changed([Path("a"), Path("b")])
     assert {name: found[name] for name in ("entities", "invisible", "normalise", "lower")} == {
         "entities": 1,
         "invisible": 1,
