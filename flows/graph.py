@@ -2,14 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from flows import lockfile
 from pipeline.artifacts import STATE, read_json
 from pipeline.config import nearest
 from pipeline.errors import ConfigError
-
-LOCK = Path("dvc.lock")
 
 
 @dataclass(frozen=True)
@@ -112,12 +110,13 @@ def stale(names: Iterable[str]) -> set[str]:
         raise ConfigError(f"dvc status: {_line(error)}; see `dvc status`") from None
 
 
-def inputs_changed(stage: str, lock: Path = LOCK) -> bool:
+def inputs_changed(stage: str) -> bool:
     """Whether dvc.lock's record of a stage's inputs differs from what the stages before it have since recorded.
 
-    Costs milliseconds and works while other stages run. A folder that holds several stages' outputs counts as changed.
+    Costs milliseconds and works while other stages run. A folder that holds several stages' outputs counts as changed,
+    and so does everything while DVC writes the record: DVC itself then decides.
     """
-    recorded = _recorded(lock)
+    recorded = lockfile.read()
     if stage not in recorded:
         return True
     made = {out["path"]: out.get("md5") for entry in recorded.values() for out in entry.get("outs", [])}
@@ -128,18 +127,6 @@ def inputs_changed(stage: str, lock: Path = LOCK) -> bool:
         if path not in made and any(out.startswith(f"{path}/") for out in made):
             return True
     return False
-
-
-def _recorded(lock: Path) -> dict[str, Any]:
-    """The stages of dvc.lock; none where another stage's DVC is just writing it, and then DVC itself decides."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        found = YAML(typ="safe", pure=True).load(lock.read_text("utf-8"))
-        return dict(found["stages"])
-    except (FileNotFoundError, YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError):
-        return {}
 
 
 def seconds(stage: Stage) -> float:

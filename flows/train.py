@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
 from flows import graph as graphs
-from flows import locks, settings, table
+from flows import lockfile, locks, settings, table
 from flows.graph import Graph
 from flows.stages import Outcome
 from flows.summary import summary
@@ -39,6 +39,8 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
         return code
     title = " ".join(["danlu run", *([task] if task else []), *(["--until", until] if until else [])])
     with locks.run(title) as mark:
+        lockfile.heal()
+        lockfile.keep()
         graph = graphs.read()
         names = graphs.select(graph, task, until)
         stale = graphs.stale(names)

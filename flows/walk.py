@@ -12,6 +12,7 @@ from prefect.states import Completed, Failed, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import graph as graphs
+from flows import lockfile
 from flows.graph import Graph
 from flows.stages import Outcome, Running
 
@@ -150,6 +151,7 @@ def _work_off(plan: Walk, crew: Crew) -> None:
         name, future = ended.get()
         plan.running.discard(name)
         plan.outcomes[name] = crew.outcomes.get(name) or _lost(name, future)
+        lockfile.keep()
         plan.settle()
 
 

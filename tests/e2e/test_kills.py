@@ -105,6 +105,17 @@ def test_a_faulty_lock_file_heals(finished: Project, fault: str) -> None:
     assert "2 stages" in done.stdout
 
 
+@pytest.mark.parametrize("length", [0, 100, 8192])
+def test_a_dvc_lock_that_a_kill_cut_off_comes_back(finished: Project, length: int) -> None:
+    """DVC rewrites it in place, in pieces of 8,192 bytes."""
+    lock = finished.folder / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[:length])
+    done = finished.danlu("run")
+    assert "stages" in done.stdout and "FAILED" not in done.stdout
+    assert lock.read_bytes() == whole
+
+
 def test_two_starts_at_once_never_mix(finished: Project) -> None:
     """Four at once: each does its work or names who holds the checkout."""
     for path in (finished.folder / "data/raw/cells").rglob("*.parquet"):

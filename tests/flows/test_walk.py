@@ -95,19 +95,24 @@ def test_what_has_not_changed_is_not_started() -> None:
     assert start(plan) == ["register@a"]
 
 
-LOCK = """
+LOCK = """schema: '2.0'
 stages:
   prepare@a:
+    cmd: p
     outs: [{path: data/prepared/a, md5: MADE}]
   train@a:
+    cmd: t
     deps: [{path: data/prepared/a, md5: one}]
     outs: [{path: data/models/a, md5: three}]
   baseline@a:
+    cmd: b
     deps: [{path: data/prepared/a, md5: one}]
   compress@a:
+    cmd: c
     deps: [{path: data/models/a, md5: three}]
-  register@a: {}
+  register@a: {cmd: r}
   report:
+    cmd: r
     deps: [{path: data/models, md5: four}]
 """
 
