@@ -41,7 +41,7 @@ def workspace(folder: Path, seed: int, quick: bool) -> None:
     (folder / "data").mkdir()
     (folder / ".dvc").mkdir()
     (folder / "pipeline").symlink_to(ROOT / "pipeline")
-    for name in ("raw", "validated"):
+    for name in ("raw", "validated", "order"):
         (folder / "data" / name).symlink_to(ROOT / "data" / name)
 
 

@@ -1,10 +1,10 @@
 """The order in which examples arrived, kept so that new ones are put behind old ones and old shards stay as they are.
 
-Stage split adds to it: data/order/<task>/ has one file a generation, named by the place of its first example, of the
+Stage validate adds to it: data/order/<task>/ has one file a generation, named by the place of its first example, of the
 first 64 bits of each example's content hash. N examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,14 @@ import numpy as np
 from pipeline import artifacts
 from pipeline.errors import DataError
 
+NONE = np.empty(0, np.uint64)
 WORN = 0.5
 """Below this share of examples that are still there the order is made anew."""
 
 
-def keys(contents: Sequence[str]) -> np.ndarray:
+def keys(contents: Iterable[str]) -> np.ndarray:
     """uint64 [N] of content hashes in hexadecimal."""
-    return np.fromiter((int(text[:16], 16) for text in contents), np.uint64, len(contents))
+    return np.fromiter((int(text[:16], 16) for text in contents), np.uint64)
 
 
 def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -26,7 +27,7 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises: DataError for a file that is damaged.
     """
-    generations, starts, total = [np.empty(0, np.uint64)], [], 0
+    generations, starts, total = [NONE], [], 0
     for path in sorted(folder.glob("*.npy")):
         try:
             found = np.load(path, allow_pickle=False)
@@ -34,7 +35,7 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             found = np.empty(0)
         if found.dtype != np.uint64 or path.stem != f"{total:010}":
             raise DataError(
-                f"{path}: found no list of examples that continues the one before; expected what stage split wrote; "
+                f"{path}: found no list of examples that continues the one before; expected what stage validate wrote; "
                 f"delete {folder}: the order is then made anew, and every shard with it"
             )
         starts.append(total)

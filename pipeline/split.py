@@ -1,6 +1,6 @@
-"""Stage split: where each class's validation and test begin, and in what order examples arrived, both remembered.
+"""Stage split: where each class's validation and test begin, remembered.
 
-Its outputs are small and kept when the stage runs again, so that no example moves as data grow.
+Its output is small and kept when the stage runs again, so that no example moves as data grow.
 N examples, K classes.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline import arrivals, artifacts, parts, sides, stage
+from pipeline import artifacts, parts, sides, stage
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
@@ -146,14 +146,9 @@ def main(task: Task) -> None:
     after = split(examples, classes, known, str(validated))
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
-    arrived = arrivals.extend(artifacts.folder("order", task.name), examples.keys)
+    fresh = len(set(classes) - set(known.begin))
     log.info(
-        "split %s: %d classes, %d of them new; %s examples, %s of them new",
-        task.name,
-        len(classes),
-        len(set(classes) - set(known.begin)),
-        f"{len(examples.keys):,}",
-        f"{arrived:,}",
+        "split %s: %d classes, %d of them new; %s examples", task.name, len(classes), fresh, f"{len(examples.keys):,}"
     )
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, parts, stage
+import numpy as np
+
+from pipeline import arrivals, artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
@@ -31,16 +33,15 @@ def validate(
     scratch: Path,
     checks: Session,
     own: Sequence[Rule] = (),
+    known: np.ndarray = arrivals.NONE,
 ) -> Verdict:
     """Measures and checks the manifest's rows, and then what is left of them as a whole.
 
     `module` is that of pipeline/validation/ for the kind; `scratch` is an empty folder for its use; `own` are the
-    user's rules.
+    user's rules; `known` are the keys, uint64, of what was accepted before.
     """
-    import numpy as np
-
     relabelled = _labels.apply(manifest, config.labels)
-    table, fences = _judged(module.measure(relabelled, files, config, scratch), module, config)
+    table, fences = _judged(module.measure(relabelled, files, config, scratch), module, config, known)
     rules = [*_rules.first(config), *module.rules(config), *_rules.last(), *_outliers.rules(module.MEASURES, config)]
     rules += [rule for rule in own if rule.reason]
     outcomes = checks.check("rows", table, _rules.adjusted(rules, config.severity, config.tolerance))
@@ -62,12 +63,14 @@ def _checked(checks: Session, name: str, table: "pd.DataFrame", rules: Sequence[
     return checks.check(name, table, _rules.adjusted(rules, config.severity, config.tolerance))
 
 
-def _judged(table: "pd.DataFrame", module: ModuleType, config: Any) -> tuple["pd.DataFrame", dict[str, Any]]:
+def _judged(
+    table: "pd.DataFrame", module: ModuleType, config: Any, known: np.ndarray
+) -> tuple["pd.DataFrame", dict[str, Any]]:
     """With the columns that need other rows to be known: of duplicates and of outliers; and the outliers' fences."""
     usable = table["refused"].isna() & table["label"].notna() & ~table["dropped"]
     if config.classes:
         usable &= table["label"].isin(config.classes)
-    compared = _duplicates.compared(table.assign(same=table[module.SAME]), usable, "same")
+    compared = _duplicates.compared(table.assign(same=table[module.SAME]), usable, "same", known)
     alone = usable & compared["duplicate_of"].isna() & ~compared["conflicting"]
     return _outliers.add(compared, alone, module.MEASURES, config)
 
@@ -120,12 +123,13 @@ def _drifted(checks: Session, drift: dict[str, float], config: Any) -> list[Outc
 
 def main(task: Task) -> None:
     module, config, own = _settings.read(task)
-    raw, known = artifacts.folder("raw", task.name), _profile.read(task.name)
+    raw, order = artifacts.folder("raw", task.name), artifacts.folder("order", task.name)
+    profiles, known = _profile.read(task.name), arrivals.read(order)[0]
     manifest = parts.read(raw / "manifest")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
-        verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own)
+        verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known)
         profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest))
-        versions = _profile.following(known, profile)
+        versions = _profile.following(profiles, profile)
         drift = _profile.drift(verdict.accepted, versions["previous"])
         drifted = _drifted(checks, drift, config)
         # Also where the task stops below: the pages show why.
@@ -140,16 +144,17 @@ def main(task: Task) -> None:
     figures = _facts.metrics(verdict, facts, module.MEASURES)
     artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.data.json", {**figures, "drift": drift})
     artifacts.write_json(_profile.path(task.name), {**versions, "drift": drift})
-    _tell(task.name, facts, [name for outcome in drifted for name in outcome.ids])
+    arrived = arrivals.extend(order, arrivals.keys(verdict.accepted["content"]))
+    _tell(task.name, facts, arrived, [name for outcome in drifted for name in outcome.ids])
 
 
-def _tell(task: str, facts: dict[str, Any], drifted: Sequence[str]) -> None:
+def _tell(task: str, facts: dict[str, Any], arrived: int, drifted: Sequence[str]) -> None:
     for word in facts["labels"]["unused"]:
         log.warning("validate %s: no row has the label %s, which validate.labels names", task, word)
     if drifted:
         log.warning("validate %s: unlike the version before in %s; see data/profiles", task, ", ".join(drifted))
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
-    kept = f"{facts['kept']:,} of {facts['read']:,} kept"
+    kept = f"{facts['kept']:,} of {facts['read']:,} kept, {arrived:,} of them new"
     near = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"
     flagged = ", ".join(f"{name} {count:,}" for name, count in facts["outliers"].items()) or "none"
     log.info("validate %s: %s; in quarantine: %s; %s; outliers: %s", task, kept, why, near, flagged)

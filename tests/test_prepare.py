@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import parts, prepare, prepared, split
+from pipeline import arrivals, parts, prepare, prepared, split
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
@@ -48,6 +48,7 @@ def accepted(rows: list[dict[str, Any]], pairs: Sequence[tuple[str, str]] = ()) 
     pd.DataFrame(list(pairs), columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
     summary = {"classes": sorted(table["label"].unique()), "settings": SETTINGS}
     (folder / "summary.json").write_text(json.dumps(summary))
+    arrivals.extend(Path("data/order/mine"), arrivals.keys(table["content"]))
 
 
 def run(kind: str, **settings: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import parts, validate
+from pipeline import arrivals, parts, validate
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import EMPTY_CLASS
@@ -273,6 +273,21 @@ def test_equal_pixels_are_duplicates_whatever_the_format() -> None:
     )
     accepted = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["a.png", "content"] == accepted.loc["a.png", "sha256"]  # the key of the split: the file's bytes
+
+
+def test_a_new_copy_does_not_take_the_place_of_an_old_example() -> None:
+    """Else the old example would have another content, and could change sides."""
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(10)]
+    run("image", rows)
+    order = parts.read(OUT / "accepted")["content"].tolist()
+    copy, new = image("0-again.bmp", "x", picture(2)), image("a.png", "x", picture(20))
+    run("image", [copy, *rows, new])
+    assert reasons() == {"0-again.bmp": "duplicate"}
+    known, generations = arrivals.read(Path("data/order/mine"))
+    assert known.tolist() == arrivals.keys([*order, new["sha256"]]).tolist() and generations.tolist() == [0, 10]
+    shutil.rmtree("data/order/mine")  # without that memory the first one is kept
+    run("image", [copy, *rows, new])
+    assert reasons() == {"2.png": "duplicate"}
 
 
 def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:

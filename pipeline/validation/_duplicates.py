@@ -2,21 +2,30 @@
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from pipeline import arrivals
+
 if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT_RANK = {"test": 0, "validation": 1}
 
 
-def compared(table: "pd.DataFrame", sound: "pd.Series[bool]", same: str) -> "pd.DataFrame":
+def compared(table: "pd.DataFrame", sound: "pd.Series[bool]", same: str, known: np.ndarray) -> "pd.DataFrame":
     """With `duplicate_of`, the id of the kept row of equal content, and `conflicting`: equal content, other label.
 
-    same: the column in which equal contents are equal; sound: the rows that are compared. Of duplicates the first is
-    kept, one in the user's own test split before others, so that no test row is lost to a training row.
+    same: the column in which equal contents are equal; sound: the rows that are compared; known: the keys of what was
+    accepted before, uint64. Of duplicates the first is kept, one in the user's own test split before others, so that
+    no test row is lost to a training row, and then one that is known, so that a new copy does not take the place of an
+    old example and bring it to another split.
     """
     import pandas as pd
 
-    ranked = table[sound].assign(rank=table["split"].map(SPLIT_RANK).fillna(2)).sort_values("rank", kind="stable")
+    compared = table[sound]
+    new = ~np.isin(arrivals.keys(compared["content"]), known)
+    rank = compared["split"].map(SPLIT_RANK).fillna(2)
+    ranked = compared.assign(rank=rank, new=new).sort_values(["rank", "new"], kind="stable")
     groups = ranked.groupby(same, sort=False)
     first = groups["id"].transform("first").reindex(table.index)
     conflicting = groups["label"].transform("nunique").reindex(table.index, fill_value=1) > 1
