@@ -3,6 +3,7 @@
 N examples. A shard is named by its first place in that order, whether or not the example there is still in use.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,9 @@ from pipeline.artifacts import SPLITS
 SHARD_BYTES = 64 << 20
 HELD_OUT = 8
 """Places of a shard of validation or test for one of train, since most of them are train's."""
+JOINED = 64
+"""New generations share shards until together they are this part of all examples: a year of nights leaves no
+thousands of small files, and a night rewrites little that was there."""
 
 
 @dataclass(frozen=True)
@@ -39,21 +43,30 @@ def plan(
     """
     order = np.lexsort((np.arange(len(places)), places))
     end = int(places.max(initial=-1)) + 1
+    borders = _joined(generations.tolist(), end)
     for number, split in enumerate(SPLITS):
-        starts = _starts(generations, end, 1 if number == 0 else HELD_OUT, smallest, SHARD_BYTES // max(row_bytes, 1))
+        starts = _starts(borders, end, 1 if number == 0 else HELD_OUT, smallest, SHARD_BYTES // max(row_bytes, 1))
         mine = order[sides[order] == number]
         of = np.searchsorted(starts, places[mine], side="right") - 1
-        borders = np.flatnonzero(np.diff(of)) + 1
-        for rows in np.split(mine, borders) if len(mine) else []:
+        changes = np.flatnonzero(np.diff(of)) + 1
+        for rows in np.split(mine, changes) if len(mine) else []:
             shard = int(starts[np.searchsorted(starts, places[rows[0]], side="right") - 1])
             yield Shard(split, shard, rows)
 
 
-def _starts(generations: np.ndarray, end: int, stretch: int, smallest: int, largest: int) -> np.ndarray:
+def _joined(generations: list[int], end: int) -> list[int]:
+    """Where generations start once small ones are joined: what earlier ones gave does not depend on later ones."""
+    found: list[int] = []
+    for place, last in itertools.zip_longest(generations, generations[1:], fillvalue=end):
+        if not found or (last - found[-1]) * JOINED > last:
+            found.append(place)
+    return found
+
+
+def _starts(generations: list[int], end: int, stretch: int, smallest: int, largest: int) -> np.ndarray:
     """Where shards start, int64: at every generation, and within it after as many places as its size allows."""
     found = []
-    for number, place in enumerate(generations.tolist()):
-        last = generations[number + 1] if number + 1 < len(generations) else end
+    for place, last in itertools.zip_longest(generations, generations[1:], fillvalue=end):
         while place < last:
             found.append(place)
             place += parts.size(place, smallest, largest) * stretch

@@ -30,6 +30,18 @@ def test_a_generation_leaves_the_shards_before_it_alone() -> None:
     assert sum(len(rows) for key, rows in after.items() if key not in before) == (sides[20_000:] >= 0).sum()
 
 
+def test_a_year_of_nights_leaves_few_shards_and_no_night_rewrites_much() -> None:
+    starts = [0, *(20_000 + 20 * night for night in range(365))]
+    sides, before, most = some_sides(20_000 + 20 * 365), planned(some_sides(20_000 + 20 * 365)[:20_000], [0]), 0
+    first = len(before)
+    for night in range(1, 366):
+        after = planned(sides[: 20_000 + 20 * night], starts[: night + 1])
+        most = max(most, sum(len(rows) for key, rows in after.items() if before.get(key) != rows))
+        before = after
+    assert most < 0.02 * 20_000
+    assert len(before) < first + 100
+
+
 def test_a_dropped_example_changes_its_shard_alone() -> None:
     sides = some_sides(20_000)
     before = planned(sides, [0])
