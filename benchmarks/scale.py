@@ -2,13 +2,16 @@
 
 `python benchmarks/scale.py 1000 10000 100000 1000000` runs the stages split and prepare as processes on so many rows
 at 32 pixels, and writes CPU time an image and the anonymous memory of the stage and of its workers to
-docs/scale-images.csv and docs/scale-images.svg. The rows share 2,000 JPEG files of random crops of scikit-learn's
-photographs, each with a digest of its own, so that each is decoded; disk then holds the arrays of all.
+docs/scale-images.csv and docs/scale-images.svg. Of a thousand such small images most of the time is the start of the
+processes; so the cost of each image more, from one size to the next, stands beside the whole. The rows share 2,000
+JPEG files of random crops of scikit-learn's photographs, each with a digest of its own, so that each is decoded; disk
+then holds the arrays of all.
 """
 
 import argparse
 import csv
 import hashlib
+import itertools
 import json
 import os
 import resource
@@ -25,7 +28,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from pipeline import artifacts, config, parts
+from pipeline import arrivals, artifacts, config, parts
 
 ROOT = Path(__file__).parents[1]
 FILES, SIDE, SIZE = 2_000, 40, 32  # distinct files, pixels a side of each, pixels a side prepared
@@ -60,6 +63,7 @@ def write_project(folder: Path, count: int) -> None:
     validated = folder / "data/validated/many"
     parts.write(rows(count), schema, validated / "accepted")
     pd.DataFrame([], columns=["a", "b"], dtype="str").to_parquet(validated / "neighbours.parquet")
+    arrivals.extend(folder / "data/order/many", arrivals.keys(row["content"] for row in rows(count)))
     limits = {"max_bytes": 1 << 20, "max_pixels": 1 << 20}
     artifacts.write_json(validated / "summary.json", {"classes": CLASSES, "settings": limits})
     block: dict[str, Any] = {name: {} for name in config.SECTIONS}
@@ -118,6 +122,8 @@ def measure(count: int) -> dict[str, float]:
         prepare, wall, peak = stage("prepare", folder)
     return {
         "images": count,
+        "prepare_cpu_s": round(prepare, 2),
+        "split_cpu_s": round(split, 2),
         "prepare_cpu_us_per_image": round(1e6 * prepare / count, 1),
         "split_cpu_us_per_image": round(1e6 * split / count, 1),
         "prepare_wall_s": round(wall, 1),
@@ -125,6 +131,15 @@ def measure(count: int) -> dict[str, float]:
         "worker_mb": round(peak.worker, 1),
         "split_mb": round(split_peak.parent, 1),
     }
+
+
+def add_marginal(measured: Sequence[dict[str, float]]) -> None:
+    """Of each stage, what each image more than in the row before has cost; empty in the first row."""
+    for name in ("prepare", "split"):
+        measured[0][f"{name}_cpu_us_per_image_more"] = float("nan")
+        for before, row in itertools.pairwise(measured):
+            more = row[f"{name}_cpu_s"] - before[f"{name}_cpu_s"]
+            row[f"{name}_cpu_us_per_image_more"] = round(1e6 * more / (row["images"] - before["images"]), 1)
 
 
 def draw(measured: Sequence[dict[str, float]], path: Path) -> None:
@@ -137,8 +152,10 @@ def draw(measured: Sequence[dict[str, float]], path: Path) -> None:
     figure, (cost, memory) = pyplot.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     x = [row["images"] for row in measured]
     for name, style in (("prepare", "o-"), ("split", "s--")):
-        cost.plot(x, [row[f"{name}_cpu_us_per_image"] for row in measured], style, label=name)
-    cost.set(ylabel="CPU µs an image", ylim=(0, None))
+        whole, more = ([row[f"{name}_cpu_us_per_image{part}"] for row in measured] for part in ("", "_more"))
+        cost.plot(x, more, style, label=f"{name}, each image more")
+        cost.plot(x, whole, ":", color=cost.lines[-1].get_color(), label=f"{name}, with its start")
+    cost.set(ylabel="CPU µs an image", yscale="log")
     for name, style in (("prepare", "o-"), ("worker", "^-"), ("split", "s--")):
         memory.plot(x, [row[f"{name}_mb"] for row in measured], style, label=name)
     memory.set(ylabel="anonymous memory, MB", ylim=(0, None))
@@ -158,6 +175,7 @@ def main() -> None:
     for count in options.images:
         measured.append(measure(count))
         print(measured[-1], flush=True)
+    add_marginal(measured)
     with (options.out / "scale-images.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, list(measured[0]), lineterminator="\n")
         table.writeheader()

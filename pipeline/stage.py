@@ -45,6 +45,8 @@ def _check(title: str) -> None:
 def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
     logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     started = time.monotonic()
+    # Arrow's own allocator keeps what it once had: 70 MB more after reading 100,000 rows part by part.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     _allow_files()
     try:
         work()
