@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import prepare_peers
 from prepare_peers import ROWS, SIZE, Work, rows, timed
 
-from pipeline import artifacts
+from pipeline import artifacts, workers
 from pipeline.features import decoding, jpeg, reading, resampling, resizing
 
 LIMITS = decoding.Limits()
@@ -199,10 +200,29 @@ def plain(folder: Path, count: int, rounds: int, other: Other | None) -> list[di
             quality[name] = psnr(np.load(out / ROWS, mmap_mode="r"), wanted)
 
     taken = measure(timers(other), paths, rounds, check)
+    print(f"two workers against one by the clock: {two_workers(paths, rounds):.2f}×")
     for name, times in taken.items():
         levels = "{:6.1f} {:6.1f} dB".format(*quality[name]) if name in quality else ""
         print(f"{name:28} {statistics.median(times):7.3f} ms {levels}")
     return [row(name, taken, GOALS.get(name)) for name in taken if not name.startswith("ours")]
+
+
+def _chunk(paths: Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        ours("fast")(paths, Path(folder))
+    return len(paths)
+
+
+def two_workers(paths: Sequence[str], rounds: int) -> float:
+    """How many times as fast two processes are as one by the clock, their start included: nobody's goal, but told."""
+    chunks = [paths[start : start + 50] for start in range(0, len(paths), 50)] * 3
+    wall: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, found in wall.items():
+            started = time.monotonic()
+            assert sum(workers.imap(_chunk, chunks, workers=count)) == 3 * len(paths)
+            found.append(time.monotonic() - started)
+    return statistics.median(one / two for one, two in zip(wall[1], wall[2], strict=True))
 
 
 def row(name: str, taken: Mapping[str, list[float]], goal: float | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from pipeline.features import resizing
 BITS = 22  # Pillow's PRECISION_BITS
 LANES = 64  # bytes that are weighed at once along the height
 STRIP = 256  # rows
+SMALL = 1 << 22  # pixels that may be held twice
 TILE, WIDE = 16, 32  # rows and bytes of a tile that is turned
 Taps = tuple[np.ndarray, np.ndarray]  # first pixel [N], integer weights [N, T]
 Shape = tuple[int, int, int]
@@ -220,7 +221,9 @@ def _resize(pixels: np.ndarray, across: Taps, down: Taps, across_first: bool) ->
 
 
 def _copied(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, C], by strips: np.asarray needs as much again while it copies."""
+    """uint8 [H, W, C], a large one by strips: np.asarray needs as much again while it copies."""
+    if image.width * image.height <= SMALL:
+        return np.asarray(image).reshape(image.height, image.width, -1)
     out = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
     for top in range(0, image.height, STRIP):
         bottom = min(top + STRIP, image.height)

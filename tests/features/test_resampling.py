@@ -42,6 +42,14 @@ def test_large_images_too():
         assert np.array_equal(resampling.resize(pixels, to), resizing.resize(pixels, to)), (pixels.shape, to)
 
 
+@pytest.mark.parametrize("side", [300, 2100])  # the larger one is copied by strips
+def test_pillows_images_too(side):
+    pixels = np.random.default_rng(5).integers(0, 256, (side, side + 10, 3), np.uint8)
+    for image in (Image.fromarray(pixels), Image.fromarray(pixels[..., 0])):
+        to = resizing.frame(image.width, image.height, 64, "crop")
+        assert np.array_equal(resampling.resize(image, to), resizing.resize(image, to))
+
+
 def photo(width, height):
     small = np.random.default_rng(3).integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
