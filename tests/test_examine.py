@@ -104,12 +104,14 @@ def test_images_without_copies_score_the_same_either_way() -> None:
         )
     rows = pd.DataFrame({"id": [f"{k}.png" for k in range(120)]})
     rows = rows.assign(
-        path=rows["id"], label=["xy"[k % 2] for k in range(120)], sha256=[f"{k:064x}" for k in range(120)]
+        path=rows["id"], label=[("裂纹", "完好")[k % 2] for k in range(120)], sha256=[f"{k:064x}" for k in range(120)]
     )
     lay(rows, "sha256")
     found = run("image")
     assert found["honest"]["accuracy"] == found["naive"]["accuracy"] == 1
     assert found["naive"]["seen"] < 0.05  # but for the two pairs that are called near
     sheet = Image.open(OUT / "near.png").convert("L")
-    assert np.asarray(sheet.crop((10, 32, 122, 144))).std() > 30  # the first picture
+    assert np.asarray(sheet.crop((0, 0, 112, 112))).std() > 30  # the first picture
+    page = (OUT / "index.html").read_text("utf-8")
+    assert "url('near.png') -0px -0px" in page and '<span class="label">裂纹</span>' in page
     assert not (OUT / "conflicts.png").exists() and "None." in (OUT / "index.html").read_text("utf-8")

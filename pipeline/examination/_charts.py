@@ -30,7 +30,7 @@ def balance(counts: Mapping[str, int]) -> str:
     """Examples of each class, the 30 largest."""
     largest = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:30]
     figure, axes = charts.axes(height=max(1.2, 0.5 + 0.22 * len(largest)))
-    names = [_plain(name) for name, _ in largest][::-1]
+    names = [charts.room(name) + _plain(name) for name, _ in largest][::-1]
     bars = axes.barh(range(len(names)), [count for _, count in largest][::-1], color=charts.BLUE, height=0.7)
     axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=8)
     axes.set_yticks(range(len(names)), names)
@@ -51,7 +51,9 @@ def histogram(table: "pd.DataFrame", measure: Measure, fences: Mapping[str, floa
     for number, name in enumerate(groups):
         mine = values[(labels == name) & np.isfinite(values)] if len(order) <= MOST else known
         counts = np.histogram(mine, edges)[0] / max(len(mine), 1)
-        axes.stairs(100 * counts, edges, color=charts.COLOURS[number], label=_plain(name), linewidth=1.4)
+        axes.stairs(
+            100 * counts, edges, color=charts.COLOURS[number], label=_plain(name) + charts.room(name), linewidth=1.4
+        )
     for side in fences or {}:
         if edges[0] < (fences or {})[side] < edges[-1]:
             axes.axvline((fences or {})[side], color=charts.GREY, linestyle=":", linewidth=1.2)

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.examination import _sheet
-from pipeline.examination._groups import Group
+from pipeline.examination._groups import MEMBERS, Group
 from pipeline.features import decoding
 from pipeline.near.images import GREY
 from pipeline.validation import image
@@ -48,7 +48,10 @@ def fit(x: np.ndarray, labels: np.ndarray) -> Callable[[np.ndarray], np.ndarray]
 
 
 def show(groups: Sequence[Group], rows: "pd.DataFrame", files: Path, config: image.Config, out: Path) -> dict[str, Any]:
-    """Writes the groups as a contact sheet to `out` and returns its name; rows: the manifest's, indexed by id."""
+    """The groups as a contact sheet, written beside `out`, and what stands under its pictures.
+
+    rows: the manifest's, indexed by id.
+    """
     limits = decoding.Limits(bytes=config.max_bytes, pixels=config.max_pixels)
 
     def picture(name: str) -> Image.Image | None:
@@ -58,7 +61,15 @@ def show(groups: Sequence[Group], rows: "pd.DataFrame", files: Path, config: ima
             return None
 
     _sheet.write(groups, picture, out.with_suffix(".png"))
-    return {"sheet": out.with_suffix(".png").name}
+    lines = [
+        {
+            "title": group.title,
+            "more": max(0, group.size - MEMBERS),
+            "rows": [{"id": row.id, "label": row.label, "note": row.note} for row in group.rows[:MEMBERS]],
+        }
+        for group in groups
+    ]
+    return {"sheet": {"file": out.with_suffix(".png").name, "side": _sheet.SIDE, "lines": lines}}
 
 
 def vocabulary(accepted: "pd.DataFrame") -> None:
