@@ -1,5 +1,6 @@
 """Compares a delivery with its list of check sums, as sha256sum, md5sum, BSD's tools and BagIt write it."""
 
+import functools
 import hashlib
 import re
 from collections.abc import Iterable
@@ -14,6 +15,9 @@ LINE = re.compile(r"(?P<escaped>\\?)(?P<sum>[0-9a-fA-F]{32,128}) [ *](?P<name>.+
 BSD = re.compile(r"(?P<escaped>)\w+ \((?P<name>.+)\) = (?P<sum>[0-9a-fA-F]{32,128})")
 SIGNATURES = (".asc", ".sig", ".gpg")
 KNOWN = ("sha256sums", "sha256sums.txt", "md5sums", "md5sums.txt", "checksums.sha256", "checksums.md5")
+BESIDE = (".sha256", ".sha512", ".sha384", ".sha1", ".md5", ".sha256sum", ".sha512sum", ".sha1sum", ".md5sum")
+ALONE = re.compile(r"([0-9a-fA-F]{32,128})(?:[ *]+-)?")  # a sum without a name, as of a pipe
+LARGEST = 1 << 20  # bytes of a list beside an archive
 BAG = re.compile(r"manifest-(md5|sha1|sha256|sha512)\.txt")
 
 
@@ -46,6 +50,38 @@ def verify(delivery: Path, name: str) -> None:
     if any(faults.values()):
         shown = "; ".join(f"{kind} {_some(names)}" for kind, names in faults.items() if names)
         raise DataError(f"{root}: found {shown}; expected exactly what {listing.name} lists; deliver it again")
+
+
+def beside(archive: Path) -> list[Path]:
+    """The lists of check sums that lie beside an archive by its name, such as photos.zip.sha256."""
+    return [path for suffix in BESIDE if (path := archive.with_name(archive.name + suffix)).is_file()]
+
+
+def verify_archive(archive: Path) -> None:
+    """Holds an archive against the lists beside it, before it is opened. Raises: DataError."""
+    for listing in beside(archive):
+        wanted, status = _stated(listing, archive.name), archive.stat()
+        found = _whole_sum(archive, len(wanted), status.st_size, status.st_mtime_ns)
+        if found != wanted:
+            raise DataError(f"{archive}: found the sum {found}; expected {wanted}, by {listing.name}; deliver it again")
+
+
+def _stated(listing: Path, name: str) -> str:
+    """The sum that a list says of a file of this name."""
+    if listing.stat().st_size > LARGEST:
+        raise DataError(f"{listing}: found over 1 MB; expected the check sum of {name}; correct it")
+    alone = ALONE.fullmatch(listing.read_text("utf-8", "replace").strip().removeprefix("\ufeff"))
+    if alone and len(alone[1]) in ALGORITHMS:
+        return alone[1].lower()
+    sums = {path.rpartition("/")[2]: found for path, found in _read(listing).items()}
+    if name not in sums:
+        raise DataError(f"{listing}: found no check sum of {name}; expected one; correct the list, or remove it")
+    return sums[name]
+
+
+@functools.lru_cache(maxsize=1000)
+def _whole_sum(archive: Path, length: int, _size: int, _mtime_ns: int) -> str:
+    return _sum(archive, length)
 
 
 def _some(names: Iterable[str]) -> str:

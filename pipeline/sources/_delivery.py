@@ -103,13 +103,15 @@ class Opened:
 
 
 def opened(settings: Settings, path: Path, digest: str | None = None) -> Opened:
-    """The folder, or the unpacked archive, at `path`; `digest` is an archive's sha256 where it is known.
+    """The folder, or the unpacked archive, at `path`; `digest` is the sha256 of an archive that was judged before.
 
     Raises: DataError for an archive that is refused, or what is neither.
     """
     if path.is_dir():
         found = Opened(settings, path)
     elif path.is_file():
+        if digest is None:
+            _checksums.verify_archive(path)
         unpacked = _unpack.unpack(path, settings.names, settings.limits, digest)
         found = Opened(settings, unpacked.root, unpacked.sha256, unpacked.refused)
     else:

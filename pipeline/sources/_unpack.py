@@ -3,11 +3,13 @@
 Nothing but plain files and folders is made, and nothing outside that folder, whatever the archive says.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ MAGIC = {
     b"(\xb5/\xfd": "zst",
 }
 MAGIC |= {bytes([0x50 + k]) + b"*M\x18": "zst" for k in range(16)}  # a frame that is skipped goes before
+KEPT = 30 * 86400  # seconds since what was unpacked was last used
 UNREAD = {b"Rar!": "rar", b"7z\xbc\xaf": "7z"}
 EXPECTED = "expected zip, tar, tar.gz, tar.bz2, tar.xz or tar.zst"
 
@@ -90,6 +93,7 @@ def _kept(folder: Path) -> list[list[str]] | None:
     if _counted(folder / "files") != record["written"]:
         shutil.rmtree(folder)
         return None
+    os.utime(folder / "verdict.json")
     return list(record["refused"])
 
 
@@ -115,6 +119,7 @@ class _building:
             process = int(left.name.split(".")[-2])
             if process == os.getpid() or not _alive(process):  # a container gives the same number again and again
                 shutil.rmtree(left, ignore_errors=True)
+        _tidy(self._folder.parent)
         self._building.mkdir(mode=0o700)
         (self._building / "files").mkdir(mode=0o700)
         return self._building
@@ -128,6 +133,16 @@ class _building:
                 raise
         finally:
             shutil.rmtree(self._building, ignore_errors=True)
+
+
+def _tidy(parent: Path) -> None:
+    """Deletes what nothing has used for a month, under another name first: half of it is never found again."""
+    for verdict in parent.glob("[!.]*/verdict.json"):
+        with contextlib.suppress(OSError):  # another process does the same
+            if verdict.stat().st_mtime < time.time() - KEPT:
+                going = parent / f".{verdict.parent.name}.{os.getpid()}.building"
+                os.rename(verdict.parent, going)
+                shutil.rmtree(going)
 
 
 def _alive(process: int) -> bool:

@@ -18,7 +18,7 @@ from typing import Any
 from pipeline import artifacts
 from pipeline.errors import DataError, PipelineError
 from pipeline.examples import Example
-from pipeline.sources import _delivery, _tree, _unpack
+from pipeline.sources import _checksums, _delivery, _tree, _unpack
 
 KIND = None  # the layout's
 VERSION = 1  # of what is remembered
@@ -69,7 +69,7 @@ def _deliveries(config: Config) -> Iterator[tuple[str, _delivery.Opened | str | 
         raise DataError(f"{root}: found no folder; expected the inbox; correct source.path")
     memory = _memory(config)
     known = _remembered(memory)
-    entries = {_tree.printable(entry.name): entry for entry in _tree.listed(root)}
+    entries = _entries(root)
     order = [name for name in known if name in entries] + sorted(entries.keys() - known.keys(), key=str.encode)
     came: Known = {name: known.get(name, {}) for name in order if not _unfinished(entries[name], config)}
     for name in order:
@@ -85,6 +85,13 @@ def _deliveries(config: Config) -> Iterator[tuple[str, _delivery.Opened | str | 
         artifacts.write_json(memory, list(came.items()))
 
 
+def _entries(root: Path) -> "dict[str, os.DirEntry[str]]":
+    """By name, without the lists of check sums that lie beside their archives."""
+    found = {_tree.printable(entry.name): entry for entry in _tree.listed(root)}
+    lists = {name + suffix for name in found for suffix in _checksums.BESIDE}
+    return {name: entry for name, entry in found.items() if name not in lists}
+
+
 def _memory(config: Config) -> Path:
     return artifacts.STATE / "inbox" / f"{hashlib.sha256(os.path.abspath(config.path).encode()).hexdigest()[:16]}.json"
 
@@ -97,7 +104,7 @@ def _remembered(memory: Path) -> Known:
 
 
 def _unfinished(entry: "os.DirEntry[str]", config: Config) -> bool:
-    if entry.name.startswith(".") or entry.name.lower().endswith(UNFINISHED):
+    if entry.name.startswith(".") or entry.name.lower().endswith((*UNFINISHED, *_checksums.BESIDE)):
         return True
     return bool(config.checksums) and entry.is_dir() and not os.path.lexists(Path(entry.path, str(config.checksums)))
 
@@ -137,7 +144,7 @@ def _reader(config: Config) -> str:
 def _state(entry: "os.DirEntry[str]") -> str:
     """A hash of names, sizes and times of all that lies in a delivery."""
     digest = hashlib.sha256()
-    places = [entry.path]
+    places = [entry.path, *map(str, _checksums.beside(Path(entry.path)))]
     if entry.is_dir(follow_symlinks=False):
         places += [os.path.join(folder, name) for folder, _, names in os.walk(entry.path) for name in names]
     for place in sorted(places):

@@ -94,6 +94,39 @@ def test_a_list_that_names_itself_or_is_signed_is_accepted() -> None:
     assert len(read("x", checksums="SHA256SUMS", licence_file="LICENSE")) == 3
 
 
+@pytest.mark.parametrize("suffix", [".sha256", ".md5", ".sha512sum"])
+@pytest.mark.parametrize(
+    "form", ["{sum}  x.zip\n", "{sum} *out/x.zip\r\n", "{sum}", "{sum}  -\n", "SHA256 (x.zip) = {sum}\n"]
+)
+def test_an_archive_is_held_against_the_list_beside_it(suffix: str, form: str) -> None:
+    archive("x.zip", FILES)
+    algorithm = suffix.removeprefix(".").removesuffix("sum")
+    right = hashlib.new(algorithm, Path("x.zip").read_bytes()).hexdigest()
+    Path(f"x.zip{suffix}").write_text(form.format(sum=right.upper()))
+    assert len(read("x.zip")) == 4
+    Path(f"x.zip{suffix}").write_text(form.format(sum=right[:-1] + ("0" if right[-1] != "0" else "1")))
+    with pytest.raises(
+        DataError, match=rf"x.zip: found the sum {right}; expected \w+, by x.zip{suffix}; deliver it again"
+    ):
+        read("x.zip")
+
+
+@pytest.mark.parametrize(
+    ("listing", "message"),
+    [
+        (b"", "found no check sum; expected one a file"),
+        (b"abc", r"x.zip.sha256:1: found 'abc'"),
+        (sums({"y.zip": b""}), "found no check sum of x.zip"),
+        (b" " * (1 << 20) + b"1", "over 1 MB"),
+    ],
+)
+def test_a_list_beside_an_archive_that_says_nothing_of_it_refuses_it(listing: bytes, message: str) -> None:
+    archive("x.zip", FILES)
+    Path("x.zip.sha256").write_bytes(listing)
+    with pytest.raises(DataError, match=message):
+        read("x.zip")
+
+
 def test_a_delivery_that_differs_is_refused_whole_and_every_fault_is_named() -> None:
     put("x", FILES | {"SHA256SUMS": sums(FILES | {"owls/4.png": b"4"}), "extra.txt": b""})
     Path("x/dogs/3.png").write_bytes(b"X")

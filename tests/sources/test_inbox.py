@@ -110,6 +110,20 @@ def test_a_refused_delivery_is_named_and_stops_no_other() -> None:
     assert len(ids(**settings)) == 4 and "b/" not in refusals(**settings)
 
 
+def test_lists_beside_archives_are_no_deliveries_and_are_held_against_them(caplog: pytest.LogCaptureFixture) -> None:
+    zipped("inbox/a.zip", PETS)
+    zipped("inbox/b.zip", PETS)
+    digest = hashlib.sha256(Path("inbox/a.zip").read_bytes()).hexdigest()
+    Path("inbox/a.zip.sha256").write_text(f"{digest}  a.zip\n")
+    Path("inbox/c.zip.md5").write_text("0" * 32)  # its archive has not come yet
+    with caplog.at_level(logging.INFO):
+        assert ids() == ["a.zip/cats/1.png", "a.zip/dogs/2.png", "b.zip/cats/1.png", "b.zip/dogs/2.png"]
+    assert "c.zip.md5 is still being written" in caplog.text and not refusals()
+    Path("inbox/b.zip.sha256").write_text("0" * 64)
+    assert ids() == ["a.zip/cats/1.png", "a.zip/dogs/2.png"]
+    assert "expected 000" in refusals()["b.zip/"]
+
+
 def test_a_delivery_that_breaks_off_while_it_is_read_is_refused_whole() -> None:
     layout = {"name": "text_table", "path": "t.csv"}
     put("inbox/a", {"t.csv": b"text,label\na,x\n"})

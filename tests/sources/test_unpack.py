@@ -122,6 +122,15 @@ def test_what_a_killed_run_left_is_cleared_and_a_live_ones_is_not() -> None:
     assert [p.name for p in Path(".danlu/unpacked").glob(".*")] == [f".x.{os.getppid()}.building"]
 
 
+def test_what_nothing_used_for_a_month_goes_with_the_next_archive() -> None:
+    old, used = (unpack(packed("zip", {"a": word}), None, LIMITS).root.parent for word in (b"1", b"2"))
+    for folder in (old, used):
+        os.utime(folder / "verdict.json", (0, 0))
+    unpack(Path("x.zip"), None, LIMITS)  # the second one again
+    unpack(packed("tar", {"a": b"3"}), None, LIMITS)
+    assert not old.exists() and used.exists() and len(list(Path(".danlu/unpacked").iterdir())) == 2
+
+
 def test_of_two_that_unpack_the_same_one_stays() -> None:
     place = Path(".danlu/unpacked/key")
     with _unpack._building(place) as building:
