@@ -6,14 +6,15 @@ from pathlib import Path
 
 from pipeline import tabular
 from pipeline.errors import DataError
-from pipeline.sources import _checksums, _records, _tree, _unpack, text_files
+from pipeline.sources import _checksums, _records, _tree, _unpack, text_files, torchvision
 from pipeline.sources._delivery import Settings
 from pipeline.sources._entry import Names, NamesError
 from pipeline.tabular import Block, Columns
 
 EXPECTED = (
     "expected a folder of images, one folder a class; a table of texts, or of images beside it (CSV, TSV, JSONL, "
-    "Parquet); a folder of .txt, one a class; or a zip or tar of these"
+    "Parquet); a folder of .txt, one a class; a zip or tar of these; "
+    "or MNIST, CIFAR or ImageNet as torchvision lays them out"
 )
 LICENCES = ("licence", "license", "copying")
 
@@ -27,6 +28,9 @@ def source(path: Path, said: Columns) -> tuple[Block, str]:
         return _archive(path, said) if _unpack.form(path) else tabular.file(path, said)
     if not path.is_dir():
         raise DataError(f"{path}: found no regular file or folder; {EXPECTED}")
+    if known := torchvision.recognised(path):
+        dataset, remark = known
+        return {"name": "torchvision", "path": str(path), "dataset": dataset}, remark
     papers = _papers(path, path)
     if "checksums" in papers or papers.get("licence_file", "").lower().endswith(".txt"):
         return _delivered(path, path, papers, said)

@@ -27,6 +27,7 @@ GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Sh
 KUZUSHIJI = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
 LABELS = {"mnist": tuple("0123456789"), "fashion_mnist": GARMENTS, "kmnist": KUZUSHIJI}
 PARTS: dict[str, SplitName] = {"train": "train", "t10k": "test"}
+IMAGES, NUMBERS = "{}-images-idx3-ubyte", "{}-labels-idx1-ubyte"  # of a part
 ORIGINS = {
     "mnist": ("CC-BY-SA-3.0", "http://yann.lecun.com/exdb/mnist/"),
     "fashion_mnist": ("MIT", "https://github.com/zalandoresearch/fashion-mnist"),
@@ -65,8 +66,8 @@ def _example(id: str, pixels: np.ndarray, label: str, split: SplitName) -> Examp
 def _digits(config: Config) -> Iterator[Example]:
     names = LABELS[config.dataset]
     for part, split in PARTS.items():
-        images = _idx.read(_file(config, f"{part}-images-idx3-ubyte"), 3)
-        labels = _idx.read(_file(config, f"{part}-labels-idx1-ubyte"), 1)
+        images = _idx.read(_file(config, IMAGES.format(part)), 3)
+        labels = _idx.read(_file(config, NUMBERS.format(part)), 1)
         if len(images) != len(labels) or labels.max(initial=0) >= len(names):
             raise DataError(
                 f"{config.path}: found {len(images):,} images and {len(labels):,} labels up to "
@@ -78,15 +79,35 @@ def _digits(config: Config) -> Iterator[Example]:
 
 def _file(config: Config, name: str) -> Path:
     """A local file, plain before gz, else the fetched one."""
-    folder = CLASSES[config.dataset]
-    places = [Path(config.path, below) for below in (".", "raw", f"{folder}/raw")]
-    for path in [place / (name + suffix) for place in places for suffix in ("", ".gz")]:
-        if path.is_file():
-            return path
+    if path := _local(Path(config.path), config.dataset, name):
+        return path
     dataset = _torchvision(config.dataset)
     packed = f"{name}.gz"
     md5 = dict(dataset.resources).get(packed)
     return _fetched(config, packed, [f"{mirror}{packed}" for mirror in dataset.mirrors], md5)
+
+
+def _local(root: Path, dataset: str, name: str) -> Path | None:
+    places = [root / below for below in (".", "raw", f"{CLASSES[dataset]}/raw")]
+    paths = (place / (name + suffix) for place in places for suffix in ("", ".gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def recognised(root: Path) -> tuple[str, str] | None:
+    """The data set whose files lie at a folder, and a remark where they do not say which of several it is."""
+    for name, versions in _cifar.VERSIONS.items():
+        if _cifar.find(name, root) or any((root / version.archive).is_file() for version in versions):
+            return name, ""
+    files = [form.format(part) for form in (IMAGES, NUMBERS) for part in PARTS]
+    for name in ("fashion_mnist", "kmnist", "mnist"):
+        if all(_local(root, name, file) for file in files):
+            if CLASSES[name] in (*root.absolute().parts, *_tree.folders(root)):
+                return name, ""
+            if name == "mnist":
+                return name, "taken for MNIST; where it is one of its kin, set source.dataset"
+    if _tree.split_folders(root) and any((root / name).is_file() for name in WORDS):
+        return "imagenet", ""
+    return None
 
 
 def _cifar_images(config: Config) -> Iterator[Example]:

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import config
+from pipeline import config, initialise
 from pipeline.errors import DataError
 from pipeline.examples import Example
 from pipeline.sources import _png
@@ -266,6 +266,32 @@ def test_imagenet_is_its_layout(words: str | None) -> None:
         ("train/n02012849/c.JPEG", crane, "train"),
         ("val/n01440764/b.JPEG", tench, "validation"),
     }
+
+
+@pytest.mark.parametrize(
+    ("root", "dataset"),
+    [("d/FashionMNIST/raw", "fashion_mnist"), ("d/MNIST/raw", "mnist"), ("d/KMNIST/raw", "kmnist"), ("d/raw", "mnist")],
+)
+def test_init_recognises_digits_and_their_kin(root: str, dataset: str) -> None:
+    digits(root, packed=True)
+    for path in (Path("d"), *([Path(root).parent, Path(root)] if root != "d/raw" else [])):
+        block, found = initialise.look(path)
+        assert block["source"] == {"name": "torchvision", "path": str(path), "dataset": dataset}
+        assert found.startswith("17 examples in 10 classes")
+        assert ("taken for MNIST" in found) is (root == "d/raw")
+
+
+def test_init_recognises_cifar_and_imagenet() -> None:
+    place = cifar("d", "py")
+    for path in (Path("d"), place):
+        assert initialise.look(path)[0]["source"]["dataset"] == "cifar10"
+    for name in ("train/n01440764/a.JPEG", "val/n02012849/b.JPEG"):
+        Path("e", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("e", name).write_bytes(b"x")
+    assert initialise.look(Path("e"))[0]["source"]["name"] == "image_folder"  # the same without names of synsets
+    Path("e/words.txt").write_text("n01440764\ttench\nn02012849\tcrane\n")
+    block, found = initialise.look(Path("e"))
+    assert block["source"]["dataset"] == "imagenet" and "n01440764 tench 1" in found
 
 
 def test_imagenet_without_its_layout_is_an_error() -> None:
