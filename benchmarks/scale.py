@@ -32,6 +32,7 @@ from pipeline import arrivals, artifacts, config, parts
 
 ROOT = Path(__file__).parents[1]
 FILES, SIDE, SIZE = 2_000, 40, 32  # distinct files, pixels a side of each, pixels a side prepared
+Row = dict[str, Any]
 CLASSES = ["a", "b", "c", "d"]
 
 
@@ -113,7 +114,7 @@ def stage(name: str, folder: Path) -> tuple[float, float, Peak]:
     return spent, time.monotonic() - started, peak
 
 
-def measure(count: int) -> dict[str, float]:
+def measure(count: int) -> Row:
     with tempfile.TemporaryDirectory(prefix="danlu-scale-") as name:
         folder = Path(name)
         write_files(folder / "data/raw/many/files")
@@ -133,16 +134,16 @@ def measure(count: int) -> dict[str, float]:
     }
 
 
-def add_marginal(measured: Sequence[dict[str, float]]) -> None:
+def add_marginal(measured: Sequence[Row]) -> None:
     """Of each stage, what each image more than in the row before has cost; empty in the first row."""
     for name in ("prepare", "split"):
-        measured[0][f"{name}_cpu_us_per_image_more"] = float("nan")
+        measured[0][f"{name}_cpu_us_per_image_more"] = None
         for before, row in itertools.pairwise(measured):
             more = row[f"{name}_cpu_s"] - before[f"{name}_cpu_s"]
             row[f"{name}_cpu_us_per_image_more"] = round(1e6 * more / (row["images"] - before["images"]), 1)
 
 
-def draw(measured: Sequence[dict[str, float]], path: Path) -> None:
+def draw(measured: Sequence[Row], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -153,7 +154,7 @@ def draw(measured: Sequence[dict[str, float]], path: Path) -> None:
     x = [row["images"] for row in measured]
     for name, style in (("prepare", "o-"), ("split", "s--")):
         whole, more = ([row[f"{name}_cpu_us_per_image{part}"] for row in measured] for part in ("", "_more"))
-        cost.plot(x, more, style, label=f"{name}, each image more")
+        cost.plot(x[1:], more[1:], style, label=f"{name}, each image more")
         cost.plot(x, whole, ":", color=cost.lines[-1].get_color(), label=f"{name}, with its start")
     cost.set(ylabel="CPU µs an image", yscale="log")
     for name, style in (("prepare", "o-"), ("worker", "^-"), ("split", "s--")):
