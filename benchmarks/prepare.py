@@ -8,7 +8,7 @@ compares with the tutorial's pixels before it saves them.
 
 Pillow-SIMD, OpenCV, pyvips and img2dataset are no dependencies. Put them into an interpreter of their own, and pass it:
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install setuptools opencv-python-headless pyvips pyvips-binary
+    python -m venv /tmp/peers && /tmp/peers/bin/pip install setuptools wheel opencv-python-headless pyvips pyvips-binary
     /tmp/peers/bin/pip install img2dataset && /tmp/peers/bin/pip uninstall -y pillow opencv-python
     CC="cc -mavx2" /tmp/peers/bin/pip install --no-build-isolation pillow-simd==9.5.0.post2
     /tmp/peers/bin/pip install --force-reinstall --no-deps opencv-python-headless

@@ -16,13 +16,13 @@ def parts(places: np.ndarray, count: int) -> np.ndarray:
     return np.minimum((places * count).astype(np.int64), count - 1)
 
 
-def fold(places: np.ndarray, pairs: np.ndarray, number: int, count: int) -> np.ndarray:
+def fold(places: np.ndarray, near: sides.Near, number: int, count: int) -> np.ndarray:
     """Each example's side in one of `count` folds: 0 train, 1 validation, 2 test, or DROPPED, int64 [N].
 
-    pairs: near duplicates, int64 [M, 2]; one on a lesser side is dropped, as in the split itself.
+    One of `near` that is on a lesser side is dropped, as in the split itself.
     """
     if not 0 <= number < count or count < 3:
         raise ValueError(f"fold: found {number} of {count}; expected at least 3 folds, numbered from 0")
     found = (parts(places, count) == (number + 1) % count).astype(np.int64)
     found[parts(places, count) == number] = 2
-    return np.where(sides.kept(found, pairs), found, DROPPED)
+    return np.where(sides.kept(found, near), found, DROPPED)

@@ -6,7 +6,7 @@ N examples, K classes.
 import logging
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,7 @@ class Sides:
 def prepare(examples: sides.Examples, edges: np.ndarray) -> Sides:
     """Puts each accepted row on its side and drops the leaks; `edges` [K, 2] are where each class's sides begin."""
     found = sides.of(examples, edges).astype(np.int8)
-    leaks = sides.leaks(found, examples.pairs)
+    leaks = sides.leaks(found, examples.near)
     rows = np.array([leak.dropped for leak in leaks], np.int64)
     dropped = found[rows]
     found[rows] = -1
@@ -159,7 +159,8 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
     accepted = validated / "accepted"
     examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, record)
-    split = prepare(examples, np.array([record.begin[label] for label in classes]))
+    near = module.near(config, accepted, examples.near, summary["settings"])
+    split = prepare(replace(examples, near=near), np.array([record.begin[label] for label in classes]))
     rows = parts.Reader(accepted, [*prepared.COLUMNS, *module.COLUMNS])
     settings = module.settings(config, accepted, split.found, raw / "files", summary["settings"], out)
     known, generations = arrivals.read(artifacts.folder("order", task.name))

@@ -2,7 +2,7 @@
 
 A hash alone leaves a class's share of a small split to chance. So a class may begin its validation and its test
 a little earlier or later than the shares say, by edges that are found once and then remembered.
-N examples, K classes, M pairs of near duplicates. A side is the number of its name in `SPLITS`.
+N examples, K classes, M pairs of near contents. A side is the number of its name in `SPLITS`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +36,18 @@ class Leak:
 
 
 @dataclass(frozen=True)
+class Near:
+    """What may not stand on two sides.
+
+    same: a number of each example's content as the model sees it, int64 [N].
+    pairs: the numbers of contents that are near each other, int64 [M, 2].
+    """
+
+    same: np.ndarray
+    pairs: np.ndarray
+
+
+@dataclass(frozen=True)
 class Record:
     """What a seed and shares once gave: an entry of data/splits/<task>.json.
 
@@ -58,7 +70,7 @@ class Examples:
     given: the side that the user gave it, int8 [N], -1 for none.
     free: whether its side is drawn nevertheless, bool [N].
     grouped: whether it is in a group of the user's, which may hold several classes, bool [N]: no class's edges apply.
-    pairs: near duplicates, int64 [M, 2].
+    near: which of them may not be on two sides.
     shares: of train, validation and test among those that are drawn, float64 [3].
     keys: each example's in the order of arrival, uint64 [N].
     """
@@ -68,7 +80,7 @@ class Examples:
     given: np.ndarray
     free: np.ndarray
     grouped: np.ndarray
-    pairs: np.ndarray
+    near: Near
     shares: np.ndarray
     keys: np.ndarray
 
@@ -129,7 +141,7 @@ def examples(
         given=given,
         free=(given < 0) | ((given == 0) & bool(record.lacking)),
         grouped=np.concatenate([np.empty(0, bool), *columns["grouped"]]),
-        pairs=np.array(pairs, np.int64).T.reshape(-1, 2),
+        near=Near(np.arange(count), np.array(pairs, np.int64).T.reshape(-1, 2)),
         shares=shares / shares.sum(),
         keys=np.concatenate([np.empty(0, np.uint64), *columns["keys"]]),
     )
@@ -176,24 +188,39 @@ def of(examples: Examples, edges: np.ndarray) -> np.ndarray:
     return np.where(examples.free, (examples.places[:, None] >= begin).sum(axis=1), examples.given).astype(np.int64)
 
 
-def leaks(found: np.ndarray, pairs: np.ndarray) -> list[Leak]:
-    """Of near duplicates on different sides, the one on the lesser side: train, then validation.
+def leaks(found: np.ndarray, near: Near) -> list[Leak]:
+    """Of equal or near examples on different sides, those on the lesser side: train, then validation.
 
     An example is dropped even where the one it is near is dropped too: more data never bring one back.
     """
-    worst: dict[int, int] = {}
-    for a, b in pairs[found[pairs[:, 0]] != found[pairs[:, 1]]].tolist():
-        lesser, greater = (a, b) if found[a] < found[b] else (b, a)
-        if lesser not in worst or found[greater] > found[worst[lesser]]:
-            worst[lesser] = greater
-    return [Leak(dropped, near) for dropped, near in sorted(worst.items())]
+    top, worst = _greatest(found, near)
+    leader = np.full(len(top), len(found))  # of each content: the first of its examples on its greatest side
+    first = np.flatnonzero(found == top[near.same])
+    np.minimum.at(leader, near.same[first], first)
+    cause: dict[int, int] = {}  # of each content that is near one on a greater side: that one
+    for a, b in near.pairs[top[near.pairs[:, 0]] != top[near.pairs[:, 1]]].tolist():
+        lesser, greater = (a, b) if top[a] < top[b] else (b, a)
+        if lesser not in cause or top[greater] > top[cause[lesser]]:
+            cause[lesser] = greater
+    dropped = np.flatnonzero(found < worst[near.same])
+    numbers = near.same[dropped].tolist()
+    return [Leak(row, int(leader[cause.get(k, k)])) for row, k in zip(dropped.tolist(), numbers, strict=True)]
 
 
-def kept(found: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def kept(found: np.ndarray, near: Near) -> np.ndarray:
     """Which examples are left when leaks are dropped, bool [N]."""
-    left = np.ones(len(found), bool)
-    left[[leak.dropped for leak in leaks(found, pairs)]] = False
+    left: np.ndarray = found >= _greatest(found, near)[1][near.same]
     return left
+
+
+def _greatest(found: np.ndarray, near: Near) -> tuple[np.ndarray, np.ndarray]:
+    """Of each content the greatest side that it is on, and the greatest that it or one near it is on."""
+    top = np.full(int(near.same.max(initial=-1)) + 1, -1, np.int64)
+    np.maximum.at(top, near.same, found)
+    worst = top.copy()
+    for a, b in (near.pairs.T, near.pairs.T[::-1]):
+        np.maximum.at(worst, a, top[b])
+    return top, worst
 
 
 def counts(labels: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:

@@ -36,7 +36,7 @@ def split(examples: sides.Examples, classes: list[str], record: sides.Record, pl
 def _require_classes(examples: sides.Examples, edges: np.ndarray, classes: list[str], place: str) -> None:
     """Nothing is remembered of a split that cannot be used."""
     found = sides.of(examples, edges)
-    left = sides.kept(found, examples.pairs)
+    left = sides.kept(found, examples.near)
     table = sides.counts(examples.labels[left], found[left], len(classes))
     for side, name in enumerate(SPLITS):
         if table[:, side].all():
@@ -62,7 +62,7 @@ def balance(examples: sides.Examples, known: np.ndarray) -> np.ndarray:
 
     def drifts(edges: np.ndarray) -> float:
         found = sides.of(examples, edges)
-        judged = examples.free & sides.kept(found, examples.pairs)
+        judged = examples.free & sides.kept(found, examples.near)
         return sides.drift(sides.counts(examples.labels[judged], found[judged], len(edges))[:, examples.shares > 0])
 
     if not new.any() or not examples.free.any() or drifts(start) <= AIM:
@@ -83,7 +83,7 @@ def _fitted(examples: sides.Examples, edges: np.ndarray, classes: np.ndarray) ->
     places = {label: examples.places[mine[first:last]] for label, (first, last) in zip(classes, ends, strict=True)}
     for _ in range(ROUNDS):
         found = sides.of(examples, edges)
-        left = sides.kept(found, examples.pairs)[mine]
+        left = sides.kept(found, examples.near)[mine]
         table = sides.counts(examples.labels[mine], found[mine], len(edges))
         staying = sides.counts(examples.labels[mine[left]], found[mine[left]], len(edges))
         wanted = table - staying  # what will be lost must be put there in addition
@@ -133,9 +133,10 @@ def _edges(places: np.ndarray, wanted: np.ndarray, begin: np.ndarray) -> np.ndar
 def main(task: Task) -> None:
     import pandas as pd
 
-    config = task.of_kind("prepare", "preparation")[1]
+    module, config = task.of_kind("prepare", "preparation")
     validated = artifacts.folder("validated", task.name)
-    classes = artifacts.read_json(validated / "summary.json")["classes"]
+    summary = artifacts.read_json(validated / "summary.json")
+    classes = summary["classes"]
     accepted = validated / "accepted"
     records = sides.read(task.name)
     before = sides.of_seed(records, config.seed, config.shares)
@@ -143,7 +144,8 @@ def main(task: Task) -> None:
     known = before or sides.Record(config.seed, tuple(config.shares), lacking)
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
     examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, known)
-    after = split(examples, classes, known, str(validated))
+    near = module.near(config, accepted, examples.near, summary["settings"])
+    after = split(replace(examples, near=near), classes, known, str(validated))
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
     fresh = len(set(classes) - set(known.begin))

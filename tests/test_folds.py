@@ -5,10 +5,12 @@ from pipeline import folds, sides
 
 PLACES = np.array([sides.fraction(0, f"group {k // 3}") for k in range(600)])
 PAIRS = np.array([[0, 300], [1, 302], [299, 599], [5, 420]])
+NEAR = sides.Near(np.arange(600), PAIRS)
+NONE = sides.Near(np.arange(600), np.empty((0, 2), np.int64))
 
 
 def test_each_example_is_tested_once_and_groups_stay_together() -> None:
-    found = np.stack([folds.fold(PLACES, np.empty((0, 2), np.int64), k, 5) for k in range(5)])
+    found = np.stack([folds.fold(PLACES, NONE, k, 5) for k in range(5)])
     assert ((found == 2).sum(axis=0) == 1).all() and ((found == 1).sum(axis=0) == 1).all()
     assert (np.ptp(found.reshape(5, 200, 3), axis=2) == 0).all()
     assert np.bincount(found[0]).min() > 60
@@ -16,7 +18,7 @@ def test_each_example_is_tested_once_and_groups_stay_together() -> None:
 
 def test_no_near_duplicate_is_on_two_sides_and_no_test_example_is_lost() -> None:
     for number in range(5):
-        found = folds.fold(PLACES, PAIRS, number, 5)
+        found = folds.fold(PLACES, NEAR, number, 5)
         for a, b in PAIRS:
             assert found[a] == found[b] or folds.DROPPED in (found[a], found[b])
         assert np.array_equal(found == 2, folds.parts(PLACES, 5) == number)
@@ -24,10 +26,11 @@ def test_no_near_duplicate_is_on_two_sides_and_no_test_example_is_lost() -> None
 
 def test_new_examples_move_nobody() -> None:
     more = np.concatenate([PLACES, [0.1, 0.5, 0.9]])
-    assert np.array_equal(folds.fold(PLACES, PAIRS, 1, 4), folds.fold(more, PAIRS, 1, 4)[:600])
+    grown = sides.Near(np.arange(603), PAIRS)
+    assert np.array_equal(folds.fold(PLACES, NEAR, 1, 4), folds.fold(more, grown, 1, 4)[:600])
 
 
 def test_impossible_folds_are_refused() -> None:
     for number, count in ((5, 5), (-1, 5), (0, 2)):
         with pytest.raises(ValueError, match="at least 3 folds"):
-            folds.fold(PLACES, PAIRS, number, count)
+            folds.fold(PLACES, NEAR, number, count)

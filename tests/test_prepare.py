@@ -23,7 +23,7 @@ from pipeline.store import Ragged
 from pipeline.tokenisers import rjieba
 
 OUT = Path("data/prepared/mine")
-SETTINGS = {"max_bytes": 10**6, "max_pixels": 10**6}
+SETTINGS = {"max_bytes": 10**6, "max_pixels": 10**6, "near_jaccard": 0.8, "near_method": "auto"}
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,34 @@ def cut(shard: Path) -> list[list[str]]:
     tokens, offsets = (np.load(prepared.with_suffix(shard, f".{name}.npy")) for name in ("tokens", "offsets"))
     assert (tokens.dtype, offsets.dtype) == ("uint16", "int64")
     return [[types[token] for token in tokens[start:end]] for start, end in itertools.pairwise(offsets)]
+
+
+@pytest.mark.parametrize(
+    ("steps", "one", "other"),
+    [
+        ({"simplify": "t2s"}, "第{k}条评论，质量很好。", "第{k}條評論，質量很好。"),
+        ({"phones": "mask"}, "第{k}条，电话13800138000", "第{k}条，电话13912345678"),
+        ({"boilerplate": ["来自某某客户端"]}, "第{k}条评论，质量很好。", "第{k}条评论，质量很好。来自某某客户端"),
+        ({"repeats": 1}, "第{k}条评论，质量很好。", "第{k}条评论，质量很好好好好好好好好好好好。。。"),
+    ],
+)
+def test_texts_that_cleaning_makes_alike_are_on_one_side(steps: dict[str, Any], one: str, other: str) -> None:
+    rows = []
+    for k in range(100):
+        for text in (one, other):
+            words = text.format(k=k * 7919)
+            digest = hashlib.sha256(words.encode()).hexdigest()
+            rows.append({"id": f"{len(rows)}", "label": "xy"[k % 2], "text": words, "content": digest})
+    accepted(rows)
+    assert run("text")["leaks"] == 0 and len({sides()[f"{k}"] for k in range(200)}) == 3
+    apart = sum(sides()[f"{k}"] != sides()[f"{k + 1}"] for k in range(0, 200, 2))
+    assert apart > 20  # as validation sees them they are different texts
+    meta = run("text", clean=steps)
+    left = sides()
+    assert all(left[name] == left[twin] for name in left if (twin := str(int(name) ^ 1)) in left)
+    assert meta["leaks"] == 200 - len(left) >= 20
+    leaks = pd.read_parquet(OUT / "leaks.parquet")
+    assert (leaks["near"].astype(int) ^ 1 == leaks["id"].astype(int)).all()
 
 
 def test_texts_come_back_from_tokens_and_offsets() -> None:

@@ -12,6 +12,10 @@ from pipeline.split import AIM, balance
 TRAIN, VALIDATION, TEST = range(3)
 
 
+def near(count: int, pairs: Sequence[tuple[int, int]]) -> sides.Near:
+    return sides.Near(np.arange(count), np.array(pairs, np.int64).reshape(-1, 2))
+
+
 def examples(
     groups: Sequence[str],
     labels: Sequence[int] | None = None,
@@ -26,7 +30,7 @@ def examples(
         given=np.full(count, -1),
         free=np.ones(count, bool),
         grouped=np.full(count, grouped),
-        pairs=np.array(pairs, np.int64).reshape(-1, 2),
+        near=near(count, pairs),
         shares=np.array(SHARES),
         keys=np.arange(count, dtype=np.uint64),
     )
@@ -46,7 +50,7 @@ def names(count: int, start: int = 0) -> list[str]:
 
 def final_drift(found: Examples, edges: np.ndarray) -> float:
     where = sides.of(found, edges)
-    left = sides.kept(where, found.pairs)
+    left = sides.kept(where, found.near)
     return sides.drift(sides.counts(found.labels[left], where[left], len(edges)))
 
 
@@ -115,9 +119,36 @@ def test_what_is_drawn_stays_when_the_user_gives_it_later() -> None:
 
 def test_leaks_drop_the_lesser_side_and_name_the_greater() -> None:
     found = np.array([TRAIN, VALIDATION, TEST, TRAIN, TRAIN])
-    pairs = np.array([[0, 1], [0, 2], [1, 2], [3, 4]])
+    pairs = near(5, [(0, 1), (0, 2), (1, 2), (3, 4)])
     assert sides.leaks(found, pairs) == [sides.Leak(0, 2), sides.Leak(1, 2)]
     assert sides.kept(found, pairs).tolist() == [False, False, True, True, True]
+
+
+def test_equal_contents_stay_on_their_greatest_side_and_so_do_those_near_any_of_them() -> None:
+    found = np.array([TRAIN, TEST, TRAIN, TEST, VALIDATION, TRAIN, TRAIN])
+    # 0, 1 and 3 are equal; 2 and 5 are near them though their own twin is in train; 4 and 6 are alone
+    of = sides.Near(np.array([0, 0, 1, 0, 2, 1, 3]), np.array([[0, 1]]))
+    assert sides.leaks(found, of) == [sides.Leak(0, 1), sides.Leak(2, 1), sides.Leak(5, 1)]
+    assert sides.kept(found, of).tolist() == [False, True, False, True, True, False, True]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_leaks_are_those_of_all_pairs_compared_one_by_one(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    same, found = random.integers(0, 30, 60), random.integers(0, 3, 60)
+    linked = random.integers(0, 30, (15, 2))
+    links = {(a, b) for a, b in linked.tolist()} | {(b, a) for a, b in linked.tolist()} | {(k, k) for k in range(30)}
+    wanted = {
+        row: {other for other in range(60) if (same[row], same[other]) in links and found[other] > found[row]}
+        for row in range(60)
+    }
+    of = sides.Near(same, linked)
+    leaks = sides.leaks(found, of)
+    assert [leak.dropped for leak in leaks] == [row for row in range(60) if wanted[row]]
+    assert np.array_equal(sides.kept(found, of), [not wanted[row] for row in range(60)])
+    for leak in leaks:
+        assert leak.near in wanted[leak.dropped]
+        assert found[leak.near] == max(found[list(wanted[leak.dropped])])
 
 
 def test_drift_is_the_largest_difference_of_a_class_share() -> None:

@@ -28,7 +28,7 @@ def accepted(labels: str, given: list[str] | None = None) -> None:
     shutil.rmtree(folder / "accepted", ignore_errors=True)
     parts.write_frame(table, folder / "accepted")
     pd.DataFrame([], columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
-    artifacts.write_json(folder / "summary.json", {"classes": sorted(set(labels))})
+    artifacts.write_json(folder / "summary.json", {"classes": sorted(set(labels)), "settings": {}})
 
 
 def run(**settings: Any) -> dict[str, Any]:

@@ -40,6 +40,11 @@ class Config:
         colours.check(self.background)
 
 
+def near(config: Config, accepted: Path, found: sides.Near, validation: Mapping[str, Any]) -> sides.Near:
+    """What may not stand on two sides: `found`, whatever the size that images are prepared at."""
+    return found
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that decides an image's pixels, as serving repeats it."""

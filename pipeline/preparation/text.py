@@ -14,6 +14,8 @@ import numpy as np
 from pipeline import artifacts, cache, config, parts, sides, texts
 from pipeline.config import setting
 from pipeline.features import cleaning, rewriting
+from pipeline.near import pairs
+from pipeline.near import texts as near_texts
 from pipeline.tokenisers import rjieba
 
 if TYPE_CHECKING:
@@ -57,6 +59,24 @@ class Job:
     made: tuple[cache.Place | None, ...]
     stem: Path
     settings: Settings
+
+
+def near(config: Config, accepted: Path, found: sides.Near, validation: Mapping[str, Any]) -> sides.Near:
+    """What may not stand on two sides once the texts are cleaned as the task says; `found` is of validation's cleaning.
+
+    Steps that are off by default may make equal what was not: traditional and simplified characters, two numbers that
+    are masked, a text with and one without a phrase that all of a site's end with.
+    """
+    if config.clean == cleaning.Steps():
+        return found
+    numbers: dict[str, int] = {}
+    every = (text for part in parts.each(accepted, ["text"]) for text in part["text"])
+    cleaned = cleaning.each(every, config.clean)
+    same = np.array([numbers.setdefault(text, len(numbers)) for text, _ in cleaned], np.int64)
+    before = same[found.pairs]
+    distinct, how = list(numbers), {"jaccard": validation["near_jaccard"], "method": validation["near_method"]}
+    both = [before[before[:, 0] != before[:, 1]], near_texts.neighbours(distinct, **how)]
+    return sides.Near(same, pairs.collected(both, "validate.near_jaccard"))
 
 
 def settings(
