@@ -29,7 +29,7 @@ DRIFT = 0.03
 
 @dataclass(frozen=True)
 class Leak:
-    """An example (a position) that is dropped from its side because it is near one on a side that counts more."""
+    """An example (a position) that is dropped from its side because one that it belongs to is on a greater side."""
 
     dropped: int
     near: int
@@ -41,10 +41,12 @@ class Near:
 
     same: a number of each example's content as the model sees it, int64 [N].
     pairs: the numbers of contents that are near each other, int64 [M, 2].
+    groups: the number of each example's group, if it is in one of the user's, else -1, int64 [N].
     """
 
     same: np.ndarray
     pairs: np.ndarray
+    groups: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,6 @@ class Examples:
     labels: each example's class, int32 [N], below K.
     given: the side that the user gave it, int8 [N], -1 for none.
     free: whether its side is drawn nevertheless, bool [N].
-    grouped: whether it is in a group of the user's, which may hold several classes, bool [N]: no class's edges apply.
     near: which of them may not be on two sides.
     shares: of train, validation and test among those that are drawn, float64 [3].
     keys: each example's in the order of arrival, uint64 [N].
@@ -79,10 +80,15 @@ class Examples:
     labels: np.ndarray
     given: np.ndarray
     free: np.ndarray
-    grouped: np.ndarray
     near: Near
     shares: np.ndarray
     keys: np.ndarray
+
+    @property
+    def grouped(self) -> np.ndarray:
+        """bool [N]: in a group of the user's, which may hold several classes, so that no class's edges apply."""
+        found: np.ndarray = self.near.groups >= 0
+        return found
 
     @property
     def begin(self) -> np.ndarray:
@@ -119,15 +125,19 @@ def examples(
     import pandas as pd
 
     near = {*neighbours["a"], *neighbours["b"]}
-    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("places", "labels", "given", "grouped", "keys")}
+    columns: dict[str, list[np.ndarray]] = {name: [] for name in ("places", "labels", "given", "groups", "keys")}
     rows: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     count = 0
     for part in accepted:
         groups = part["group"].where(part["group"].notna(), part["content"])
         columns["places"].append(np.array([fraction(record.seed, group) for group in groups], np.float64))
         columns["labels"].append(pd.Categorical(part["label"], categories=classes).codes.astype(np.int32))
         columns["given"].append(pd.Categorical(part["split"], categories=SPLITS).codes.astype(np.int8))
-        columns["grouped"].append(part["group"].notna().to_numpy())
+        named = part["group"].notna().to_numpy()
+        found = [numbers.setdefault(group, len(numbers)) for group in part["group"][named]]
+        columns["groups"].append(np.full(len(part), -1))
+        columns["groups"][-1][named] = found
         columns["keys"].append(arrivals.keys(part["content"].tolist()))
         rows |= {name: row for row, name in enumerate(part["id"], count) if name in near}
         count += len(part)
@@ -140,8 +150,11 @@ def examples(
         labels=np.concatenate([np.empty(0, np.int32), *columns["labels"]]),
         given=given,
         free=(given < 0) | ((given == 0) & bool(record.lacking)),
-        grouped=np.concatenate([np.empty(0, bool), *columns["grouped"]]),
-        near=Near(np.arange(count), np.array(pairs, np.int64).T.reshape(-1, 2)),
+        near=Near(
+            np.arange(count),
+            np.array(pairs, np.int64).T.reshape(-1, 2),
+            np.concatenate([np.empty(0, np.int64), *columns["groups"]]),
+        ),
         shares=shares / shares.sum(),
         keys=np.concatenate([np.empty(0, np.uint64), *columns["keys"]]),
     )
@@ -183,44 +196,65 @@ def _record(entry: Mapping[str, object]) -> Record:
 
 
 def of(examples: Examples, edges: np.ndarray) -> np.ndarray:
-    """Each example's side, int64 [N]: the user's, else by its place and the edges [K, 2] of its class."""
+    """Each example's side, int64 [N]: the user's, or that of its group, else by its place and its class's edges [K, 2].
+
+    Where the user put a group's examples on several sides, the others of the group go with the greatest.
+    """
     begin = np.where(examples.grouped[:, None], examples.begin, edges[examples.labels])
-    return np.where(examples.free, (examples.places[:, None] >= begin).sum(axis=1), examples.given).astype(np.int64)
+    given, groups = np.where(examples.free, -1, examples.given).astype(np.int64), examples.near.groups
+    theirs = _greatest(given, groups)[groups]
+    following = (examples.given < 0) & examples.grouped & (theirs >= 0)
+    drawn = np.where(following, theirs, (examples.places[:, None] >= begin).sum(axis=1))
+    return np.where(examples.free, drawn, given).astype(np.int64)
 
 
 def leaks(found: np.ndarray, near: Near) -> list[Leak]:
-    """Of equal or near examples on different sides, those on the lesser side: train, then validation.
+    """Of equal or near examples or a group on several sides, those on the lesser ones: train, then validation.
 
     An example is dropped even where the one it is near is dropped too: more data never bring one back.
     """
-    top, worst = _greatest(found, near)
-    leader = np.full(len(top), len(found))  # of each content: the first of its examples on its greatest side
-    first = np.flatnonzero(found == top[near.same])
-    np.minimum.at(leader, near.same[first], first)
+    top = _greatest(found, near.same)
     cause: dict[int, int] = {}  # of each content that is near one on a greater side: that one
     for a, b in near.pairs[top[near.pairs[:, 0]] != top[near.pairs[:, 1]]].tolist():
         lesser, greater = (a, b) if top[a] < top[b] else (b, a)
         if lesser not in cause or top[greater] > top[cause[lesser]]:
             cause[lesser] = greater
-    dropped = np.flatnonzero(found < worst[near.same])
-    numbers = near.same[dropped].tolist()
-    return [Leak(row, int(leader[cause.get(k, k)])) for row, k in zip(dropped.tolist(), numbers, strict=True)]
+    first, leader = _first_of_greatest(found, near.same), _first_of_greatest(found, near.groups)
+    dropped = []
+    for row in np.flatnonzero(~kept(found, near)).tolist():
+        number, group = int(near.same[row]), int(near.groups[row])
+        greater = int(first[cause.get(number, number)])
+        if group >= 0 and found[leader[group]] > found[greater]:
+            greater = int(leader[group])
+        dropped.append(Leak(row, greater))
+    return dropped
 
 
 def kept(found: np.ndarray, near: Near) -> np.ndarray:
     """Which examples are left when leaks are dropped, bool [N]."""
-    left: np.ndarray = found >= _greatest(found, near)[1][near.same]
-    return left
-
-
-def _greatest(found: np.ndarray, near: Near) -> tuple[np.ndarray, np.ndarray]:
-    """Of each content the greatest side that it is on, and the greatest that it or one near it is on."""
-    top = np.full(int(near.same.max(initial=-1)) + 1, -1, np.int64)
-    np.maximum.at(top, near.same, found)
+    top = _greatest(found, near.same)
     worst = top.copy()
     for a, b in (near.pairs.T, near.pairs.T[::-1]):
         np.maximum.at(worst, a, top[b])
-    return top, worst
+    left: np.ndarray = found >= np.maximum(worst[near.same], _greatest(found, near.groups)[near.groups])
+    return left
+
+
+def _greatest(found: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Of each number the greatest side of its examples; the last entry is of no number, -1."""
+    top = np.full(int(numbers.max(initial=-1)) + 2, -1, np.int64)
+    named = numbers >= 0
+    np.maximum.at(top, numbers[named], found[named])
+    return top
+
+
+def _first_of_greatest(found: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Of each number the first of its examples that is on its greatest side."""
+    top = _greatest(found, numbers)
+    first = np.full(len(top), len(found))
+    rows = np.flatnonzero(found == top[numbers])
+    np.minimum.at(first, numbers[rows], rows)
+    return first
 
 
 def counts(labels: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:

@@ -5,8 +5,9 @@ from pipeline import folds, sides
 
 PLACES = np.array([sides.fraction(0, f"group {k // 3}") for k in range(600)])
 PAIRS = np.array([[0, 300], [1, 302], [299, 599], [5, 420]])
-NEAR = sides.Near(np.arange(600), PAIRS)
-NONE = sides.Near(np.arange(600), np.empty((0, 2), np.int64))
+NOBODY = np.full(600, -1)
+NEAR = sides.Near(np.arange(600), PAIRS, NOBODY)
+NONE = sides.Near(np.arange(600), np.empty((0, 2), np.int64), NOBODY)
 
 
 def test_each_example_is_tested_once_and_groups_stay_together() -> None:
@@ -26,7 +27,7 @@ def test_no_near_duplicate_is_on_two_sides_and_no_test_example_is_lost() -> None
 
 def test_new_examples_move_nobody() -> None:
     more = np.concatenate([PLACES, [0.1, 0.5, 0.9]])
-    grown = sides.Near(np.arange(603), PAIRS)
+    grown = sides.Near(np.arange(603), PAIRS, np.full(603, -1))
     assert np.array_equal(folds.fold(PLACES, NEAR, 1, 4), folds.fold(more, grown, 1, 4)[:600])
 
 

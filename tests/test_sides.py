@@ -12,8 +12,9 @@ from pipeline.split import AIM, balance
 TRAIN, VALIDATION, TEST = range(3)
 
 
-def near(count: int, pairs: Sequence[tuple[int, int]]) -> sides.Near:
-    return sides.Near(np.arange(count), np.array(pairs, np.int64).reshape(-1, 2))
+def near(count: int, pairs: Sequence[tuple[int, int]], groups: Sequence[int] | None = None) -> sides.Near:
+    numbers = np.full(count, -1) if groups is None else np.array(groups)
+    return sides.Near(np.arange(count), np.array(pairs, np.int64).reshape(-1, 2), numbers)
 
 
 def examples(
@@ -29,8 +30,7 @@ def examples(
         labels=np.zeros(count, np.int64) if labels is None else np.array(labels),
         given=np.full(count, -1),
         free=np.ones(count, bool),
-        grouped=np.full(count, grouped),
-        near=near(count, pairs),
+        near=near(count, pairs, pd.factorize(np.array(groups))[0] if grouped else None),
         shares=np.array(SHARES),
         keys=np.arange(count, dtype=np.uint64),
     )
@@ -73,6 +73,15 @@ def test_one_group_is_on_one_side_whatever_its_classes() -> None:
     found = sides.of(mixed, np.array([[0.1, 0.2], [0.5, 0.6], [0.9, 0.95]])).tolist()
     assert all(len(set(found[start::50])) == 1 for start in range(50))
     assert found == plain(mixed)
+
+
+def test_a_group_goes_with_those_of_it_that_the_user_put_somewhere_and_loses_those_on_lesser_sides() -> None:
+    accepted = table(["test", None, None, "train", None, "train", "validation", None] + [None] * 200)
+    accepted["group"] = ["a", "a", "a", "b", "b", "c", "c", "c"] + [None] * 200
+    found = sides.examples([accepted], NOBODY, ["a"], Record(0, SHARES))
+    assert plain(found)[:8] == [TEST, TEST, TEST, TRAIN, TRAIN, TRAIN, VALIDATION, VALIDATION]
+    assert set(plain(found)[8:]) == {TRAIN, VALIDATION, TEST}
+    assert sides.leaks(np.array(plain(found)), found.near) == [sides.Leak(5, 6)]
 
 
 def table(given: Sequence[str | None]) -> pd.DataFrame:
@@ -127,7 +136,7 @@ def test_leaks_drop_the_lesser_side_and_name_the_greater() -> None:
 def test_equal_contents_stay_on_their_greatest_side_and_so_do_those_near_any_of_them() -> None:
     found = np.array([TRAIN, TEST, TRAIN, TEST, VALIDATION, TRAIN, TRAIN])
     # 0, 1 and 3 are equal; 2 and 5 are near them though their own twin is in train; 4 and 6 are alone
-    of = sides.Near(np.array([0, 0, 1, 0, 2, 1, 3]), np.array([[0, 1]]))
+    of = sides.Near(np.array([0, 0, 1, 0, 2, 1, 3]), np.array([[0, 1]]), np.full(7, -1))
     assert sides.leaks(found, of) == [sides.Leak(0, 1), sides.Leak(2, 1), sides.Leak(5, 1)]
     assert sides.kept(found, of).tolist() == [False, True, False, True, True, False, True]
 
@@ -135,14 +144,19 @@ def test_equal_contents_stay_on_their_greatest_side_and_so_do_those_near_any_of_
 @pytest.mark.parametrize("seed", range(20))
 def test_leaks_are_those_of_all_pairs_compared_one_by_one(seed: int) -> None:
     random = np.random.default_rng(seed)
-    same, found = random.integers(0, 30, 60), random.integers(0, 3, 60)
+    same, found, groups = random.integers(0, 30, 60), random.integers(0, 3, 60), random.integers(-1, 40, 60)
     linked = random.integers(0, 30, (15, 2))
     links = {(a, b) for a, b in linked.tolist()} | {(b, a) for a, b in linked.tolist()} | {(k, k) for k in range(30)}
     wanted = {
-        row: {other for other in range(60) if (same[row], same[other]) in links and found[other] > found[row]}
+        row: {
+            other
+            for other in range(60)
+            if found[other] > found[row]
+            and ((same[row], same[other]) in links or (groups[row] == groups[other] and groups[row] >= 0))
+        }
         for row in range(60)
     }
-    of = sides.Near(same, linked)
+    of = sides.Near(same, linked, groups)
     leaks = sides.leaks(found, of)
     assert [leak.dropped for leak in leaks] == [row for row in range(60) if wanted[row]]
     assert np.array_equal(sides.kept(found, of), [not wanted[row] for row in range(60)])

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b, sha256
 from itertools import groupby
 from pathlib import Path
@@ -76,7 +76,7 @@ def near(config: Config, accepted: Path, found: sides.Near, validation: Mapping[
     before = same[found.pairs]
     distinct, how = list(numbers), {"jaccard": validation["near_jaccard"], "method": validation["near_method"]}
     both = [before[before[:, 0] != before[:, 1]], near_texts.neighbours(distinct, **how)]
-    return sides.Near(same, pairs.collected(both, "validate.near_jaccard"))
+    return replace(found, same=same, pairs=pairs.collected(both, "validate.near_jaccard"))
 
 
 def settings(
