@@ -34,15 +34,24 @@ def leaks(
     """What `leakage.leakage` finds in a table with the columns id, label, same and split, "" for rows out of use."""
     import pandas as pd
 
-    table = table[leakage.sampled(table["same"].tolist(), module.MOST)].reset_index(drop=True)
+    numbers, contents = pd.factorize(table["same"])
+    chosen = leakage.sampled(contents.tolist(), _near(table["id"], numbers, neighbours), module.MOST)
+    table = table[chosen[numbers]].reset_index(drop=True)
     numbers = pd.factorize(table["same"])[0].astype(np.int64)
     first = table["id"][~table["same"].duplicated()].tolist()
     x = module.features(manifest(raw, first, ["path", "sha256", *module.COLUMNS]), raw / "files", settings)
-    content = pd.Series(numbers, index=table["id"])
-    pairs = neighbours[neighbours["a"].isin(content.index) & neighbours["b"].isin(content.index)]
-    near = np.stack([content[pairs["a"]].to_numpy(), content[pairs["b"]].to_numpy()], axis=1).astype(np.int64)
+    near = _near(table["id"], numbers, neighbours)
     rows = leakage.Rows(numbers, table["label"].to_numpy(object), table["split"].to_numpy(object), near)
     return leakage.leakage(rows, x, module)
+
+
+def _near(ids: "pd.Series", numbers: np.ndarray, neighbours: "pd.DataFrame") -> np.ndarray:
+    """Pairs of near contents among these rows, by the number of each row's content: int64 [M, 2]."""
+    import pandas as pd
+
+    content = pd.Series(numbers, index=ids)
+    pairs = neighbours[neighbours["a"].isin(content.index) & neighbours["b"].isin(content.index)]
+    return np.stack([content[pairs["a"]].to_numpy(), content[pairs["b"]].to_numpy()], axis=1).astype(np.int64)
 
 
 def used(accepted: "pd.DataFrame", quarantine: "pd.DataFrame", folder: Path, same: str) -> "pd.DataFrame":

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.near import pairs
+
 DRAWS = 3
 SURE = 2000
 """Test rows from which on one draw of a random split is enough."""
@@ -91,13 +93,21 @@ def wilson(share: float, count: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def sampled(contents: Sequence[str], most: int) -> np.ndarray:
-    """bool [N]: the rows of at most about `most` contents, whole, chosen by the contents' own hash."""
-    if (distinct := len(set(contents))) <= most:
+def sampled(contents: Sequence[str], near: np.ndarray, most: int) -> np.ndarray:
+    """bool [D]: at most `most` of the distinct contents, chosen by their own hashes.
+
+    Contents that chains of near pairs [M, 2] connect are taken together: a copy without the other would be none.
+    """
+    if len(contents) <= most:
         return np.ones(len(contents), bool)
-    limit = most / distinct * 2**64
-    chosen = [int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") < limit for text in contents]
-    return np.array(chosen, bool)
+    hashes = [int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") for text in contents]
+    own = np.array(hashes, np.uint64)
+    groups = pairs.groups(len(contents), near)
+    least = np.full(int(groups.max()) + 1, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(least, groups, own)
+    chosen = np.zeros(len(contents), bool)
+    chosen[np.lexsort((own, groups, least[groups]))[:most]] = True
+    return chosen
 
 
 def words(found: dict[str, Any]) -> str:

@@ -4,12 +4,16 @@ from pipeline import leakage
 from pipeline.examination import text
 
 
-def test_a_sample_holds_whole_contents() -> None:
-    contents = [str(k % 300) for k in range(900)]
-    chosen = leakage.sampled(contents, 100)
-    numbers = {content for content, taken in zip(contents, chosen, strict=True) if taken}
-    assert 60 < len(numbers) < 140 and chosen.sum() == 3 * len(numbers)
-    assert leakage.sampled(contents, 300).all()
+def test_a_sample_holds_near_contents_together_and_grows_by_whole_groups() -> None:
+    contents = [str(k) for k in range(900)]
+    near = np.array([[k, k + 1] for k in range(900) if k % 3 < 2])
+    chosen = leakage.sampled(contents, near, 300)
+    assert chosen.sum() == 300 and (np.ptp(chosen.reshape(300, 3).astype(int), axis=1) == 0).all()
+    assert 80 < np.flatnonzero(chosen[::3]).mean() < 220  # from all over
+    fewer = leakage.sampled(contents, near, 150)
+    assert fewer.sum() == 150 and chosen[fewer].all()
+    assert leakage.sampled(contents, near, 900).all()
+    assert leakage.sampled(contents, np.array([[k, k + 1] for k in range(899)]), 10).sum() == 10  # one chain
 
 
 def test_wilson_interval() -> None:
