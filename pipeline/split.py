@@ -140,8 +140,11 @@ def main(task: Task) -> None:
     accepted = validated / "accepted"
     records = sides.read(task.name)
     before = sides.of_seed(records, config.seed, config.shares)
-    lacking = sides.lacking(parts.read(accepted, ["split"])["split"])
+    given = parts.read(accepted, ["split"])["split"]
+    lacking = sides.lacking(given)
     known = before or sides.Record(config.seed, tuple(config.shares), lacking)
+    if given.notna().all() and known.lacking != lacking:  # the user's word of today, and edges for what it lacks alone
+        known = sides.Record(config.seed, tuple(config.shares), lacking)
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
     examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, known)
     near = module.near(config, accepted, examples.near, summary["settings"])

@@ -102,6 +102,21 @@ def test_the_users_own_split_is_to_be_completed_by_the_user() -> None:
         run()
 
 
+def test_a_whole_split_of_the_users_is_followed_whatever_was_known_before() -> None:
+    accepted("xy" * 60)
+    assert run()["lacking"] == []
+    accepted("xy" * 60, ["train"] * 100 + ["test"] * 20)
+    found = run()
+    assert found["lacking"] == ["validation"] and all(last == 1 for _, last in found["begin"].values())
+    accepted("xy" * 60, ["train"] * 80 + ["validation"] * 20 + ["test"] * 20)
+    assert run()["lacking"] == []
+    accepted("xy" * 60, ["train"] * 100 + ["test"] * 20)
+    run()
+    # an example without a side has come: what was drawn so far stays
+    accepted("xy" * 60, ["train"] * 80 + ["validation"] * 20 + ["test"] * 19 + [None])  # type: ignore[list-item]
+    assert run()["lacking"] == ["validation"]
+
+
 @pytest.mark.parametrize(
     "text",
     [
