@@ -15,10 +15,10 @@ from pipeline.near import pairs
 
 Method = Literal["auto", "exact", "banded"]
 EXACT = 50_000  # texts
-CHARACTERS = 100_000_000  # in all; the exact search holds 20 bytes of memory for each
+CHARACTERS = 10_000_000  # in all; the exact search holds 70 bytes of memory for each
 MISSED = 0.0005  # the share of pairs on the threshold that banding may miss; of more similar ones it misses fewer
 HASHES = 160  # of a text, at most
-PIECE = 1 << 16  # texts or pairs at once
+PIECE = 1 << 16  # texts or pairs at once, of no more characters than CHARACTERS
 
 
 def grams(text: str, size: int = 3) -> set[str]:
@@ -68,16 +68,27 @@ def banded(rows: Sequence[str], jaccard: float) -> Iterator[np.ndarray]:
     bands, height = shape(jaccard)
     factors = np.random.default_rng(0).integers(0, 2**63, bands * height, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     keys = np.empty((len(rows), bands), np.uint64)
-    for first in range(0, len(rows), PIECE):
-        some = kernels.grams(*_characters(rows[first : first + PIECE]))
-        keys[first : first + PIECE] = kernels.signatures(*some, factors, bands)
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    for some in _pieces(lengths):
+        keys[some] = kernels.signatures(*kernels.grams(*_characters(rows[some])), factors, bands)
     for band in range(bands):
         order = np.argsort(keys[:, band], kind="stable")
         state = np.array([0, 1], np.int64)
         while state[0] < len(order) - 1:
-            piece = kernels.together(keys, order, band, state, PIECE)
-            if len(piece):
-                yield piece[_confirmed(rows, piece, share)]
+            found = kernels.together(keys, order, band, state, PIECE)
+            for some in _pieces(lengths[found].sum(axis=1)):
+                yield found[some][_confirmed(rows, found[some], share)]
+
+
+def _pieces(sizes: np.ndarray) -> Iterator[slice]:
+    """Items in order, at most `PIECE` and of `CHARACTERS`, or one that is longer; sizes: each one's characters."""
+    ends, start = np.cumsum(sizes), 0
+    while start < len(sizes):
+        before = ends[start - 1] if start else 0
+        fitting = int(np.searchsorted(ends, before + CHARACTERS, side="right"))
+        end = min(max(fitting, start + 1), start + PIECE)
+        yield slice(start, end)
+        start = end
 
 
 def shape(jaccard: float) -> tuple[int, int]:

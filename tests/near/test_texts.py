@@ -59,6 +59,17 @@ def test_banding_finds_99_of_100_pairs_and_nothing_else(jaccard: float) -> None:
     assert len(banded) >= 0.99 * len(exact)
 
 
+def test_pieces_hold_as_many_characters_as_memory_should_and_change_no_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f"{'长' * (k % 7 * 5)}第{k // 3}个文本很好" for k in range(300)]
+    wanted = texts.neighbours(rows, jaccard=0.8, method="banded")
+    assert len(wanted) > 10
+    monkeypatch.setattr(texts, "CHARACTERS", 40)
+    monkeypatch.setattr(texts, "PIECE", 5)
+    assert np.array_equal(texts.neighbours(rows, jaccard=0.8, method="banded"), wanted)
+    found = list(texts._pieces(np.array([10, 30, 1, 50, 2, 2, 2, 2, 2, 2])))
+    assert found == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 9), slice(9, 10)]
+
+
 def test_all_pairs_are_compared_where_there_are_few_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert texts.chosen(["一"] * (texts.EXACT - 1)) == "exact"
     assert texts.chosen(["一"] * texts.EXACT) == "banded"
