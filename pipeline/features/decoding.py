@@ -172,7 +172,7 @@ def _finished(image: Image.Image, kind: str, several: bool, orientation: int | N
     mode, turn = image.mode, TURNS.get(orientation or 1)
     if orientation is None:
         conversions.append("exif_broken")
-    if turn:
+    if turn is not None:  # FLIP_LEFT_RIGHT is 0
         conversions.append("turned")
         image = image.transpose(turn)
     image = colours.eight_bits(image, background, conversions)
@@ -193,13 +193,13 @@ def _jpeg(content: bytes, found: jpeg.Header, wish: _Wish, resize: resizing.Resi
     width, height = found.width / by, found.height / by
     if coloured:
         image = colours.in_srgb(colours.image(image), found.profile, [])
-    if turn and not fast:
+    if turn is not None and not fast:
         image = colours.image(image).transpose(turn)
         width, height = image.size
     if wish.channels == "grey":
         image = colours.grey(image)
     out = resize(image, resizing.frame(width, height, wish.size, wish.fit))
-    if turn and fast:
+    if turn is not None and fast:
         out = _turned(out, turn)
     return resizing.finished(out, wish.size, wish.fit, wish.channels)
 
@@ -217,7 +217,7 @@ def _other(
         by = by if image.size == (-(-width // by), -(-height // by)) else 1
     image.load()
     turn = TURNS.get(_orientation(image) or 1)
-    if turn:
+    if turn is not None:
         image = image.transpose(turn)
         width, height = (height, width) if turn in SWAPS else (width, height)
     image = colours.eight_bits(image, background, [])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.features import decoding
 from pipeline.features.decoding import Limits, Undecodable, decode, fit
@@ -124,6 +124,25 @@ def test_exif_orientation_turns_the_image(photo: Image.Image) -> None:
     assert found.image.tobytes() == photo.transpose(Image.Transpose.ROTATE_270).tobytes()
     broken = decode(encoded(photo, "PNG", exif=b"Exif\0\0MM\0*garbage"))
     assert broken.image.size == photo.size
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_orientation_is_put_right_as_pillow_does(form: str, value: int) -> None:
+    ramp = np.linspace(0, 120, 60 * 40).reshape(40, 60)  # no turn leaves it as it is
+    exif = Image.Exif()
+    exif[0x0112] = value
+    content = encoded(Image.fromarray(np.dstack([ramp, 2 * ramp, ramp + 90]).astype(np.uint8)), form, exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    found = decode(content).image
+    assert found.size == ((60, 40) if value < 5 else (40, 60))
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(upright)).max() <= 1
+    for how in ("stretch", "crop", "none"):
+        wanted = fit(found, 16, how, "rgb")
+        assert np.array_equal(decoding.pixels(content, size=16, fit=how), wanted), how
+        fast = decoding.pixels(content, size=16, fit=how, quality="fast").astype(int)
+        assert np.abs(fast - wanted).max() <= 8, how
 
 
 def test_want_of_memory_while_turning_is_no_broken_exif(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
