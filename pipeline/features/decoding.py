@@ -169,13 +169,13 @@ def _decode(content: bytes, kind: str, limits: Limits, background: str) -> Decod
 def _finished(image: Image.Image, kind: str, several: bool, orientation: int | None, background: str) -> Decoded:
     """Upright and in 8 bits."""
     conversions = ["first_frame"] if several else []
-    mode, turn = image.mode, TURNS.get(orientation or 1)
+    mode, turn, greys = image.mode, TURNS.get(orientation or 1), colours.greys(image)
     if orientation is None:
         conversions.append("exif_broken")
     if turn is not None:  # FLIP_LEFT_RIGHT is 0
         conversions.append("turned")
         image = image.transpose(turn)
-    image = colours.eight_bits(image, background, conversions)
+    image = colours.eight_bits(image, background, conversions, greys)
     return Decoded(image, kind, mode, tuple(conversions))
 
 
@@ -216,11 +216,11 @@ def _other(
         image.draft(None, (width // by, height // by))
         by = by if image.size == (-(-width // by), -(-height // by)) else 1
     image.load()
-    turn = TURNS.get(_orientation(image) or 1)
+    turn, greys = TURNS.get(_orientation(image) or 1), colours.greys(image)
     if turn is not None:
         image = image.transpose(turn)
         width, height = (height, width) if turn in SWAPS else (width, height)
-    image = colours.eight_bits(image, background, [])
+    image = colours.eight_bits(image, background, [], greys)
     out = resize(
         colours.grey(image) if wish.channels == "grey" else image,
         resizing.frame(width / by, height / by, wish.size, wish.fit),

@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from pipeline.features import decoding
 from pipeline.features.decoding import Limits, Undecodable, decode, fit
 from tests import mutated_images
-from tests.bad_images import wide_gamut
+from tests.bad_images import grey_tiff, twelve_bits, wide_gamut
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -164,6 +164,41 @@ def test_wide_numbers_are_scaled_and_not_clipped() -> None:
     assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(unit), "TIFF")).image), np.rint(unit * 255))
     for bad in (np.nan, np.inf):
         assert reason(encoded(Image.fromarray(np.where(unit > 0.9, np.float32(bad), unit)), "TIFF")) == "not finite"
+
+
+# name: bits, TIFF's sample format, the number at black and at white; of these, `decode` takes the type's whole range
+GREYS = {"u1": (8, 1, 0, 255), "i1": (8, 2, -128, 127), "u2": (16, 1, 0, 65535)}
+# of these, the pixels' own, where no usual range holds them
+WIDE = {"i2": (16, 2, -9000, 9000), "u4": (32, 1, 0, 2**32 - 1), "i4": (32, 2, -(10**6), 10**6), "f4": (32, 3, 0, 1)}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("black", [1, 0])
+@pytest.mark.parametrize("name", [*GREYS, *WIDE])
+def test_a_tiff_s_greys_are_right_or_refused(name: str, black: int, order: str, packed: bool) -> None:
+    bits, signs, low, high = (GREYS | WIDE)[name]
+    share = np.linspace(*((0.1, 0.7) if name in GREYS else (0, 1)), 32 * 20).reshape(20, 32)
+    numbers = low + share * (high - low)
+    rows = (numbers if name == "f4" else numbers.round()).astype(order + name).tobytes()
+    content = grey_tiff(rows, (32, 20), bits=bits, signs=signs, black=black, order=order, packed=packed)
+    wanted = 255 * (share if black else 1 - share)
+    try:
+        found = decode(content).image
+    except Undecodable as error:
+        assert error.reason in ("broken", "unsupported TIFF")
+        # Pillow knows no such files, or reads them in the wrong order of bytes
+        assert not black or (order == ">" and (name == "u4" or (name in WIDE and packed)))
+        return
+    assert np.abs(np.asarray(found) - wanted).max() <= 0.51
+    assert np.array_equal(decoding.pixels(content, size=9, fit="none", channels="grey")[..., 0], np.asarray(found))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_twelve_bits_of_grey_are_a_whole_range(packed: bool) -> None:
+    numbers = np.linspace(400, 3000, 32 * 20).round()
+    found = np.asarray(decode(grey_tiff(twelve_bits(numbers), (32, 20), bits=12, packed=packed)).image)
+    assert np.array_equal(found.ravel(), np.rint(numbers * 255 / 4095))
 
 
 def test_transparency_is_shown_on_white() -> None:
