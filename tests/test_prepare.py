@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -187,7 +188,7 @@ def images(count: int, mode: str = "L") -> list[dict[str, Any]]:
         Image.fromarray(pixels).convert(mode).save(files / f"{k}.png")
         content = hashlib.sha256((files / f"{k}.png").read_bytes()).hexdigest()
         shared = {"id": f"{k}.png", "path": f"{k}.png", "label": "xy"[k % 2], "content": content, "sha256": content}
-        rows.append({**shared, "channels": 1 if mode == "L" else 3})
+        rows.append({**shared, "channels": 1 if mode == "L" else 3, "flat": None})
     return rows
 
 
@@ -301,6 +302,21 @@ def test_one_colour_image_in_train_makes_all_rgb() -> None:
     assert run("image")["preparation"]["channels"] == "rgb"
     assert prepared.images(OUT, "test").shape[-1] == 3
     assert run("image", channels="grey")["preparation"]["channels"] == "grey"
+
+
+def test_images_of_one_colour_are_on_one_side_whatever_their_sizes() -> None:
+    rows = images(90)
+    blank = rows[:30]
+    for k, row in enumerate(blank):
+        Image.new("L", (20 + k, 20), 255).save(Path("data/raw/mine/files") / row["path"])
+        row["flat"] = "#ffffff"
+    accepted(rows)
+    meta = run("image", size=16)
+    found = sides()
+    mine = Counter(found[row["id"]] for row in blank if row["id"] in found)
+    assert len(mine) == 1 and meta["leaks"] == 30 - sum(mine.values()) > 0
+    seen = [{pixels.tobytes() for pixels in prepared.images(OUT, name)} for name in SPLITS]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
 def test_soft_targets_come_from_the_sources_probabilities() -> None:
