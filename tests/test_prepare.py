@@ -20,6 +20,7 @@ from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.features import cleaning, decoding
+from pipeline.sides import Leak
 from pipeline.store import Ragged
 from pipeline.tokenisers import rjieba
 
@@ -168,6 +169,14 @@ def test_a_planted_near_duplicate_leaves_the_lesser_side() -> None:
     assert {key: side for key, side in where.items() if key not in (one["train"], one["validation"])} == sides()
 
 
+def test_the_table_of_leaks_says_where_a_neighbour_was_that_is_dropped_itself() -> None:
+    rows = texts(3)
+    accepted(rows)
+    found = prepare.Sides(np.array([-1, -1, 2], np.int8), [Leak(0, 1), Leak(1, 2)], np.array([0, 1], np.int8))
+    table = prepare.leak_table(found, parts.Reader(Path("data/validated/mine/accepted"), ["id"]))
+    assert table.to_numpy().tolist() == [["t:0", "train", "t:1", "validation"], ["t:1", "validation", "t:2", "test"]]
+
+
 def test_two_runs_write_the_same_bytes_and_another_seed_another_split() -> None:
     accepted(texts(150))
     run("text")
@@ -295,6 +304,7 @@ def test_any_number_of_processes_writes_the_same_bytes(kind: str, monkeypatch: p
 
 def test_one_colour_image_in_train_makes_all_rgb() -> None:
     rows = [{**row, "split": ["train", "validation", "test"][k // 2 % 3]} for k, row in enumerate(images(12))]
+    rows[2]["channels"] = rows[4]["channels"] = 3  # held out: no train image knows of them
     accepted(rows)
     assert run("image")["preparation"]["channels"] == "grey"
     rows[0]["channels"] = 3

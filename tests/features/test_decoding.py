@@ -157,6 +157,8 @@ def test_wide_numbers_are_scaled_and_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
     deep = np.asarray(decode(encoded(Image.fromarray(ramp), "PNG")).image)
     assert np.array_equal(deep, np.rint(ramp / 257).astype(np.uint8))
+    dark = np.asarray(decode(encoded(Image.fromarray(ramp // 257), "PNG")).image)
+    assert np.array_equal(dark, np.rint(ramp // 257 / 257))  # 16 bits are not stretched to what one image uses
     counts = (np.arange(4096, dtype=np.int32) * 1000 - 50_000).reshape(64, 64)
     whole = np.asarray(decode(encoded(Image.fromarray(counts), "TIFF")).image)
     assert (whole.min(), whole.max(), len(np.unique(whole))) == (0, 255, 256)
