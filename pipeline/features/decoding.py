@@ -38,7 +38,7 @@ __all__ = [
 
 SWAPS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
 LIMITS = Limits()
-HEAVY = {"WEBP": 0.6}  # of the pixels that are allowed: its decoder holds three copies at 4 bytes
+HEAVY = {"WEBP": 0.6, "AVIF": 0.9}  # of the pixels that are allowed: their decoders hold copies at 4 bytes
 # exact: every pixel of the file is decoded. fast: a JPEG at ½, ¼ or ⅛, where that leaves 1.5 pixels a target pixel.
 Quality = Literal["exact", "fast"]
 TURNS = {

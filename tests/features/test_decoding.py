@@ -103,6 +103,13 @@ def test_bombs_are_refused_before_they_take_memory() -> None:
     assert reason(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", small) + text + pixels + chunk(b"IEND", b"")) == "broken"
 
 
+@pytest.mark.parametrize(("form", "most"), [("PNG", 100), ("WEBP", 60), ("AVIF", 90)])
+def test_decoders_that_hold_more_copies_may_have_fewer_pixels(form: str, most: int) -> None:
+    limits = Limits(pixels=1000)
+    assert decode(encoded(Image.new("RGBA", (most, 10), "red"), form), limits).image.size == (most, 10)
+    assert reason(encoded(Image.new("RGBA", (most + 1, 10), "red"), form), limits) == "too many pixels"
+
+
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
