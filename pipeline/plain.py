@@ -9,6 +9,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,6 +27,7 @@ TableFormat = Literal["csv", "jsonl", "parquet"]
 FORMATS: dict[str, tuple[str, ...]] = {"image": get_args(ImageFormat), "text": get_args(TableFormat)}
 EXPORTED = Path("data/exported")
 TABLE = "labels.csv"
+LONGEST = 255  # bytes of a folder's name
 QUALITY = 95  # of JPEG, 0..100
 
 
@@ -104,9 +106,14 @@ def _write_texts(folder: Path, split: str, out: Path, format: str) -> int:
 
 
 def _folder(label: str) -> str:
-    """The label as a folder's name: what some file system takes for something else is escaped as in URLs."""
+    """The label as a folder's name: what some file system takes for something else is escaped as in URLs.
+
+    One that is too long is cut, and told from others by a hash.
+    """
     name = re.sub(r'[%/\\:*?"<>|\x00-\x1f\x7f]|^\.|[. ]$', lambda found: f"%{ord(found[0]):02X}", label)
-    return name if len(name.encode()) <= 255 else name.encode()[:200].decode("utf-8", "ignore")
+    if len(name.encode()) <= LONGEST:
+        return name
+    return f"{name.encode()[:200].decode('utf-8', 'ignore')}~{blake2b(label.encode(), digest_size=8).hexdigest()}"
 
 
 def _save(pixels: "np.ndarray", path: Path, format: str) -> None:

@@ -83,6 +83,38 @@ def tiff(pixels: np.ndarray) -> bytes:
     return encoded(Image.fromarray(pixels), "TIFF")
 
 
+def grey_tiff(
+    rows: bytes,
+    size: tuple[int, int],
+    *,
+    bits: int,
+    signs: int = 1,
+    black: int = 1,
+    order: str = "<",
+    packed: bool = False,
+) -> bytes:
+    """As Pillow cannot write it. signs: 1 unsigned, 2 signed, 3 floats. black: whether 0 is black. order: of bytes."""
+    body = zlib.compress(rows) if packed else rows
+    body += bytes(len(body) % 2)
+    tags = {256: size[0], 257: size[1], 258: bits, 259: 8 if packed else 1, 262: black, 273: 8, 277: 1}
+    tags |= {278: size[1], 279: len(body), 339: signs}
+    entries = b"".join(struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in tags.items())
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return (
+        mark + struct.pack(f"{order}I", 8 + len(body)) + body + struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    )
+
+
+def twelve_bits(pixels: np.ndarray) -> bytes:
+    """Two numbers below 4096 in three bytes."""
+    first, second = pixels.reshape(-1, 2).astype(np.uint16).T
+    return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1).astype(np.uint8).tobytes()
+
+
+def big_endian_float(packed: bool) -> bytes:
+    return grey_tiff(ramp(">f4", 1).tobytes(), (64, 64), bits=32, signs=3, order=">", packed=packed)
+
+
 def ramp(dtype: Any, top: float) -> np.ndarray:
     return np.linspace(0, top, 64 * 64).astype(dtype).reshape(64, 64)
 
@@ -186,6 +218,10 @@ KINDS = [
     Kind("infinite", lambda: tiff(np.where(ramp(np.float32, 1) > 0.5, np.float32(np.inf), 0)), ("not finite",)),
     Kind("int32 TIFF", lambda: tiff(ramp(np.int32, 10**6)), (), ("I_to_8bit",)),
     Kind("float TIFF", lambda: tiff(ramp(np.float32, 1)), (), ("F_to_8bit",)),
+    Kind("12-bit grey TIFF", lambda: grey_tiff(twelve_bits(ramp(int, 4095)), (64, 64), bits=12), (), ("I;16_to_8bit",)),
+    Kind("signed 8-bit TIFF", lambda: grey_tiff(bytes(range(256)), (16, 16), bits=8, signs=2), (), ("signed_to_8bit",)),
+    Kind("big-endian float TIFF", lambda: big_endian_float(packed=False), (), ("F_to_8bit",)),
+    Kind("big-endian float TIFF, compressed", lambda: big_endian_float(packed=True), ("unsupported TIFF",)),
     Kind("broken profile", lambda: encoded(photo(), "JPEG", icc_profile=b"junk" * 99), (), ("profile_dropped",)),
     Kind(
         "profile for other colours",

@@ -92,6 +92,19 @@ def test_texts_without_a_meaning_are_only_remembered() -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_copies_and_conflicts_count_as_rows_that_could_have_been_used() -> None:
+    for split in SPLITS:
+        folder = artifacts.folder("prepared", "t") / split
+        folder.mkdir(parents=True)
+        pd.DataFrame({"id": ["a"] if split == "train" else []}, dtype="str").to_parquet(folder / "0.parquet")
+        artifacts.write_json(folder / "index.json", {"shards": ["0"]})
+    accepted = pd.DataFrame({"id": ["a"], "label": ["x"], "content": ["1"]})
+    reasons = ["duplicate", "conflicting_labels", "too_long", "no_label"]
+    quarantine = pd.DataFrame({"id": list("bcde"), "label": "y", "same": "1", "reason": reasons})
+    found = examine.used(accepted, quarantine, artifacts.folder("prepared", "t"), "content")
+    assert found[["id", "split"]].to_numpy().tolist() == [["a", "train"], ["b", ""], ["c", ""]]
+
+
 def test_images_without_copies_score_the_same_either_way() -> None:
     files = artifacts.folder("raw", "t") / "files"
     files.mkdir(parents=True)

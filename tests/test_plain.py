@@ -84,6 +84,12 @@ def test_texts_are_read_back(format: str) -> None:
     }
 
 
+def test_long_labels_that_begin_alike_get_folders_of_their_own() -> None:
+    names = {plain._folder("类" * 90 + end) for end in ("", "一", "二", "三" * 90)}
+    assert len(names) == 4 and all(name.startswith("类" * 66) and len(name.encode()) <= 255 for name in names)
+    assert plain._folder("类" * 85) == "类" * 85
+
+
 def test_one_split_alone_and_the_default_place() -> None:
     prepared("image")
     done = plain.export(task("image"), splits=["test"])

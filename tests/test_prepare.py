@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +20,7 @@ from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.features import cleaning, decoding
+from pipeline.sides import Leak
 from pipeline.store import Ragged
 from pipeline.tokenisers import rjieba
 
@@ -167,6 +169,14 @@ def test_a_planted_near_duplicate_leaves_the_lesser_side() -> None:
     assert {key: side for key, side in where.items() if key not in (one["train"], one["validation"])} == sides()
 
 
+def test_the_table_of_leaks_says_where_a_neighbour_was_that_is_dropped_itself() -> None:
+    rows = texts(3)
+    accepted(rows)
+    found = prepare.Sides(np.array([-1, -1, 2], np.int8), [Leak(0, 1), Leak(1, 2)], np.array([0, 1], np.int8))
+    table = prepare.leak_table(found, parts.Reader(Path("data/validated/mine/accepted"), ["id"]))
+    assert table.to_numpy().tolist() == [["t:0", "train", "t:1", "validation"], ["t:1", "validation", "t:2", "test"]]
+
+
 def test_two_runs_write_the_same_bytes_and_another_seed_another_split() -> None:
     accepted(texts(150))
     run("text")
@@ -187,7 +197,7 @@ def images(count: int, mode: str = "L") -> list[dict[str, Any]]:
         Image.fromarray(pixels).convert(mode).save(files / f"{k}.png")
         content = hashlib.sha256((files / f"{k}.png").read_bytes()).hexdigest()
         shared = {"id": f"{k}.png", "path": f"{k}.png", "label": "xy"[k % 2], "content": content, "sha256": content}
-        rows.append({**shared, "channels": 1 if mode == "L" else 3})
+        rows.append({**shared, "channels": 1 if mode == "L" else 3, "flat": None})
     return rows
 
 
@@ -294,6 +304,7 @@ def test_any_number_of_processes_writes_the_same_bytes(kind: str, monkeypatch: p
 
 def test_one_colour_image_in_train_makes_all_rgb() -> None:
     rows = [{**row, "split": ["train", "validation", "test"][k // 2 % 3]} for k, row in enumerate(images(12))]
+    rows[2]["channels"] = rows[4]["channels"] = 3  # held out: no train image knows of them
     accepted(rows)
     assert run("image")["preparation"]["channels"] == "grey"
     rows[0]["channels"] = 3
@@ -301,6 +312,21 @@ def test_one_colour_image_in_train_makes_all_rgb() -> None:
     assert run("image")["preparation"]["channels"] == "rgb"
     assert prepared.images(OUT, "test").shape[-1] == 3
     assert run("image", channels="grey")["preparation"]["channels"] == "grey"
+
+
+def test_images_of_one_colour_are_on_one_side_whatever_their_sizes() -> None:
+    rows = images(90)
+    blank = rows[:30]
+    for k, row in enumerate(blank):
+        Image.new("L", (20 + k, 20), 255).save(Path("data/raw/mine/files") / row["path"])
+        row["flat"] = "#ffffff"
+    accepted(rows)
+    meta = run("image", size=16)
+    found = sides()
+    mine = Counter(found[row["id"]] for row in blank if row["id"] in found)
+    assert len(mine) == 1 and meta["leaks"] == 30 - sum(mine.values()) > 0
+    seen = [{pixels.tobytes() for pixels in prepared.images(OUT, name)} for name in SPLITS]
+    assert not seen[0] & seen[1] and not seen[0] & seen[2] and not seen[1] & seen[2]
 
 
 def test_soft_targets_come_from_the_sources_probabilities() -> None:

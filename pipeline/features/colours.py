@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,18 @@ PROFILE = 4 * 2**20  # bytes: those of printing inks have 0.5 to 2 million
 NEAR = 2  # levels: a profile that moves no colour further is sRGB
 SPACES = {"L": ("GRAY", "RGB"), "RGB": ("RGB",), "CMYK": ("CMYK",)}
 MODES = {"GRAY": "L", "RGB": "RGB", "CMYK": "CMYK"}
+SIGNED = [level ^ 128 for level in range(256)]  # -128..127, which Pillow shows as two's complement
+BITS, WHITE, SAMPLES = 258, 262, 339  # tags of TIFF 6.0: bits a sample, which end is white, signed or not
 Convert = Callable[[Image.Image], Image.Image]
+
+
+@dataclass(frozen=True)
+class Greys:
+    """What a TIFF says of its grey numbers and Pillow does not act upon."""
+
+    bits: int = 16
+    signed: bool = False
+    white: bool = False  # 0 is white
 
 
 def image(pixels: Image.Image | np.ndarray, profile: bytes = b"") -> Image.Image:
@@ -52,8 +64,23 @@ def check(background: str) -> None:
         raise ValueError(f"background: found {background!r}; expected a colour's name, or #rrggbb") from None
 
 
-def eight_bits(image: Image.Image, background: str, conversions: list[str]) -> Image.Image:
+def greys(image: Image.Image) -> Greys | None:
+    """As the file says, before a turn loses it; None for all but TIFF.
+
+    Raises: Undecodable where Pillow gives false numbers: it takes libtiff's in this machine's order for the file's.
+    """
+    if image.format != "TIFF":
+        return None
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]
+    if image.mode in ("I", "F") and tags.prefix == b"MM" and image.info["compression"] != "raw":
+        raise Undecodable("unsupported TIFF", f"big-endian, compressed and of mode {image.mode}; store it uncompressed")
+    white = image.mode in ("I;16", "F") and tags.get(WHITE, 0) == 0  # Pillow inverts up to 8 bits
+    return Greys(tags.get(BITS, (1,))[0], tags.get(SAMPLES, (1,))[0] == 2, white)
+
+
+def eight_bits(image: Image.Image, background: str, conversions: list[str], greys: Greys | None = None) -> Image.Image:
     """Mode L or RGB, in sRGB. Raises: Undecodable when nothing is visible or a pixel is not finite."""
+    greys = greys or Greys(signed=image.mode == "I")
     profile = image.info.get("icc_profile") or b""
     # One name for all steps, so that no step's input outlives it: 40 million pixels are 160 MB a copy.
     image = _opaque(image, background, conversions)
@@ -62,7 +89,10 @@ def eight_bits(image: Image.Image, background: str, conversions: list[str]) -> I
         profile = b""
     if image.mode not in ("L", "RGB"):
         conversions.append(f"{image.mode}_to_8bit")
-        image = _plain(image)
+        image = _plain(image, greys)
+    elif image.mode == "L" and greys.signed:
+        conversions.append("signed_to_8bit")
+        image = image.point(SIGNED)
     return in_srgb(image, profile, conversions)
 
 
@@ -147,25 +177,30 @@ def _opaque(image: Image.Image, background: str, conversions: list[str]) -> Imag
     return out
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Image.Image, greys: Greys) -> Image.Image:
     """Mode L or RGB, wider numbers scaled and not clipped."""
     if image.mode == "1":
         return image.convert("L")
     if image.mode.startswith("I;16"):
-        return _scaled(image, 0, 65535)
+        return _scaled(image, greys, 0, 2**greys.bits - 1)
     if image.mode in ("I", "F"):
-        return _scaled(image, *_range(image))
+        return _scaled(image, greys, *_range(image, greys))
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB") or image
     return image.convert("RGB")
 
 
-def _range(image: Image.Image) -> tuple[float, float]:
+def _numbers(strip: Image.Image, greys: Greys) -> np.ndarray:
+    pixels = np.asarray(strip)
+    return pixels if strip.mode != "I" or greys.signed else pixels.view(np.uint32)
+
+
+def _range(image: Image.Image, greys: Greys) -> tuple[float, float]:
     """The first of 0..1 (floats), 0..255, 0..65535 that holds all pixels, else their own range."""
     ranges = []
     for _, strip in _strips(image):
-        pixels = np.asarray(strip)
+        pixels = _numbers(strip, greys)
         if not np.isfinite(pixels).all():
             raise Undecodable("not finite", "NaN or infinite pixels")
         ranges.append((float(pixels.min()), float(pixels.max())))
@@ -177,11 +212,12 @@ def _range(image: Image.Image) -> tuple[float, float]:
     return low, high
 
 
-def _scaled(image: Image.Image, low: float, high: float) -> Image.Image:
-    """Mode L: low becomes 0, high 255."""
+def _scaled(image: Image.Image, greys: Greys, low: float, high: float) -> Image.Image:
+    """Mode L: low becomes 0, high 255; where 0 is white, low becomes 255."""
+    low, high = (high, low) if greys.white else (low, high)
     out = Image.new("L", image.size)
-    scale = 255.0 / (high - low) if high > low else 0.0
+    scale = 255.0 / (high - low) if high != low else 0.0
     for top, strip in _strips(image):
-        pixels = np.rint((np.asarray(strip).astype(np.float64) - low) * scale).astype(np.uint8)
+        pixels = np.rint((_numbers(strip, greys).astype(np.float64) - low) * scale).astype(np.uint8)
         out.paste(Image.fromarray(pixels), (0, top))
     return out

@@ -38,7 +38,7 @@ __all__ = [
 
 SWAPS = (Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90)
 LIMITS = Limits()
-HEAVY = {"WEBP": 0.6}  # of the pixels that are allowed: its decoder holds three copies at 4 bytes
+HEAVY = {"WEBP": 0.6, "AVIF": 0.9}  # of the pixels that are allowed: their decoders hold copies at 4 bytes
 # exact: every pixel of the file is decoded. fast: a JPEG at ½, ¼ or ⅛, where that leaves 1.5 pixels a target pixel.
 Quality = Literal["exact", "fast"]
 TURNS = {
@@ -169,13 +169,13 @@ def _decode(content: bytes, kind: str, limits: Limits, background: str) -> Decod
 def _finished(image: Image.Image, kind: str, several: bool, orientation: int | None, background: str) -> Decoded:
     """Upright and in 8 bits."""
     conversions = ["first_frame"] if several else []
-    mode, turn = image.mode, TURNS.get(orientation or 1)
+    mode, turn, greys = image.mode, TURNS.get(orientation or 1), colours.greys(image)
     if orientation is None:
         conversions.append("exif_broken")
-    if turn:
+    if turn is not None:  # FLIP_LEFT_RIGHT is 0
         conversions.append("turned")
         image = image.transpose(turn)
-    image = colours.eight_bits(image, background, conversions)
+    image = colours.eight_bits(image, background, conversions, greys)
     return Decoded(image, kind, mode, tuple(conversions))
 
 
@@ -193,13 +193,13 @@ def _jpeg(content: bytes, found: jpeg.Header, wish: _Wish, resize: resizing.Resi
     width, height = found.width / by, found.height / by
     if coloured:
         image = colours.in_srgb(colours.image(image), found.profile, [])
-    if turn and not fast:
+    if turn is not None and not fast:
         image = colours.image(image).transpose(turn)
         width, height = image.size
     if wish.channels == "grey":
         image = colours.grey(image)
     out = resize(image, resizing.frame(width, height, wish.size, wish.fit))
-    if turn and fast:
+    if turn is not None and fast:
         out = _turned(out, turn)
     return resizing.finished(out, wish.size, wish.fit, wish.channels)
 
@@ -216,11 +216,11 @@ def _other(
         image.draft(None, (width // by, height // by))
         by = by if image.size == (-(-width // by), -(-height // by)) else 1
     image.load()
-    turn = TURNS.get(_orientation(image) or 1)
-    if turn:
+    turn, greys = TURNS.get(_orientation(image) or 1), colours.greys(image)
+    if turn is not None:
         image = image.transpose(turn)
         width, height = (height, width) if turn in SWAPS else (width, height)
-    image = colours.eight_bits(image, background, [])
+    image = colours.eight_bits(image, background, [], greys)
     out = resize(
         colours.grey(image) if wish.channels == "grey" else image,
         resizing.frame(width / by, height / by, wish.size, wish.fit),

@@ -6,6 +6,7 @@ N images, S pixels a side of a grey copy, M pairs.
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -27,13 +28,19 @@ def grey(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L").resize((GREY, GREY), Image.Resampling.BICUBIC))
 
 
+def flat(image: Image.Image) -> str | None:
+    """The one colour of its small copy, as #rrggbb: what tells images that have no correlation. None for others."""
+    extrema: Any = image.resize((GREY, GREY), Image.Resampling.BICUBIC).convert("RGB").getextrema()
+    return "#" + "".join(f"{low:02x}" for low, _ in extrema) if all(low == high for low, high in extrema) else None
+
+
 def neighbours(
     hashes: np.ndarray, greys: np.ndarray, rows: np.ndarray, *, distance: int, correlation: float
 ) -> np.ndarray:
     """int64 [M, 2]: pairs whose hashes differ in at most `distance` bits and whose greys correlate. Exact at any N.
 
     hashes uint64 [N]; greys uint8 [any, S, S], may be memory-mapped; greys[rows[n]] is that of hashes[n].
-    One-colour images, whose correlation is undefined, are near to none.
+    One-colour images, whose correlation is undefined, are near to none: `flat` tells which of them are alike.
     """
     return pairs.collected(_confirmed(hashes, greys, rows, distance, correlation), "validate.near_correlation")
 

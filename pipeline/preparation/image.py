@@ -4,7 +4,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -41,8 +41,19 @@ class Config:
 
 
 def near(config: Config, accepted: Path, found: sides.Near, validation: Mapping[str, Any]) -> sides.Near:
-    """What may not stand on two sides: `found`, whatever the size that images are prepared at."""
-    return found
+    """What may not stand on two sides: `found`, and all images of one colour, which resized are equal.
+
+    They get one number, because pairs of 100,000 blank pages would be five thousand million.
+    """
+    import pandas as pd
+
+    flat = parts.read(accepted, ["flat"])["flat"]
+    rows = pd.Series(np.arange(len(flat)))
+    first = rows.groupby(flat).transform("first").fillna(rows).astype(int)  # each one's first row of the same colour
+    number = np.arange(int(found.same.max(initial=-1)) + 1)
+    number[found.same] = found.same[first]
+    pairs = number[found.pairs]
+    return replace(found, same=number[found.same], pairs=pairs[pairs[:, 0] != pairs[:, 1]])
 
 
 @dataclass(frozen=True)

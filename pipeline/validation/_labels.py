@@ -68,7 +68,10 @@ def read(task: str, settings: Labels) -> Labels:
 
 
 def apply(manifest: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
-    """The manifest with new labels and probabilities, and a column `dropped`: whether the row's label goes."""
+    """The manifest with new labels and probabilities, and a column `dropped`: whether the row's label goes.
+
+    A label follows by its name alone, because it may be the user's own: a merged class may become likelier than it.
+    """
     given = manifest["label"]
     table = manifest.assign(label=given.map(labels.of, na_action="ignore") if labels else given, dropped=False)
     if not labels:

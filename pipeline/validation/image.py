@@ -69,8 +69,8 @@ class Config:
 def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path) -> "pd.DataFrame":
     """The manifest with the columns that `rules` names; small grey copies go to scratch/greys.npy, uint8 [N, S, S].
 
-    `pixels` is equal for equal pixels, whatever the file's format; `content` for equal files. `undecodable` and
-    `too_large` hold a reason, or null.
+    `pixels` is equal for equal pixels, whatever the file's format; `content` for equal files; `flat` for images of one
+    colour, whatever their size. `undecodable` and `too_large` hold a reason, or null.
     """
     import pandas as pd
 
@@ -84,7 +84,7 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
             greys[sound[number]] = np.frombuffer(found["grey"], np.uint8).reshape(shape[1:])
     greys.flush()
     whole, real = ["width", "height", "channels"], ["aspect", "brightness", "contrast", "sharpness"]
-    text = ["mode", "format", "conversions", "dhash", "pixels", "undecodable", "too_large", "detail"]
+    text = ["mode", "format", "conversions", "dhash", "flat", "pixels", "undecodable", "too_large", "detail"]
     names = [*whole, *real, "one_colour", *text]
     table = pd.DataFrame([{name: row.get(name) for name in names} for row in rows], columns=names, index=manifest.index)
     types = dict.fromkeys(whole, "Int64") | dict.fromkeys(real, "float64") | {"one_colour": "boolean"}
@@ -121,6 +121,7 @@ def look(path: str, *, max_bytes: int, max_pixels: int) -> Mapping[str, Any]:
         return {column: error.reason, "detail": f"{error.reason}: {error.detail}" if error.detail else error.reason}
     image = decoded.image
     light = image.convert("L")
+    grey = images.grey(light)
     brightness, contrast = levels(light)
     return {
         "width": image.width,
@@ -135,8 +136,9 @@ def look(path: str, *, max_bytes: int, max_pixels: int) -> Mapping[str, Any]:
         "contrast": contrast,
         "sharpness": sharpness(light),
         "dhash": f"{images.dhash(light):016x}",
+        "flat": images.flat(image) if grey.min() == grey.max() else None,
         "pixels": digest(image),
-        "grey": images.grey(light).tobytes(),
+        "grey": grey.tobytes(),
     }
 
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pipeline.features import decoding
 from pipeline.features.decoding import Limits, Undecodable, decode, fit
 from tests import mutated_images
-from tests.bad_images import wide_gamut
+from tests.bad_images import grey_tiff, twelve_bits, wide_gamut
 
 
 def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -103,6 +103,13 @@ def test_bombs_are_refused_before_they_take_memory() -> None:
     assert reason(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", small) + text + pixels + chunk(b"IEND", b"")) == "broken"
 
 
+@pytest.mark.parametrize(("form", "most"), [("PNG", 100), ("WEBP", 60), ("AVIF", 90)])
+def test_decoders_that_hold_more_copies_may_have_fewer_pixels(form: str, most: int) -> None:
+    limits = Limits(pixels=1000)
+    assert decode(encoded(Image.new("RGBA", (most, 10), "red"), form), limits).image.size == (most, 10)
+    assert reason(encoded(Image.new("RGBA", (most + 1, 10), "red"), form), limits) == "too many pixels"
+
+
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
@@ -126,6 +133,25 @@ def test_exif_orientation_turns_the_image(photo: Image.Image) -> None:
     assert broken.image.size == photo.size
 
 
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_every_orientation_is_put_right_as_pillow_does(form: str, value: int) -> None:
+    ramp = np.linspace(0, 120, 60 * 40).reshape(40, 60)  # no turn leaves it as it is
+    exif = Image.Exif()
+    exif[0x0112] = value
+    content = encoded(Image.fromarray(np.dstack([ramp, 2 * ramp, ramp + 90]).astype(np.uint8)), form, exif=exif)
+    with Image.open(io.BytesIO(content)) as image:
+        upright = ImageOps.exif_transpose(image).convert("RGB")
+    found = decode(content).image
+    assert found.size == ((60, 40) if value < 5 else (40, 60))
+    assert np.abs(np.asarray(found).astype(int) - np.asarray(upright)).max() <= 1
+    for how in ("stretch", "crop", "none"):
+        wanted = fit(found, 16, how, "rgb")
+        assert np.array_equal(decoding.pixels(content, size=16, fit=how), wanted), how
+        fast = decoding.pixels(content, size=16, fit=how, quality="fast").astype(int)
+        assert np.abs(fast - wanted).max() <= 8, how
+
+
 def test_want_of_memory_while_turning_is_no_broken_exif(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(image: Image.Image) -> Image.Image:
         raise MemoryError
@@ -138,6 +164,8 @@ def test_wide_numbers_are_scaled_and_not_clipped() -> None:
     ramp = np.linspace(0, 65535, 4096).astype(np.uint16).reshape(64, 64)
     deep = np.asarray(decode(encoded(Image.fromarray(ramp), "PNG")).image)
     assert np.array_equal(deep, np.rint(ramp / 257).astype(np.uint8))
+    dark = np.asarray(decode(encoded(Image.fromarray(ramp // 257), "PNG")).image)
+    assert np.array_equal(dark, np.rint(ramp // 257 / 257))  # 16 bits are not stretched to what one image uses
     counts = (np.arange(4096, dtype=np.int32) * 1000 - 50_000).reshape(64, 64)
     whole = np.asarray(decode(encoded(Image.fromarray(counts), "TIFF")).image)
     assert (whole.min(), whole.max(), len(np.unique(whole))) == (0, 255, 256)
@@ -145,6 +173,41 @@ def test_wide_numbers_are_scaled_and_not_clipped() -> None:
     assert np.array_equal(np.asarray(decode(encoded(Image.fromarray(unit), "TIFF")).image), np.rint(unit * 255))
     for bad in (np.nan, np.inf):
         assert reason(encoded(Image.fromarray(np.where(unit > 0.9, np.float32(bad), unit)), "TIFF")) == "not finite"
+
+
+# name: bits, TIFF's sample format, the number at black and at white; of these, `decode` takes the type's whole range
+GREYS = {"u1": (8, 1, 0, 255), "i1": (8, 2, -128, 127), "u2": (16, 1, 0, 65535)}
+# of these, the pixels' own, where no usual range holds them
+WIDE = {"i2": (16, 2, -9000, 9000), "u4": (32, 1, 0, 2**32 - 1), "i4": (32, 2, -(10**6), 10**6), "f4": (32, 3, 0, 1)}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("black", [1, 0])
+@pytest.mark.parametrize("name", [*GREYS, *WIDE])
+def test_a_tiff_s_greys_are_right_or_refused(name: str, black: int, order: str, packed: bool) -> None:
+    bits, signs, low, high = (GREYS | WIDE)[name]
+    share = np.linspace(*((0.1, 0.7) if name in GREYS else (0, 1)), 32 * 20).reshape(20, 32)
+    numbers = low + share * (high - low)
+    rows = (numbers if name == "f4" else numbers.round()).astype(order + name).tobytes()
+    content = grey_tiff(rows, (32, 20), bits=bits, signs=signs, black=black, order=order, packed=packed)
+    wanted = 255 * (share if black else 1 - share)
+    try:
+        found = decode(content).image
+    except Undecodable as error:
+        assert error.reason in ("broken", "unsupported TIFF")
+        # Pillow knows no such files, or reads them in the wrong order of bytes
+        assert not black or (order == ">" and (name == "u4" or (name in WIDE and packed)))
+        return
+    assert np.abs(np.asarray(found) - wanted).max() <= 0.51
+    assert np.array_equal(decoding.pixels(content, size=9, fit="none", channels="grey")[..., 0], np.asarray(found))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_twelve_bits_of_grey_are_a_whole_range(packed: bool) -> None:
+    numbers = np.linspace(400, 3000, 32 * 20).round()
+    found = np.asarray(decode(grey_tiff(twelve_bits(numbers), (32, 20), bits=12, packed=packed)).image)
+    assert np.array_equal(found.ravel(), np.rint(numbers * 255 / 4095))
 
 
 def test_transparency_is_shown_on_white() -> None:

@@ -51,6 +51,13 @@ def test_the_vocabulary_is_of_train_alone_most_frequent_first_then_by_character(
     assert split.labels.tolist() == [0, 1] and split.targets.tolist() == [[1, 0], [0, 1]] and len(split) == 2
 
 
+def test_what_stands_in_held_out_texts_alone_is_no_word_however_rare_words_may_be(folders):
+    prepared, out = folders
+    text.featurize(prepared, out, text.Config(minimum_count=1))
+    words = {word for line in TEXTS["train"] for word in line.split()}
+    assert set(read(out / "vocabulary.json")) == {"<pad>", "<unk>", *words}
+
+
 def test_the_vocabulary_is_cut_at_its_size():
     counted = [(str(k), 1) for k in range(23)]
     assert (

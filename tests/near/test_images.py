@@ -30,6 +30,15 @@ def test_equal_hashes_without_correlation_are_not_near() -> None:
     assert pairs_of([Image.new("L", (64, 64), level) for level in (0, 90, 90)]) == []
 
 
+def test_images_of_one_colour_are_told_by_it_at_any_size() -> None:
+    assert images.flat(Image.new("L", (9, 70), 255)) == images.flat(Image.new("RGB", (300, 40), "white")) == "#ffffff"
+    assert images.flat(Image.new("RGB", (64, 64), (254, 1, 29))) == "#fe011d"
+    red = Image.new("RGB", (64, 64), (255, 0, 0))
+    red.paste((0, 130, 0), (0, 0, 32, 64))  # a green as light as the red
+    assert np.ptp(images.grey(red)) <= 1 and images.flat(red) is None
+    assert images.flat(pictures(1)[0]) is None
+
+
 def test_bands_find_exactly_what_comparing_all_pairs_finds() -> None:
     chance = random.Random(0)
     words = [chance.getrandbits(64) for _ in range(60)]

@@ -18,7 +18,7 @@ import pytest
 from pipeline import cache, parts, texts, workers
 from pipeline.features import cleaning
 from pipeline.preparation import text
-from pipeline.tokenisers import char, rjieba
+from pipeline.tokenisers import bpe, char, rjieba
 
 ROOT = Path(__file__).parents[2]
 LINES = [f"第{k}条评论：质量&amp;价格都很好！　见check-in {k}.5%，ＯＫ" + "很" * (k % 3) for k in range(120)]
@@ -54,6 +54,17 @@ def test_a_shard_holds_the_cleaned_texts_and_their_tokens():
     assert [cut.words(row) for row in range(len(LINES))] == [tokeniser.cut(line) for line in cleaned]
     assert cut.codes.dtype == np.uint16 and cut.types == sorted(set(cut.types))
     assert {path.name for path in Path().iterdir()} >= {f"one{suffix}" for suffix in texts.SUFFIXES}
+
+
+def test_a_tokeniser_learns_of_train_alone():
+    lines = [["质量很好"] * 9, ["从没见过"] * 9, ["退款太慢"] * 9]
+    rows = [{"id": f"{side}:{k}", "text": line} for side, part in enumerate(lines) for k, line in enumerate(part)]
+    parts.write_frame(pd.DataFrame(rows), Path("accepted"))
+    Path("out").mkdir()
+    found = np.repeat(np.arange(3, dtype=np.int8), 9)
+    text.settings(text.Config(tokeniser=bpe.Config()), Path("accepted"), found, Path(), {}, Path("out"))
+    learnt = set(json.dumps(json.loads(Path("out/tokeniser.json").read_text("utf-8")), ensure_ascii=False))
+    assert learnt >= set("质量很好") and not learnt & set("从没见过退款太慢")
 
 
 def test_each_step_of_cleaning_is_counted_by_the_texts_that_it_changes():

@@ -41,6 +41,15 @@ def test_a_quote_that_another_row_closes_costs_the_first_row_alone(tmp_path: Pat
     assert [line for line, _ in found] == [2, 3, 4, 5]
 
 
+def test_a_quote_that_closes_with_other_columns_costs_no_row_between(tmp_path: Path) -> None:
+    found = read(tmp_path / "a.csv", b't,l\n"open,p\nmid,n\n"\nend,n\n')
+    assert [(line, cells) for line, cells in found if isinstance(cells, dict)] == [
+        (3, {"t": "mid", "l": "n"}),
+        (5, {"t": "end", "l": "n"}),
+    ]
+    assert [line for line, _ in found] == [2, 3, 4, 5]
+
+
 def test_wrong_columns_and_blank_lines_are_refused(tmp_path: Path) -> None:
     assert read(tmp_path / "a.csv", b"t,l\na\na,b,c\n\n") == [
         (2, "1 columns where the first line has 2"),

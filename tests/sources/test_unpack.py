@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -129,6 +130,21 @@ def test_what_nothing_used_for_a_month_goes_with_the_next_archive() -> None:
     unpack(Path("x.zip"), None, LIMITS)  # the second one again
     unpack(packed("tar", {"a": b"3"}), None, LIMITS)
     assert not old.exists() and used.exists() and len(list(Path(".danlu/unpacked").iterdir())) == 2
+
+
+def test_an_archive_that_changes_while_it_is_read_is_refused_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    path, write = packed("tar", {"a": b"1"}), _unpack._write
+
+    def written_meanwhile(*given: Any) -> Any:
+        refused = write(*given)
+        with path.open("ab") as file:
+            file.write(bytes(512))
+        return refused
+
+    monkeypatch.setattr(_unpack, "_write", written_meanwhile)
+    with pytest.raises(DataError, match=r"x\.tar: found it changing while it was read; .*run again"):
+        unpack(path, None, LIMITS)
+    assert list(Path(".danlu/unpacked").iterdir()) == []
 
 
 def test_of_two_that_unpack_the_same_one_stays() -> None:

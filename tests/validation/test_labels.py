@@ -31,6 +31,13 @@ def test_probabilities_follow_their_labels() -> None:
     assert pd.isna(table["probabilities"][2])
 
 
+def test_a_label_follows_by_its_name_even_where_a_merged_class_is_likelier() -> None:
+    soft: list[dict[str, float] | None] = [{"hen": 0.4, "horse": 0.3, "cow": 0.3}]
+    table = _labels.apply(manifest(["hen"], soft), SOME)
+    assert table["label"].tolist() == ["hen"]
+    assert json.loads(table["probabilities"][0]) == pytest.approx({"big": 0.6, "hen": 0.4})
+
+
 def test_every_change_is_counted_and_a_label_that_no_row_has_is_named() -> None:
     changes = _labels.changes(
         manifest(["0", "0", "1", "horse"])["label"], Labels(SOME.names, SOME.merge, ("dgo", "dog"))
