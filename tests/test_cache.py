@@ -2,12 +2,15 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pipeline import cache
+
+FILES = (".bin", cache.ROWS, cache.RECORD)
 
 
 @pytest.fixture(autouse=True)
@@ -69,10 +72,76 @@ def test_what_was_not_used_for_a_month_goes() -> None:
     shelf = cache.Shelf("mine", "k", [".bin"])
     old, new = put(shelf, digests(1)), put(shelf, digests(2))
     long_ago = time.time() - cache.KEPT - 1
-    os.utime(shelf.folder / f"{old}.rows.npy", (long_ago, long_ago))
+    os.utime(f"{shelf.stem(old)}{cache.RECORD}", (long_ago, long_ago))
     shelf.tidy()
     assert not shelf.has(old) and shelf.has(new)
-    assert {path.name for path in shelf.folder.iterdir()} == {f"{new}.bin", f"{new}.rows.npy"}
+    assert {path.name for path in shelf.folder.iterdir()} == {f"{new}{suffix}" for suffix in FILES}
+
+
+def flipped(path: Path) -> None:
+    found = bytearray(path.read_bytes())
+    found[-1] ^= 1
+    path.write_bytes(found)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:5])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+DAMAGES = [(suffix, damage) for suffix in FILES for damage in (flipped, cut, emptied, Path.unlink)]
+HARMLESS = (cache.RECORD, flipped)  # its last byte is a line's end
+SILENT = (cache.RECORD, Path.unlink)  # as if it had never been whole
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [pair for pair in DAMAGES if pair != HARMLESS])
+def test_a_damaged_shard_is_none_and_is_made_again(
+    suffix: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    shelf, rows = cache.Shelf("mine", "k", [".bin"]), digests(1, 2)
+    name = put(shelf, rows, b"content")
+    damage(Path(f"{shelf.stem(name)}{suffix}"))
+    assert cache.Shelf("mine", "k", [".bin"]).find(rows) == [None, None]
+    assert caplog.text.count("removed from the cache, and made again") == ((suffix, damage) != SILENT)
+    put(shelf, rows, b"content")
+    assert shelf.has(name)
+    shelf.link(name, Path("out"))
+    assert Path("out.bin").read_bytes() == b"content"
+
+
+def test_a_write_through_the_output_is_noticed(caplog: pytest.LogCaptureFixture) -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    name = put(shelf, digests(1), b"content")
+    shelf.link(name, Path("out"))
+    with open("out.bin", "r+b") as file:
+        file.write(b"C")
+    assert not shelf.has(name) and not list(shelf.folder.iterdir())
+    assert ".bin: digest" in caplog.text
+
+
+def test_files_that_were_only_touched_or_copied_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    name = put(shelf, digests(1), b"content")
+    path, read = Path(f"{shelf.stem(name)}.bin"), []
+    monkeypatch.setattr(cache._File, "of", lambda path, real=cache._File.of: read.append(path) or real(path))
+    assert shelf.has(name) and not read
+    os.rename(path, "away")
+    path.write_bytes(b"content")
+    assert shelf.has(name) and str(path) in read
+    read.clear()
+    assert shelf.has(name) and not read
+
+
+def test_what_an_earlier_version_left_without_a_record_goes() -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    name = put(shelf, digests(1))
+    Path(f"{shelf.stem(name)}{cache.RECORD}").unlink()
+    assert not shelf.has(name)
+    shelf.tidy()
+    assert not list(shelf.folder.iterdir())
 
 
 def test_the_key_changes_with_settings_and_code(tmp_path: Path) -> None:
