@@ -98,7 +98,18 @@ class Shelf:
         return self.folder / f".{name}.building"
 
     def has(self, name: str) -> bool:
-        """Whether the shard is there and as it was written; one that is damaged is removed.
+        """Whether the shard is there and as it was written; then `tidy` leaves it alone for a month."""
+        return self._sound(name) and self._use(self.stem(name))
+
+    def _use(self, stem: Path) -> bool:
+        """Whether it is still there; no process deletes it between this answer and the use."""
+        with _locked(fcntl.LOCK_SH), contextlib.suppress(FileNotFoundError):
+            os.utime(f"{stem}{RECORD}")
+            return True
+        return False
+
+    def _sound(self, name: str) -> bool:
+        """Whether the shard is as it was written; one that is damaged is removed.
 
         Digests are computed where a file's size, time or inode are not those of the record, as after an interrupted
         copy or a write through the output: of all files at each run they would be a minute for a million images. A
@@ -110,7 +121,7 @@ class Shelf:
                 return True
         except (OSError, ValueError):
             pass
-        with _alone():
+        with _locked(fcntl.LOCK_EX):
             return self._whole(name)
 
     def _record(self, name: str) -> dict[str, _File]:
@@ -154,7 +165,7 @@ class Shelf:
             with open(f"{building}{suffix}", "rb") as file:
                 os.fsync(file.fileno())
             record[suffix] = _File.of(f"{building}{suffix}")
-        with _alone():
+        with _locked(fcntl.LOCK_EX):
             for suffix in self._files:
                 os.replace(f"{building}{suffix}", f"{self.stem(name)}{suffix}")
             self._write(name, record)
@@ -167,7 +178,6 @@ class Shelf:
                 os.link(source, out)
             except OSError:
                 shutil.copyfile(source, out)
-        os.utime(f"{self.stem(name)}{RECORD}")
 
     def find(self, digests: np.ndarray) -> list[Place | None]:
         """Where each row lies in a shard made earlier, or None; digests uint8 [n, DIGEST]."""
@@ -177,6 +187,8 @@ class Shelf:
         wanted = _words(digests)
         at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
         hits = known[at] == wanted
+        gone = [number for number in np.unique(shard[at[hits]]) if not self._use(stems[number])]
+        hits &= ~np.isin(shard[at], gone)
         return [Place(stems[shard[k]], int(row[k])) if hit else None for k, hit in zip(at, hits, strict=True)]
 
     def _opened(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Path]]:
@@ -184,9 +196,12 @@ class Shelf:
             digests, shards, rows = [np.empty((0, DIGEST), np.uint8)], [], []
             stems: list[Path] = []
             for name in sorted(path.name.removesuffix(RECORD) for path in self.folder.glob(f"[!.]*{RECORD}")):
-                if not self.has(name):
+                if not self._sound(name):
                     continue
-                found = np.load(f"{self.stem(name)}{ROWS}", allow_pickle=False)
+                try:
+                    found = np.load(f"{self.stem(name)}{ROWS}", allow_pickle=False)
+                except FileNotFoundError:
+                    continue  # another task has just tidied it away
                 digests.append(found)
                 shards.append(np.full(len(found), len(stems), np.int32))
                 rows.append(np.arange(len(found), dtype=np.int32))
@@ -206,18 +221,18 @@ class Shelf:
         for folder in self.folder.parent.iterdir():
             for name in {path.name.partition(".")[0] for path in folder.glob("[!.]*")}:
                 record = folder / f"{name}{RECORD}"
-                with _alone():
+                with _locked(fcntl.LOCK_EX):
                     if _delete(record, now - KEPT) or not record.is_file():
                         _remove(folder, name)
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Nobody else changes what the shelves hold meanwhile."""
+def _locked(how: int) -> Iterator[None]:
+    """Alone (LOCK_EX) to change what the shelves hold, or with others (LOCK_SH) to say what is in use."""
     path = artifacts.STATE / "locks" / "cache.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, how)
         yield
 
 

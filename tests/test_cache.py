@@ -71,11 +71,36 @@ def test_a_shard_that_lost_a_file_is_none() -> None:
 def test_what_was_not_used_for_a_month_goes() -> None:
     shelf = cache.Shelf("mine", "k", [".bin"])
     old, new = put(shelf, digests(1)), put(shelf, digests(2))
-    long_ago = time.time() - cache.KEPT - 1
-    os.utime(f"{shelf.stem(old)}{cache.RECORD}", (long_ago, long_ago))
+    aged(shelf.stem(old))
     shelf.tidy()
     assert not shelf.has(old) and shelf.has(new)
     assert {path.name for path in shelf.folder.iterdir()} == {f"{new}{suffix}" for suffix in FILES}
+
+
+def aged(stem: Path) -> None:
+    long_ago = time.time() - cache.KEPT - 1
+    os.utime(f"{stem}{cache.RECORD}", (long_ago, long_ago))
+
+
+def test_what_is_found_or_asked_for_each_day_stays_for_ever() -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    found, asked, other = (put(shelf, digests(number)) for number in (1, 2, 3))
+    opened = cache.Shelf("mine", "k", [".bin"])
+    opened.find(digests(1))  # reads what there is
+    for name in (found, asked, other):
+        aged(shelf.stem(name))
+    assert opened.find(digests(1)) != [None] and opened.has(asked)
+    shelf.tidy()  # another task's
+    assert shelf.has(found) and shelf.has(asked) and not shelf.has(other)
+
+
+def test_what_another_task_has_tidied_away_is_not_found() -> None:
+    shelf = cache.Shelf("mine", "k", [".bin"])
+    name, kept = put(shelf, digests(1)), put(shelf, digests(2))
+    shelf.find(digests(1))
+    aged(shelf.stem(name))
+    cache.Shelf("other", "k", [".bin"]).tidy()
+    assert shelf.find(digests(1, 2)) == [None, cache.Place(shelf.stem(kept), 0)]
 
 
 def flipped(path: Path) -> None:
