@@ -94,8 +94,8 @@ class Shelf:
         return self.folder / name
 
     def building(self, name: str) -> Path:
-        """Where a worker writes the shard's files, to be taken over by `put`."""
-        return self.folder / f".{name}.building"
+        """Where this process or a worker of it writes the shard's files, to be taken over by `put`."""
+        return self.folder / f".{name}.{os.getpid()}.building"
 
     def has(self, name: str) -> bool:
         """Whether the shard is there and as it was written; then `tidy` leaves it alone for a month."""
@@ -115,14 +115,15 @@ class Shelf:
         copy or a write through the output: of all files at each run they would be a minute for a million images. A
         disk that changes bytes and no time is not noticed.
         """
-        try:
-            record = self._record(name)
-            if all(file.untouched(f"{self.stem(name)}{suffix}") for suffix, file in record.items()):
-                return True
-        except (OSError, ValueError):
-            pass
+        if self._untouched(name):
+            return True
         with _locked(fcntl.LOCK_EX):
             return self._whole(name)
+
+    def _untouched(self, name: str) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return all(file.untouched(f"{self.stem(name)}{suffix}") for suffix, file in self._record(name).items())
+        return False
 
     def _record(self, name: str) -> dict[str, _File]:
         """Raises: ValueError, OSError where it cannot be read."""
@@ -156,7 +157,7 @@ class Shelf:
         )
 
     def put(self, name: str, digests: np.ndarray) -> None:
-        """Takes over what was written to `building(name)`."""
+        """Takes over what was written to `building(name)`, unless another process was first with the same shard."""
         building = self.building(name)
         with open(f"{building}{ROWS}", "wb") as file:
             np.save(file, digests)
@@ -166,6 +167,11 @@ class Shelf:
                 os.fsync(file.fileno())
             record[suffix] = _File.of(f"{building}{suffix}")
         with _locked(fcntl.LOCK_EX):
+            if self._untouched(name):
+                for suffix in self._files:
+                    os.unlink(f"{building}{suffix}")
+                os.utime(f"{self.stem(name)}{RECORD}")
+                return
             for suffix in self._files:
                 os.replace(f"{building}{suffix}", f"{self.stem(name)}{suffix}")
             self._write(name, record)

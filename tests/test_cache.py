@@ -1,9 +1,11 @@
 """Shards of earlier runs: found by what they are made of, whole or not at all, and safe to delete."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,6 +77,36 @@ def test_what_was_not_used_for_a_month_goes() -> None:
     shelf.tidy()
     assert not shelf.has(old) and shelf.has(new)
     assert {path.name for path in shelf.folder.iterdir()} == {f"{new}{suffix}" for suffix in FILES}
+
+
+def write_twice(shared: Path, turn: Any, faults: Any) -> None:
+    """One of two tasks over the same examples."""
+    os.chdir(shared)
+    for number in range(40):
+        shelf = cache.Shelf("measures", f"k{number}", [".bin"])
+        turn.wait()
+        try:
+            name = put(shelf, digests(1, 2), bytes(200_000))
+            shelf.link(name, Path(f"{os.getpid()}-{number}"))
+            assert shelf.has(name)
+        except Exception as error:  # noqa: BLE001  the parent tells
+            faults.put(repr(error))
+
+
+def test_two_tasks_may_make_one_shard_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    turn, faults = context.Barrier(2, timeout=60), context.SimpleQueue()
+    tasks = [context.Process(target=write_twice, args=(tmp_path, turn, faults)) for _ in range(2)]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert faults.empty(), faults.get()
+    outputs = [path.stat() for path in tmp_path.glob("*-*.bin")]
+    assert len(outputs) == 80 and all(found.st_size == 200_000 for found in outputs)
+    assert len({found.st_ino for found in outputs}) == 40  # both have the winner's
+    left = [path.name for path in Path(".danlu/cache/shards").rglob("*.*")]
+    assert sorted({name.partition(".")[2] for name in left}) == ["bin", "entry.json", "rows.npy"]
 
 
 def aged(stem: Path) -> None:
