@@ -12,7 +12,7 @@ import numpy as np
 import PIL
 from PIL import Image, ImageChops
 
-from pipeline import cache, workers
+from pipeline import artifacts, cache, workers
 from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
 from pipeline.features import colours, decoding, jpeg, reading
@@ -75,14 +75,13 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     import pandas as pd
 
     shape = (max(1, len(manifest)), images.GREY, images.GREY)
-    greys = np.lib.format.open_memmap(scratch / "greys.npy", mode="w+", dtype=np.uint8, shape=shape)
+    greys = artifacts.mapped(scratch / "greys.npy", np.uint8, shape)
     rows: list[Mapping[str, Any]] = [{}] * len(manifest)
     sound = np.flatnonzero(manifest["refused"].isna())
     for number, found in seen(manifest.iloc[sound], files, config):
         rows[sound[number]] = found
         if "grey" in found:
             greys[sound[number]] = np.frombuffer(found["grey"], np.uint8).reshape(shape[1:])
-    greys.flush()
     whole, real = ["width", "height", "channels"], ["aspect", "brightness", "contrast", "sharpness"]
     text = ["mode", "format", "conversions", "dhash", "pixels", "undecodable", "too_large", "detail"]
     names = [*whole, *real, "one_colour", *text]
