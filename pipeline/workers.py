@@ -19,7 +19,7 @@ GRACE = 60.0  # seconds to start and to import
 
 @dataclass(frozen=True)
 class Lost:
-    """In the place of a result: the item took too long, or ended its process."""
+    """In the place of a result: the item took too long, or ended two processes."""
 
     reason: str
 
@@ -43,8 +43,9 @@ def imap(
 ) -> Iterator[Result | Lost]:
     """`function` of each item, in the items' order; both must be importable by name, or pickled otherwise.
 
-    An item that takes more than `deadline` seconds, or whose process dies, gives a `Lost`. `setup` runs once in each
-    process before the first item. With workers=0 everything runs in this process, without a deadline.
+    An item that takes more than `deadline` seconds gives a `Lost`. One whose process dies is given to another, since
+    the system kills for want of memory whom it likes; the second death is a `Lost`. `setup` runs once in each process
+    before the first item. With workers=0 everything runs in this process, without a deadline.
 
     Raises: what an item raises, if it can be pickled, else WorkerError.
     """
@@ -65,6 +66,7 @@ class _Worker(Generic[Item]):
     process: Any
     pipe: Any
     number: int | None = None  # of the item in work
+    item: Item | None = None
     since: float = 0.0  # when it was given
     ready: bool = False
 
@@ -78,13 +80,17 @@ class _Pool:
         self._function, self._setup = function, setup
         self._deadline = float("inf") if deadline is None else deadline
         self._workers: list[_Worker[Any]] = []
+        self._again: list[tuple[int, Any]] = []  # whose process died
+        self._tried: set[int] = set()  # the numbers of all that were ever among them
 
     def run(self, items: Iterator[Any], workers: int) -> Iterator[Any]:
         numbered = enumerate(items)
         done: dict[int, Any] = {}
         following = 0  # the next result to give out
         more = True
-        while more or following in done or self._busy():
+        while more or self._again or following in done or self._busy():
+            while self._again and (worker := self._free()):  # the others' results may be waiting for this one
+                self._give(worker, *self._again.pop())
             while more and len(done) < AHEAD * workers and (worker := self._free()):
                 entry = next(numbered, None)
                 more = entry is not None
@@ -93,9 +99,10 @@ class _Pool:
             while following in done:
                 yield _raised(done.pop(following))
                 following += 1
-            if more and len(self._workers) < workers and not self._free():
+            wanted = more or bool(self._again)
+            if wanted and len(self._workers) < workers and not self._free():
                 self._start()
-            waiting = self._busy() or (self._starting() if more else [])
+            waiting = self._busy() or (self._starting() if wanted else [])
             if waiting:
                 done.update(self._collect())
 
@@ -107,7 +114,11 @@ class _Pool:
 
     def _free(self) -> _Worker[Any] | None:
         """A worker that waits for an item; one that is still starting would let a large item block the pipe."""
-        return next((worker for worker in self._workers if worker.ready and worker.number is None), None)
+        for worker in [worker for worker in self._workers if worker.ready and worker.number is None]:
+            if worker.process.is_alive():
+                return worker
+            self._end(worker)
+        return None
 
     def _start(self) -> None:
         context = get_context("spawn")
@@ -118,7 +129,7 @@ class _Pool:
         self._workers.append(_Worker(process, ours, since=time.monotonic()))
 
     def _give(self, worker: _Worker[Any], number: int, item: Any) -> None:
-        worker.number, worker.since = number, time.monotonic()
+        worker.number, worker.item, worker.since = number, item, time.monotonic()
         with contextlib.suppress(OSError):  # it has died; `_collect` sees it
             worker.pipe.send(item)
 
@@ -134,9 +145,14 @@ class _Pool:
                         worker.ready = True
                     else:
                         yield worker.number, message
-                        worker.number = None
+                        worker.number = worker.item = None
             except (EOFError, OSError):
-                yield self._bury(worker, "its process died")
+                if worker.ready and worker.number is not None and worker.number not in self._tried:
+                    self._tried.add(worker.number)
+                    self._again.append((worker.number, worker.item))
+                    self._end(worker)
+                else:
+                    yield self._bury(worker, "its process died")
                 continue
             waits = worker.number is not None or not worker.ready
             if waits and time.monotonic() - worker.since > self._limit(worker):
@@ -151,14 +167,17 @@ class _Pool:
 
     def _bury(self, worker: _Worker[Any], reason: str) -> tuple[int, Any]:
         """The item that was in work is lost with its process."""
-        worker.process.kill()
-        worker.process.join()
-        worker.pipe.close()
-        self._workers.remove(worker)
+        self._end(worker)
         if not worker.ready:
             raise WorkerError(f"a worker process did not start: {reason}")
         assert worker.number is not None
         return worker.number, ("lost", Lost(reason))
+
+    def _end(self, worker: _Worker[Any]) -> None:
+        worker.process.kill()
+        worker.process.join()
+        worker.pipe.close()
+        self._workers.remove(worker)
 
     def close(self) -> None:
         for worker in self._workers:

@@ -291,6 +291,25 @@ def test_what_goes_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])
+def test_what_was_written_into_the_output_heals(kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    accepted(images(130) if kind == "image" else texts(600))
+    shutil.rmtree(".danlu/cache", ignore_errors=True)
+    run(kind)
+    before = files()
+    shard = max(
+        (path for path in (OUT / "train").glob("*.npy") if not path.name.endswith("offsets.npy")),
+        key=lambda path: path.stat().st_size,
+    )
+    with shard.open("r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"?")
+    assert files() != before
+    assert made(kind, caplog) > 0
+    assert files() == before
+    assert made(kind, caplog) == 0
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
 def test_any_number_of_processes_writes_the_same_bytes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted(images(130) if kind == "image" else texts(600))
     written = []

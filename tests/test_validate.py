@@ -328,3 +328,28 @@ def test_what_is_known_of_a_file_is_not_measured_again() -> None:
     pd.testing.assert_frame_equal(parts.read(OUT / "accepted"), before[1])
     with pytest.raises(DataError, match="undecodable"):
         run("image", rows, max_pixels=100_000, max_undecodable=0.5)
+
+
+@pytest.mark.parametrize("package", ["pillow", "simplejpeg"])
+def test_another_version_of_a_decoder_measures_again(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(5)]
+    run("image", rows)
+    for path in (RAW / "files").iterdir():
+        path.unlink()
+    run("image", rows)
+    real = image_rules.version
+    monkeypatch.setattr(image_rules, "version", lambda name: "0" if name == package else real(name))
+    with pytest.raises(DataError, match="undecodable"):
+        run("image", rows)
+
+
+@pytest.mark.parametrize("suffix", [".measures.parquet", ".greys.npy", ".rows.npy", ".entry.json"])
+def test_measures_that_are_damaged_are_taken_again(suffix: str, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [image(f"{k}.png", "xy"[k % 2], picture(k)) for k in range(5)]
+    run("image", rows)
+    before = parts.read(OUT / "accepted")
+    (path,) = Path(".danlu/cache/shards").glob(f"measures-*/*{suffix}")
+    path.write_bytes(path.read_bytes()[:100])
+    run("image", rows)
+    pd.testing.assert_frame_equal(parts.read(OUT / "accepted"), before)
+    assert caplog.text.count("removed from the cache, and made again") == 1

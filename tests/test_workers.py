@@ -68,6 +68,42 @@ def test_a_hanging_and_a_deadly_item_are_lost_alone():
     assert found[3] == workers.Lost("its process died")
 
 
+def killed_once(mark: str) -> str:
+    if not os.path.exists(mark):
+        open(mark, "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return mark
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_item_that_was_killed_with_its_process_is_tried_once_more(tmp_path, monkeypatch, count):
+    monkeypatch.setattr(workers, "AHEAD", 1)
+    items = [str(tmp_path / name) for name in "abcd"]
+    assert list(workers.imap(killed_once, items, workers=count, deadline=20.0)) == items
+
+
+def process_of(item: int) -> int:
+    return os.getpid()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_process_that_is_killed_while_it_waits_costs_no_item(count):
+    before = {child.pid for child in psutil.Process().children()}
+
+    def items():
+        for number in range(8):
+            if number == 4:
+                time.sleep(0.5)
+                for child in psutil.Process().children():
+                    if child.pid not in before and "spawn_main" in " ".join(child.cmdline()):
+                        child.kill()
+                time.sleep(0.3)
+            yield number
+
+    found = list(workers.imap(process_of, items(), workers=count, deadline=20.0))
+    assert all(isinstance(result, int) for result in found) and len(found) == 8
+
+
 def test_items_and_results_larger_than_a_pipe_do_not_lock():
     items = [bytes(3_000_000)] * 6
     assert [len(result) for result in workers.imap(large, items, workers=2, deadline=30)] == [6_000_000] * 6

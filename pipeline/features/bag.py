@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from pipeline import texts
+from pipeline import artifacts, texts
 from pipeline.errors import DataError
 from pipeline.features import ngrams, terms
 from pipeline.features.sums import Keys, Strings
@@ -122,7 +122,7 @@ class _Fit:
     def run(self, high: int) -> tuple[list[str], np.ndarray]:
         names = self._singles()
         codes, offsets = self._encoded({name: k for k, name in enumerate(names)})
-        numbers = np.lib.format.open_memmap(self._folder / "numbers.npy", "w+", np.int32, codes.shape)
+        numbers = artifacts.mapped(self._folder / "numbers.npy", np.int32, codes.shape)
         numbers[:] = codes
         span, keys = len(names), np.zeros(0, np.int64)
         for size in range(2, high + 1):

@@ -21,21 +21,22 @@ def _bits(word: np.uint64) -> np.int64:
 
 @_compiled
 def close(
-    hashes: np.ndarray, order: np.ndarray, masks: np.ndarray, distance: int, state: np.ndarray, most: int
+    hashes: np.ndarray, points: np.ndarray, masks: np.ndarray, distance: int, limit: float, state: np.ndarray, most: int
 ) -> np.ndarray:
     """The next pairs, about `most` of them, that agree under the last mask, under none before, and are close enough.
 
-    `order` sorts the hashes by the last mask; `state` holds the places in it to go on from, and moves.
+    Close: hashes uint64 [N] differ in `distance` bits at most, points float32 [N, any] by `limit` at most, squared.
+    Both are sorted by the last mask, then by the points' first value; `state` holds the places to go on from.
     """
     found = np.empty((most, 2), np.int64)
-    count, band, last = 0, masks[-1], len(masks) - 1
+    count, band, last, reach = 0, masks[-1], len(masks) - 1, np.sqrt(limit)
     first, second = state[0], state[1]
-    while first < len(order) - 1 and count < most:
-        mine = hashes[order[first]]
-        while second < len(order) and count < most:
-            differing = mine ^ hashes[order[second]]
-            if differing & band:
-                second = len(order)
+    while first < len(hashes) - 1 and count < most:
+        mine, farthest = hashes[first], points[first, 0] + reach
+        while second < len(hashes) and count < most:
+            differing = mine ^ hashes[second]
+            if differing & band or points[second, 0] > farthest:
+                second = len(hashes)
                 break
             if _bits(differing) <= distance:
                 fresh = True
@@ -43,15 +44,26 @@ def close(
                     if not differing & mask:
                         fresh = False
                         break
-                if fresh:
-                    found[count, 0], found[count, 1] = order[first], order[second]
+                if fresh and _within(points, first, second, limit):
+                    found[count, 0], found[count, 1] = first, second
                     count += 1
             second += 1
-        if second >= len(order):
+        if second >= len(hashes):
             first += 1
             second = first + 1
     state[0], state[1] = first, second
     return found[:count]
+
+
+@_compiled
+def _within(points: np.ndarray, a: int, b: int, limit: float) -> bool:
+    """Whether the squared distance of two points is `limit` at most."""
+    total = np.float32(0)
+    for k in range(points.shape[1]):
+        total += (points[a, k] - points[b, k]) ** 2
+        if total > limit:
+            return False
+    return True
 
 
 @_compiled
@@ -65,6 +77,29 @@ def moments(flat: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]
             square += np.int64(value) * np.int64(value)
         sums[n], squares[n] = total, square
     return sums, squares
+
+
+@_compiled
+def coarse(flat: np.ndarray, rows: np.ndarray, sums: np.ndarray, squares: np.ndarray, side: int) -> np.ndarray:
+    """float32 [N, side²]: each grey, centred and of norm 1, projected on the means of side × side fields.
+
+    A projection brings no two farther apart: pairs that it shows too far from one another are so.
+    """
+    size, found = flat.shape[1], np.zeros((len(rows), side * side), np.float32)
+    width = int(np.sqrt(size))
+    edges = np.arange(side + 1) * width // side
+    for n in range(len(rows)):
+        one, mean = flat[rows[n]], sums[n] / size
+        norm = np.sqrt(squares[n] - sums[n] * mean)
+        for down in range(side):
+            for right in range(side):
+                total, count = np.int32(0), (edges[down + 1] - edges[down]) * (edges[right + 1] - edges[right])
+                for y in range(edges[down], edges[down + 1]):
+                    for value in one[y * width + edges[right] : y * width + edges[right + 1]]:
+                        total += np.int32(value)
+                if count:
+                    found[n, down * side + right] = (total - count * mean) / np.sqrt(count) / norm
+    return found
 
 
 @_compiled

@@ -5,14 +5,14 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL
 from PIL import Image, ImageChops
 
-from pipeline import cache, workers
+from pipeline import artifacts, cache, workers
 from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
 from pipeline.features import colours, decoding, jpeg, reading
@@ -38,6 +38,7 @@ MEASURES = (
 )
 COLUMNS = ("format", "mode", "channels", "one_colour", "conversions", *(measure.column for measure in MEASURES))
 NAMES = ("too_large", "undecodable", "too_small", "format", "mode", "one_colour")
+DECODERS = ("pillow", "simplejpeg")  # packages; with another version of one, all images are looked at again
 BATCH = 100  # images that are worth a process of their own
 STRIP = 256  # rows
 SHARP = 1_000_000  # pixels of the copy whose sharpness is measured
@@ -75,14 +76,13 @@ def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path
     import pandas as pd
 
     shape = (max(1, len(manifest)), images.GREY, images.GREY)
-    greys = np.lib.format.open_memmap(scratch / "greys.npy", mode="w+", dtype=np.uint8, shape=shape)
+    greys = artifacts.mapped(scratch / "greys.npy", np.uint8, shape)
     rows: list[Mapping[str, Any]] = [{}] * len(manifest)
     sound = np.flatnonzero(manifest["refused"].isna())
     for number, found in seen(manifest.iloc[sound], files, config):
         rows[sound[number]] = found
         if "grey" in found:
             greys[sound[number]] = np.frombuffer(found["grey"], np.uint8).reshape(shape[1:])
-    greys.flush()
     whole, real = ["width", "height", "channels"], ["aspect", "brightness", "contrast", "sharpness"]
     text = ["mode", "format", "conversions", "dhash", "flat", "pixels", "undecodable", "too_large", "detail"]
     names = [*whole, *real, "one_colour", *text]
@@ -98,7 +98,8 @@ def seen(rows: "pd.DataFrame", files: Path, config: Config) -> Iterator[tuple[in
     """(number, what `look` says) of each row's file, which it may not take too long or too much for; in no order."""
     limits: dict[str, Any] = {"max_bytes": config.max_bytes, "max_pixels": config.max_pixels}
     code = (__file__, decoding.__file__, reading.__file__, colours.__file__, jpeg.__file__, images.__file__)
-    key = cache.key({**limits, "pillow": PIL.__version__}, map(Path, code))
+    decoders = {name: version(name) for name in DECODERS}
+    key = cache.key({**limits, **decoders}, map(Path, code))
     processes = min(workers.count(), math.ceil(len(rows) / BATCH))
     paths = [str(files / path) for path in rows["path"]]
     look_at = functools.partial(look, **limits)

@@ -2,6 +2,7 @@ import itertools
 import random
 
 import numpy as np
+import pytest
 from PIL import Image, ImageEnhance
 
 from pipeline.near import images, kernels
@@ -57,11 +58,34 @@ def test_bands_find_exactly_what_comparing_all_pairs_finds() -> None:
         assert expected
 
 
+def test_equal_hashes_are_told_apart_before_all_pixels_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    stripes = np.repeat(rng.integers(10, 245, (600, 64, 1), dtype=np.uint8), 64, axis=2)
+    copies = stripes[::20] + rng.integers(0, 9, (30, 64, 64), dtype=np.uint8)
+    greys, looked = np.concatenate([stripes, copies]), []
+    real = kernels.correlations
+    monkeypatch.setattr(kernels, "correlations", lambda *given: looked.append(len(given[-1])) or real(*given))
+    hashes, rows = np.zeros(len(greys), np.uint64), np.arange(len(greys))
+    found = images.neighbours(hashes, greys, rows, distance=8, correlation=0.99)
+    assert found.tolist() == [[20 * k, 600 + k] for k in range(30)]
+    assert sum(looked) < 5 * len(greys)
+
+
+@pytest.mark.parametrize("side", [8, 20, 64])
+def test_no_two_points_are_farther_apart_than_their_greys(side: int) -> None:
+    greys = np.random.default_rng(0).integers(0, 256, (40, side * side), dtype=np.uint8)
+    greys[20:] = greys[:20] // 2 + greys[20:] // 8
+    rows = np.arange(40)
+    points = images._points(greys, rows, *kernels.moments(greys, rows))
+    apart = ((points[:, None] - points) ** 2).sum(axis=2)
+    assert (apart <= 2 * (1 - np.corrcoef(greys.astype(float))) + images.ROUNDING).all()
+
+
 def test_pairs_that_do_not_fit_in_one_piece_come_in_the_next() -> None:
-    hashes = np.zeros(9, np.uint64)
+    hashes, points = np.zeros(9, np.uint64), np.zeros((9, 1), np.float32)
     state, found = np.array([0, 1], np.int64), []
     while state[0] < 8:
-        piece = kernels.close(hashes, np.arange(9), np.array([255], np.uint64), 0, state, 5)
+        piece = kernels.close(hashes, points, np.array([255], np.uint64), 0, 0.1, state, 5)
         assert len(piece) <= 5
         found += piece.tolist()
     assert found == [list(pair) for pair in itertools.combinations(range(9), 2)]
