@@ -21,7 +21,10 @@ CHATTER = re.compile(
     r"|$"
 )
 ENDED = re.compile(r"exited with (-?\d+)")
-KNOWN_CODES = {2, 3}  # an error with a message: to try again gives the same
+KNOWN_CODES = {
+    2,
+    3,
+}  # an error with a message: to try again gives the same, unlike with 4, data that changed while read
 
 
 @dataclass(frozen=True)

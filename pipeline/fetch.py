@@ -20,7 +20,7 @@ from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Example
-from pipeline.sources import _place
+from pipeline.sources import _place, _still
 from pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,11 @@ def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
 def main(task: Task) -> None:
     module, config = task.named("source", "sources")
     place = _place.existing(config.path, f"{task.where}.source")
+
+    def states() -> _still.States:
+        return module.states(config) if hasattr(module, "states") else _still.states(place)
+
+    before = states()
     with artifacts.fresh(artifacts.folder("raw", task.name)) as out:
         if task.kind == "image":
             (out / "files").mkdir()
@@ -173,6 +178,7 @@ def main(task: Task) -> None:
             )
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
         origin |= {"sha256": contents.sha256}
+        _still.require(place, before, states())
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)
 

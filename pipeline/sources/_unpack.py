@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline import artifacts
-from pipeline.errors import DataError
+from pipeline.errors import ChangingError, DataError
 from pipeline.sources import _tar, _zip
 from pipeline.sources._entry import Budget, Entry, Limits, Names, whole
 from pipeline.sources._target import Places
@@ -80,7 +80,7 @@ def unpack(path: Path, names: Names | None, limits: Limits, digest: str | None =
             refused = _write(Budget(path, limits), names, building)
             after = os.stat(path)
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise DataError(f"{path}: found it changing while it was read; expected a finished file; run again")
+                raise ChangingError(f"{path}: found it changing while it was read; expected a finished file; run again")
     return Unpacked(folder / "files", digest, tuple((name, reason) for name, reason in refused))
 
 
