@@ -21,7 +21,7 @@ from pipeline.sources import _tar, _zip
 from pipeline.sources._entry import Budget, Entry, Limits, Names, whole
 from pipeline.sources._target import Places
 
-VERSION = 1  # of what is written here; another one leaves what older code unpacked alone
+VERSION = 2  # of what is written here; another one leaves what older code unpacked alone
 MAGIC = {
     b"PK\3\4": "zip",
     b"PK\5\6": "zip",

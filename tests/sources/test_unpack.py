@@ -233,12 +233,35 @@ def test_of_entries_that_some_system_takes_for_one_the_first_stays(form: str) ->
 @pytest.mark.parametrize("form", FORMS)
 def test_an_archive_cut_off_anywhere_is_refused_whole(form: str) -> None:
     whole = packed(form, {f"{k}.bin": os.urandom(700) + bytes(1024) for k in range(3)}).read_bytes()
-    end = 3 * (512 + 2048) + 512 if form == "tar" else len(whole)  # of what a plain tar needs: its first end mark
+    end = 3 * (512 + 2048) + 1024 if form == "tar" else len(whole)  # of what a plain tar needs: its end mark
     for cut in sorted({0, 1, 100, end - 1, *range(512, end, max(end // 30, 1)), *range(0, end, 512)}):
         with pytest.raises(DataError, match=r"cut off or broken|found no archive"):
             unpack(put(f"cut.{form}", whole[:cut]), None, LIMITS)
     assert not list(Path(".danlu/unpacked").iterdir())
     unpack(put(f"cut.{form}", whole[:end]), None, LIMITS)
+
+
+@pytest.mark.parametrize("form", PACKERS)
+def test_a_lost_block_hides_nothing_behind_it(form: str) -> None:
+    """A zeroed header looks like the end of the archive, to tarfile at once and to GNU tar with a warning."""
+    files = [(f"{k}.bin", os.urandom(500)) for k in range(4)]
+    whole = tar(*files, form=tarfile.USTAR_FORMAT)
+    assert len(whole) == 10_240  # the end mark and its padding
+    for k in range(1, 4):
+        lost = whole[: k * 1024] + bytes(512) + whole[k * 1024 + 512 :]
+        with pytest.raises(DataError, match=r"cut off or broken \(a block of zeros where a header is expected\)"):
+            unpack(put(f"lost.{form}", PACKERS[form](lost)), None, LIMITS)
+    for broken, found in (
+        (whole + tar(*files), "more data after the end mark"),
+        (whole[: 2 * 1024] + bytes(1024) + whole[3 * 1024 :], "more data after the end mark"),
+        (whole[: 4 * 1024 + 512], "half an end mark"),
+        (whole[: 4 * 1024], "no end mark"),
+    ):
+        with pytest.raises(DataError, match=rf"cut off or broken \({found}\)"):
+            unpack(put(f"broken.{form}", PACKERS[form](broken)), None, LIMITS)
+    assert not list(Path(".danlu/unpacked").iterdir())
+    for good in (whole, whole[: 5 * 1024], whole + bytes(1 << 20)):
+        assert written(unpack(put(f"good.{form}", PACKERS[form](good)), None, LIMITS)) == dict(files)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "tar"])  # a plain tar has no check sum of contents
