@@ -21,7 +21,7 @@ from pipeline.examples import Example
 from pipeline.sources import _checksums, _delivery, _still, _tree, _unpack
 
 KIND = None  # the layout's
-VERSION = 1  # of what is remembered
+VERSION = 2  # of what is remembered, and of how deliveries are judged
 UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", "~")
 log = logging.getLogger(__name__)
 Known = dict[str, dict[str, str]]  # by delivery, in the order of arrival: state, sha256 of an archive, reader
