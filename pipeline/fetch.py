@@ -38,8 +38,17 @@ def fetch(examples: Iterable[Example], kind: str, copy: Callable[[Example], tupl
     for example in examples:
         seen[example.id] += 1
         if seen[example.id] > 1:
-            example = replace(example, id=f"{example.id}#{seen[example.id]}", refused="another example has the same id")
+            example = replace(example, id=_free(example.id, seen), refused="another example has the same id")
         yield _row(example, kind, copy)
+
+
+def _free(taken: str, seen: Counter[str]) -> str:
+    """A new id, `taken#2` or the next that no example has had, which is then taken too."""
+    number = seen[taken]
+    while seen[f"{taken}#{number}"]:
+        number += 1
+    seen[f"{taken}#{number}"] = 1
+    return f"{taken}#{number}"
 
 
 def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:

@@ -140,6 +140,13 @@ def test_two_examples_of_one_id_are_told_apart_and_the_second_refused(here: Path
     assert [row["refused"] for row in rows if row["refused"]] == ["another example has the same id"]
 
 
+def test_a_new_id_is_no_other_examples_own() -> None:
+    for order in (["a#2", "a", "a"], ["a", "a", "a#2"], ["a", "a#2", "a", "a", "a#2"]):
+        rows = list(fetch.fetch((Example(name, b"x", "p", text="x") for name in order), "text", fetch.copy_file))  # type: ignore[arg-type]
+        assert len({row["id"] for row in rows}) == len(order) and {"a", "a#2"} <= {row["id"] for row in rows}
+        assert not rows[0]["refused"]
+
+
 def test_a_pipe_that_takes_a_files_place_neither_hangs_nor_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     target = tmp_path / "copy.png"
