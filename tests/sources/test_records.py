@@ -1,3 +1,4 @@
+import time
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,33 @@ def test_a_quote_that_another_row_closes_costs_the_first_row_alone(tmp_path: Pat
     found = read(tmp_path / "a.csv", b't,l\n"open,p\nmid,n\n"closed",p\nend,n\n')
     assert [line for line, cells in found if isinstance(cells, str)] == [2]
     assert [line for line, _ in found] == [2, 3, 4, 5]
+
+
+def test_a_cell_of_many_lines_takes_time_by_its_length(tmp_path: Path) -> None:
+    def seconds(lines: int) -> float:
+        cell = "\n".join(f'""他说第{k}行"",然后' for k in range(lines))
+        content = ("t,l\n" + f'"{cell}",p\n' * (9000 // lines)).encode()
+        started = time.process_time()
+        found = read(tmp_path / "a.csv", content)
+        assert len(found) == 9000 // lines and not any(isinstance(cells, str) for _, cells in found)
+        return time.process_time() - started
+
+    many, few = (min(seconds(lines) for _ in range(3)) for lines in (900, 9))
+    assert many < 5 * few  # as many lines in all; by the square of a cell's lines it were 60 times
+
+
+def test_a_cell_of_more_lines_than_one_may_span_costs_its_lines(tmp_path: Path) -> None:
+    longest = _records.LONGEST_RECORD
+    for lines, whole in ((longest + 1, True), (longest + 2, False)):
+        found = read(tmp_path / "a.csv", ("t,l\n" + '"' + "x\n" * (lines - 1) + 'x",p\nend,n\n').encode())
+        assert (len(found) == 2) is whole and found[-1][1] == {"t": "end", "l": "n"}
+
+
+def test_lines_that_end_in_a_lone_carriage_return_are_told_as_that(tmp_path: Path) -> None:
+    for content in (b"t,l\ra,p\rb,n\r", b"t,l\ra,p\rb,n"):
+        with pytest.raises(DataError, match=r":1: found broken CSV: lines that end in a lone carriage return"):
+            read(tmp_path / "a.csv", content)
+    assert read(tmp_path / "a.csv", b't,l\n"a\rb",p\n') == [(2, {"t": "a\rb", "l": "p"})]
 
 
 def test_wrong_columns_and_blank_lines_are_refused(tmp_path: Path) -> None:
