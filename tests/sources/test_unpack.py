@@ -114,6 +114,43 @@ def test_what_was_partly_deleted_is_unpacked_again() -> None:
     assert written(unpack(Path("x.zip"), None, LIMITS)) == {"a": b"1", "b": b"2"}
 
 
+def _forged(file: Path) -> None:
+    """Another content of the same size and time."""
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replaced(file: Path) -> None:
+    file.with_name("new").write_bytes(b"X")
+    file.with_name("new").rename(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda root: _forged(root / "a/1"),
+        lambda root: _replaced(root / "a/1"),
+        lambda root: (root / "a/1").rename(root / "a/0"),
+        lambda root: (root / "a/3").touch(),
+        lambda root: (root / "empty").mkdir(),
+        lambda root: (root / "../verdict.json").unlink(),
+        *(
+            lambda root, text=text: (root / "../verdict.json").write_text(text)  # type: ignore[misc]
+            for text in ("{}", "", "[]", "null", '{"refused": 1}', '{"refused": [[1]], "state": ""}', '{"refused": []}')
+        ),
+    ],
+)
+def test_what_was_changed_since_it_was_unpacked_is_unpacked_again(damage: Callable[[Path], object]) -> None:
+    path = put("x.tar", tar(("a/1", b"1"), ("a/2", b"2"), ("../b", b"")))
+    found = unpack(path, None, LIMITS)
+    damage(found.root)
+    for _ in range(2):
+        assert unpack(path, None, LIMITS) == found and found.refused == (("../b", "a path out of the archive"),)
+        assert written(found) == {"a/1": b"1", "a/2": b"2"} and not (found.root / "empty").exists()
+    assert len(list(Path(".danlu/unpacked").iterdir())) == 1
+
+
 def test_what_a_killed_run_left_is_cleared_and_a_live_ones_is_not() -> None:
     Path(".danlu/unpacked/.x.999999999.building").mkdir(parents=True)
     Path(f".danlu/unpacked/.x.{os.getppid()}.building").mkdir()
