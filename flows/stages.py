@@ -21,7 +21,8 @@ CHATTER = re.compile(
     r"|$"
 )
 ENDED = re.compile(r"exited with (-?\d+)")
-KNOWN_CODES = {2, 3}  # an error with a message: to try again gives the same
+# An error with a message: to try again gives the same, unlike with 4, data that changed while they were read.
+KNOWN_CODES = {2, 3}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 PipelineError            exit code 2 unless a subclass says otherwise
 ├── ConfigError          params.yaml names something impossible
 ├── DataError            the data cannot be used as they are
+│   └── ChangingError    they changed while they were read: to run again may do (exit code 4)
 ├── TrainingError        training diverged (exit code 3)
 └── RegistryError        the model registry refuses or disagrees
 
@@ -20,6 +21,10 @@ class ConfigError(PipelineError):
 
 class DataError(PipelineError):
     pass
+
+
+class ChangingError(DataError):
+    exit_code = 4
 
 
 class TrainingError(PipelineError):

@@ -20,7 +20,7 @@ from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Example
-from pipeline.sources import _place
+from pipeline.sources import _place, _still
 from pipeline.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -38,8 +38,17 @@ def fetch(examples: Iterable[Example], kind: str, copy: Callable[[Example], tupl
     for example in examples:
         seen[example.id] += 1
         if seen[example.id] > 1:
-            example = replace(example, id=f"{example.id}#{seen[example.id]}", refused="another example has the same id")
+            example = replace(example, id=_free(example.id, seen), refused="another example has the same id")
         yield _row(example, kind, copy)
+
+
+def _free(taken: str, seen: Counter[str]) -> str:
+    """A new id, `taken#2` or the next that no example has had, which is then taken too."""
+    number = seen[taken]
+    while seen[f"{taken}#{number}"]:
+        number += 1
+    seen[f"{taken}#{number}"] = 1
+    return f"{taken}#{number}"
 
 
 def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, int]]) -> Row:
@@ -154,6 +163,11 @@ def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
 def main(task: Task) -> None:
     module, config = task.named("source", "sources")
     place = _place.existing(config.path, f"{task.where}.source")
+
+    def states() -> _still.States:
+        return module.states(config) if hasattr(module, "states") else _still.states(place)
+
+    before = states()
     with artifacts.fresh(artifacts.folder("raw", task.name)) as out:
         if task.kind == "image":
             (out / "files").mkdir()
@@ -173,6 +187,7 @@ def main(task: Task) -> None:
             )
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
         origin |= {"sha256": contents.sha256}
+        _still.require(place, before, states())
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)
 

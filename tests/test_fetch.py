@@ -1,9 +1,11 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 
 from pipeline import config, fetch, parts
 from pipeline.config import Task
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ChangingError, ConfigError, DataError
 from pipeline.examples import Example
+from pipeline.tally import Tally
 
 EMPTY = {name: {} for name in config.SECTIONS}
 
@@ -137,6 +140,13 @@ def test_two_examples_of_one_id_are_told_apart_and_the_second_refused(here: Path
     assert [row["refused"] for row in rows if row["refused"]] == ["another example has the same id"]
 
 
+def test_a_new_id_is_no_other_examples_own() -> None:
+    for order in (["a#2", "a", "a"], ["a", "a", "a#2"], ["a", "a#2", "a", "a", "a#2"]):
+        rows = list(fetch.fetch((Example(name, b"x", "p", text="x") for name in order), "text", fetch.copy_file))  # type: ignore[arg-type]
+        assert len({row["id"] for row in rows}) == len(order) and {"a", "a#2"} <= {row["id"] for row in rows}
+        assert not rows[0]["refused"]
+
+
 def test_a_pipe_that_takes_a_files_place_neither_hangs_nor_stays(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     target = tmp_path / "copy.png"
@@ -190,3 +200,80 @@ def test_the_command_ends_with_one_line_and_code_2(here: Path) -> None:
         [sys.executable, "-m", "pipeline.fetch", "pets"], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "danlu init" in done.stderr
+
+
+def changing(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]) -> None:
+    """Something happens to the source just after its last example was read."""
+    write = fetch.write_manifest
+
+    def meanwhile(*arguments: Any) -> Tally:
+        written = write(*arguments)
+        change()
+        return written
+
+    monkeypatch.setattr(fetch, "write_manifest", meanwhile)
+
+
+def two_classes(place: str) -> None:
+    put(f"{place}/cats/1.png", f"{place}/dogs/2.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda: two_classes("inbox/two\n"), r"'two\\n' arrived"),
+        (lambda: put("inbox/one/cats/3.png"), "one changed"),
+        (lambda: shutil.rmtree("inbox/one"), "one went"),
+        (lambda: Path("inbox/three.part").rename("inbox/three"), "three arrived"),
+        (lambda: [two_classes(f"inbox/{name}") for name in "abcde"], "a, b, c and 2 more arrived"),
+    ],
+)
+def test_what_comes_to_an_inbox_while_it_is_read_fails_the_stage_and_the_next_run_reads_it(
+    here: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], found: str
+) -> None:
+    two_classes("inbox/one")
+    two_classes("inbox/three.part")
+    put("data/raw/pets/before")
+    with monkeypatch.context() as patched:
+        changing(patched, change)
+        with pytest.raises(ChangingError, match=rf"^inbox: found that {found} while it was read; expected .*run again"):
+            run("image", name="inbox", path="inbox")
+    assert Path("data/raw/pets/before").exists()
+    put("inbox/four/cats/1.png", "inbox/four/dogs/2.png")
+    rows, source, _ = run("image", name="inbox", path="inbox")
+    kept = {str(row["id"]).partition("/")[0] for row in rows}
+    assert kept == {delivery["name"] for delivery in source["deliveries"]} >= {"four"}
+    assert kept == {name for name in os.listdir("inbox") if not name.endswith(".part")}
+
+
+def test_what_is_still_being_written_into_an_inbox_does_not_fail_the_stage(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_classes("inbox/one")
+    changing(monkeypatch, lambda: put("inbox/two.zip.part", "inbox/.three", "inbox/one/.DS_Store"))
+    assert len(run("image", name="inbox", path="inbox")[0]) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda: put("pets/cats/3.png"), "cats changed"),
+        (lambda: os.utime("pets/cats/1.png", (1, 1)), "cats changed"),
+        (lambda: put("pets/birds/3.png"), "birds arrived"),
+        (lambda: Path("pets/dogs/2.png").unlink(), "dogs changed"),
+    ],
+)
+def test_a_folder_that_changes_while_it_is_read_fails_the_stage(
+    here: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], found: str
+) -> None:
+    two_classes("pets")
+    changing(monkeypatch, change)
+    with pytest.raises(ChangingError, match=f"^pets: found that {found} while it was read"):
+        run("image", name="image_folder", path="pets")
+
+
+def test_a_table_that_grows_while_it_is_read_fails_the_stage(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("t.csv").write_text("text,label\na,x\nb,y\n")
+    changing(monkeypatch, lambda: Path("t.csv").write_text("text,label\na,x\nb,y\nc,x\n"))
+    with pytest.raises(ChangingError, match=r"^t\.csv: found that t\.csv changed while it was read"):
+        run("text", name="text_table", path="t.csv")

@@ -16,6 +16,7 @@ from pipeline.errors import DataError
 Encoding = Literal["utf-8", "gb18030", "big5", "utf-16", "utf-32"]
 GB18030_MARK = b"\x84\x31\x95\x33"
 WIDE = ("utf-16", "utf-32")
+BIG5 = ("big5", "cp950", "big5hkscs")  # the standard, and what Windows and Hong Kong add, such as 裏 and 嘅
 BYTE_ORDER_MARKS: dict[bytes, Encoding] = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",
@@ -61,7 +62,9 @@ def decode(raw: bytes, encoding: Encoding) -> tuple[str, bool]:
     if encoding in WIDE:
         text = raw.decode("utf-8")
         return text, "\ufffd" not in text
-    try:
-        return raw.decode(encoding), True
-    except UnicodeDecodeError:
-        return raw.decode(encoding, "replace"), False
+    for codec in BIG5 if encoding == "big5" else (encoding,):
+        try:
+            return raw.decode(codec), True
+        except UnicodeDecodeError:
+            pass
+    return raw.decode(encoding, "replace"), False

@@ -1,6 +1,7 @@
 """Rows of a Parquet file, a few at a time, whatever the file's size; texts keep their bytes."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,12 +57,13 @@ def _cells(column: "pa.Array", encoding: Encoding) -> Iterator[Cell | None]:
         # As bytes: a file may hold what is no UTF-8, and Arrow would fail on the whole batch.
         encoding, column = "utf-8", column.cast(pa.large_binary())
     for value in column.to_pylist():
-        yield None if value is None else _cell(value, encoding)
+        missing = value is None or (isinstance(value, float) and math.isnan(value))  # as pandas writes what is missing
+        yield None if missing else _cell(value, encoding)
 
 
 def _cell(value: Any, encoding: Encoding) -> Cell:
     if isinstance(value, bytes):
-        raw = value.decode("utf-16", "replace").encode() if encoding == "utf-16" else value
+        raw = value.decode(encoding, "replace").encode() if encoding in _lines.WIDE else value
         return Cell(raw, *_lines.decode(raw, encoding))
     text = str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False, default=str)
     text = text.strip('"') if not isinstance(value, list | dict) else text

@@ -136,7 +136,7 @@ def _csv_rows(lines: Iterable[Line]) -> Iterator[Row]:
         for _ in range(taken - 1):
             waiting.popleft()
         if cells is None:
-            yield number, [], "broken CSV: a quote that does not close its cell"
+            yield number, [], _fault(raw)
         else:
             width = width or len(cells)
             yield number, cells, None
@@ -147,7 +147,17 @@ def _cells(raw: bytes) -> list[bytes] | None:
         rows = list(csv.reader([raw.decode("latin-1")], strict=True))
     except csv.Error:
         return None
-    return [cell.encode("latin-1") for cell in rows[0]] if rows and rows[0] else [b""]
+    return _encoded(rows[0]) if rows else [b""]
+
+
+def _encoded(row: list[str]) -> list[bytes]:
+    return [cell.encode("latin-1") for cell in row] or [b""]
+
+
+def _fault(raw: bytes) -> str:
+    if b"\r" in raw and b'"' not in raw:
+        return "broken CSV: lines that end in a lone carriage return, as old Macs wrote; save them with \\n or \\r\\n"
+    return "broken CSV: a quote that does not close its cell"
 
 
 def _opens_quote(raw: bytes) -> bool:
@@ -159,21 +169,29 @@ def _opens_quote(raw: bytes) -> bool:
 
 
 def _closed(raw: bytes, waiting: deque[Line], rest: Iterator[Line]) -> tuple[list[bytes] | None, int]:
-    """The cells of a record that goes on over several lines, and how many; lines looked at stay in `waiting`."""
-    record = [raw]
-    for k in range(LONGEST_RECORD):
-        if k == len(waiting):
-            line = next(rest, None)
-            if line is None:
-                break
-            waiting.append(line)
-        record.append(waiting[k][1])
-        if b'"' in record[-1]:
-            whole = b"\n".join(record)
-            cells = _cells(whole)
-            if cells is not None or not _opens_quote(whole):
-                return cells, len(record)
-    return None, 1
+    """The cells of a record that goes on over several lines, and how many; lines looked at stay in `waiting`.
+
+    The reader takes one line after another, so that each is looked at once, however many there are.
+    """
+    taken = 1
+
+    def record() -> Iterator[bytes]:
+        nonlocal taken
+        yield raw
+        while taken <= LONGEST_RECORD:
+            if taken > len(waiting):
+                line = next(rest, None)
+                if line is None:
+                    return
+                waiting.append(line)
+            taken += 1
+            yield waiting[taken - 2][1]
+
+    try:
+        cells = next(csv.reader((line.decode("latin-1") + "\n" for line in record()), strict=True))
+    except csv.Error:
+        return None, 1
+    return _encoded(cells), taken
 
 
 def _object(number: int, raw: bytes, encoding: Encoding) -> Record:

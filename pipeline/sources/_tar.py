@@ -18,7 +18,12 @@ EXTENDED = frozenset(b"xgXLK")  # types of entries that hold the next one's long
 
 
 def entries(file: BinaryIO, kind: str, budget: Budget, names: Names | None) -> Iterator[Entry]:
-    """Every entry, in the archive's order; one that stops without its end mark is broken, which tarfile lets pass."""
+    """Every entry, in the archive's order. Raises: EOFError after the last one where the archive does not end properly.
+
+    tarfile takes one block of zeros for the end, and passes over all that follows: a lost sector of a header would hide
+    the rest. The end is two blocks of zeros, as POSIX says, and nothing but zeros after them. An archive with one, or
+    with none, is refused, though GNU tar reads it with a warning: it may as well have been cut off.
+    """
     ends: list[bool] = []
     stream: Any = _Counted(_inflated(file, kind), budget)
     header = _header(ends)
@@ -29,10 +34,21 @@ def entries(file: BinaryIO, kind: str, budget: Budget, names: Names | None) -> I
             if "path" not in member.pax_headers:
                 name = decoded(name.encode("utf-8", "surrogateescape"), budget.place, names)
             yield Entry(name, member.isdir(), _odd(member), _read(archive, member, budget.place))
-    if not ends:
-        raise EOFError("no end mark")
-    while stream.read(BLOCK):  # to the compressor's own check sum
-        pass
+        if not ends:
+            raise EOFError("no end mark")
+        _end(archive.fileobj)
+
+
+def _end(stream: Any) -> None:
+    """Reads what follows the first block of zeros, to the compressor's own check sum. Raises: EOFError."""
+    second = stream.read(tarfile.BLOCKSIZE)
+    if any(second):
+        raise EOFError("a block of zeros where a header is expected")
+    if len(second) < tarfile.BLOCKSIZE:
+        raise EOFError("half an end mark")
+    while block := stream.read(BLOCK):
+        if any(block):
+            raise EOFError("more data after the end mark")
 
 
 def _header(ends: list[bool]) -> type[tarfile.TarInfo]:

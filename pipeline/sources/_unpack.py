@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pipeline import artifacts
-from pipeline.errors import DataError
+from pipeline.errors import ChangingError, DataError
 from pipeline.sources import _tar, _zip
 from pipeline.sources._entry import Budget, Entry, Limits, Names, whole
 from pipeline.sources._target import Places
 
-VERSION = 1  # of what is written here; another one leaves what older code unpacked alone
+VERSION = 2  # of what is written here; another one leaves what older code unpacked alone
 MAGIC = {
     b"PK\3\4": "zip",
     b"PK\5\6": "zip",
@@ -80,30 +80,48 @@ def unpack(path: Path, names: Names | None, limits: Limits, digest: str | None =
             refused = _write(Budget(path, limits), names, building)
             after = os.stat(path)
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise DataError(f"{path}: found it changing while it was read; expected a finished file; run again")
+                raise ChangingError(f"{path}: found it changing while it was read; expected a finished file; run again")
     return Unpacked(folder / "files", digest, tuple((name, reason) for name, reason in refused))
 
 
 def _kept(folder: Path) -> list[list[str]] | None:
-    """What an earlier run refused, if all that it wrote is there still."""
+    """What an earlier run refused, if all that it wrote is there as it left it; what is not is put away."""
     try:
         record = artifacts.read_json(folder / "verdict.json")
-    except (OSError, ValueError):
-        return None
-    if _counted(folder / "files") != record["written"]:
-        shutil.rmtree(folder)
-        return None
-    os.utime(folder / "verdict.json")
-    return list(record["refused"])
+        refused = [[str(name), str(reason)] for name, reason in record["refused"]]
+        if record["state"] == _state(folder / "files"):
+            os.utime(folder / "verdict.json")
+            return refused
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    _put_away(folder)
+    return None
 
 
-def _counted(root: Path) -> list[int]:
-    """Folders, files and bytes below a folder."""
-    folders = files = size = 0
+def _state(root: Path) -> str:
+    """A hash of all names, sizes and times below a folder.
+
+    Contents are not read again: whatever writes into a file, or takes its place, leaves another time of its inode's
+    change, which no user can set. What a failing disk does to a file at rest is not found so.
+    """
+    digest = hashlib.blake2b(digest_size=16)
     for place, inner, names in os.walk(root):
-        folders, files = folders + len(inner), files + len(names)
-        size += sum(os.lstat(os.path.join(place, name)).st_size for name in names)
-    return [folders, files, size]
+        inner.sort()
+        below = os.path.relpath(place, root)
+        for name in sorted(names):
+            found = os.lstat(os.path.join(place, name))
+            line = f"{below}/{name}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ctime_ns}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
+        digest.update("\0".join([below, *inner, "\n"]).encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _put_away(folder: Path) -> None:
+    """Deletes a folder, under another name first: half of it is never found again."""
+    going = folder.with_name(f".{folder.name}.{os.getpid()}.building")
+    with contextlib.suppress(OSError):  # not there, or another process does the same
+        os.rename(folder, going)
+        shutil.rmtree(going)
 
 
 class _building:
@@ -136,13 +154,11 @@ class _building:
 
 
 def _tidy(parent: Path) -> None:
-    """Deletes what nothing has used for a month, under another name first: half of it is never found again."""
+    """Deletes what nothing has used for a month."""
     for verdict in parent.glob("[!.]*/verdict.json"):
         with contextlib.suppress(OSError):  # another process does the same
             if verdict.stat().st_mtime < time.time() - KEPT:
-                going = parent / f".{verdict.parent.name}.{os.getpid()}.building"
-                os.rename(verdict.parent, going)
-                shutil.rmtree(going)
+                _put_away(verdict.parent)
 
 
 def _alive(process: int) -> bool:
@@ -172,7 +188,7 @@ def _write(budget: Budget, names: Names | None, building: Path) -> list[list[str
             with target.open("xb") as file:
                 for block in entry.blocks():
                     file.write(block)
-    record = {"refused": refused, "written": _counted(building / "files")}
+    record = {"refused": refused, "state": _state(building / "files")}
     artifacts.write_json(building / "verdict.json", record)
     return refused
 

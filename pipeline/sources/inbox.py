@@ -18,10 +18,10 @@ from typing import Any
 from pipeline import artifacts
 from pipeline.errors import DataError, PipelineError
 from pipeline.examples import Example
-from pipeline.sources import _checksums, _delivery, _tree, _unpack
+from pipeline.sources import _checksums, _delivery, _still, _tree, _unpack
 
 KIND = None  # the layout's
-VERSION = 1  # of what is remembered
+VERSION = 2  # of what is remembered, and of how deliveries are judged
 UNFINISHED = (".part", ".partial", ".filepart", ".tmp", ".temp", ".crdownload", ".download", "~")
 log = logging.getLogger(__name__)
 Known = dict[str, dict[str, str]]  # by delivery, in the order of arrival: state, sha256 of an archive, reader
@@ -60,6 +60,12 @@ def describe(config: Config) -> Mapping[str, Any]:
         elif found:
             rows.append({"name": name, **_delivery.describe(replace(config, origin=name), found)})
     return {**_delivery.describe(config, None), "deliveries": rows}
+
+
+def states(config: Config) -> Mapping[str, str]:
+    """The state of each delivery, those left out that are still being written."""
+    entries = _entries(Path(config.path)) if Path(config.path).is_dir() else {}
+    return {name: _state(entry) for name, entry in entries.items() if not _unfinished(entry, config)}
 
 
 def _deliveries(config: Config) -> Iterator[tuple[str, _delivery.Opened | str | None]]:
@@ -142,12 +148,6 @@ def _reader(config: Config) -> str:
 
 
 def _state(entry: "os.DirEntry[str]") -> str:
-    """A hash of names, sizes and times of all that lies in a delivery."""
-    digest = hashlib.sha256()
-    places = [entry.path, *map(str, _checksums.beside(Path(entry.path)))]
-    if entry.is_dir(follow_symlinks=False):
-        places += [os.path.join(folder, name) for folder, _, names in os.walk(entry.path) for name in names]
-    for place in sorted(places):
-        found = os.lstat(place)
-        digest.update(f"{place}\0{found.st_size}\0{found.st_mtime_ns}\0{found.st_ino}\n".encode("utf-8", "replace"))
-    return digest.hexdigest()
+    """A hash of names, sizes and times of all that lies in a delivery, and of its lists of check sums."""
+    place = Path(entry.path)
+    return _still.state(place, *_checksums.beside(place))

@@ -1,7 +1,11 @@
-"""DVC does not follow imports: a dep forgotten in dvc.yaml is a stale model. This guard follows them."""
+"""DVC does not follow imports: a dep forgotten in dvc.yaml is a stale model. This guard follows them.
+
+It does so for the tasks of params.yaml, and for one of each kind with every source and every model that there is.
+"""
 
 import ast
 import re
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +33,7 @@ PLUGINS = {"of_kind": 1, "named": 1, "plugin": 0}  # position of the folder amon
 class Stage:
     step: str
     task: str
+    settings: dict[str, Any] | None  # the task's block; None where the stage stands once for all
     paths: set[str]
     params: set[str]
     outs: set[str]
@@ -48,13 +53,15 @@ def file_of(module: str) -> str | None:
 
 @cache
 def imports(path: str) -> frozenset[str]:
-    """The project's files that a file names in its imports, those inside functions too."""
+    """The project's files that a file names in its imports, those inside functions too, or runs by their name."""
     names: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Constant) and re.fullmatch(r"pipeline(\.\w+)+", str(node.value)):
+            names.add(str(node.value))
     return frozenset(file for name in names if name.startswith("pipeline") and (file := file_of(name)))
 
 
@@ -67,8 +74,9 @@ def folders(path: str) -> frozenset[str]:
             config_call = isinstance(node.func.value, ast.Name) and node.func.value.id == "config"
             place = 0 if config_call else PLUGINS[node.func.attr]
             word = node.args[place] if len(node.args) > place else None
-            if isinstance(word, ast.Constant) and isinstance(word.value, str):
-                found.add(word.value)
+            if word is not None:
+                assert isinstance(word, ast.Constant), f"{path}:{word.lineno}: expected the folder as a plain word"
+                found.add(str(word.value))
     return frozenset(found)
 
 
@@ -103,6 +111,31 @@ def tasks() -> dict[str, Any]:
     return loaded
 
 
+def kinds(module: Path) -> tuple[str, ...]:
+    """Of a source or a model; both where its settings decide, as with a delivery."""
+    said = re.search(r"^KIND = (\S+)", module.read_text("utf-8"), re.MULTILINE)
+    assert said, f"{module}: expected a line KIND = …"
+    return ("image", "text") if said[1] == "None" else (said[1].strip('"'),)
+
+
+def modules(folder: str, kind: str) -> list[str]:
+    """The names of the sources or the models for tasks of a kind."""
+    files = sorted((ROOT / "pipeline" / folder).glob("[a-z]*.py"))
+    return [path.stem for path in files if kind in kinds(path)]
+
+
+def choices() -> dict[str, Any]:
+    """A task for each source and each model that a user may choose, with the sections of a task of params.yaml."""
+    found = {}
+    for kind in ("image", "text"):
+        sections = next(task for task in tasks().values() if task["kind"] == kind)
+        for source in modules("sources", kind):
+            for model in modules("models", kind):
+                chosen = {"source": {"name": source, "path": f"my/{kind}"}, "model": {"name": model}}
+                found[f"{kind}-{source}-{model}"] = sections | chosen
+    return found
+
+
 # Reached by an import, but by no call of this step: train loads, compress and evaluate weigh terms too, none fits.
 FITTING = {f"pipeline/features/{name}.py" for name in ("_skipgram", "sums", "vectors")}
 WEIGHING = {f"pipeline/features/{name}.py" for name in ("bag", "ngrams", "terms")}
@@ -110,28 +143,33 @@ NOT_CALLED = {"train": FITTING | WEIGHING, "compress": FITTING, "evaluate": FITT
 
 
 @pytest.fixture(scope="module")
-def stages() -> list[Stage]:
+def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Stage]:
     """Each stage of dvc.yaml for each task: name, task, and the paths and parameters that it depends on."""
-    with Repo(str(ROOT)) as repo:
-        return [_stage(stage) for stage in repo.index.stages]
+    root = tmp_path_factory.mktemp("project")
+    shutil.copy(ROOT / "dvc.yaml", root)
+    every = tasks() | choices()
+    with (root / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe", pure=True).dump({"tasks": every}, file)
+    with Repo.init(str(root), no_scm=True) as repo:
+        return [_stage(stage, every) for stage in repo.index.stages]
 
 
-def _stage(stage: Any) -> Stage:
-    step, _, task = stage.addressing.partition("@")
+def _stage(stage: Any, every: dict[str, Any]) -> Stage:
+    step, _, task = stage.name.partition("@")
     paths, params = set(), set()
     for dep in stage.deps:
         if isinstance(dep, ParamsDependency):
             params |= set(dep.params)
         else:
             paths.add(dep.def_path)
-    return Stage(step, task, paths, params, {out.def_path for out in stage.outs})
+    return Stage(step, task, every.get(task), paths, params, {out.def_path for out in stage.outs})
 
 
 def expected(stage: Stage) -> set[str]:
-    task = tasks()[stage.task] if stage.task else None
-    found = closure(f"pipeline/{stage.step}.py", task)
-    if stage.step == "register":  # the served model carries these files with it
-        carried = {f"pipeline/{name}" for name in packaging.CODE} | {f"pipeline/tracking/served_{task['kind']}.py"}
+    found = closure(f"pipeline/{stage.step}.py", stage.settings)
+    if stage.step == "register" and stage.settings:  # the served model carries these files with it
+        served = f"pipeline/tracking/served_{stage.settings['kind']}.py"
+        carried = {f"pipeline/{name}" for name in packaging.CODE} | {served}
         found |= {path for path in carried if (ROOT / path).stat().st_size}
     if stage.step in ("examine", "report"):
         found.add(f"pipeline/{stage.step}.html.j2")
@@ -154,13 +192,7 @@ def test_no_stage_depends_on_code_that_it_cannot_reach(stages: list[Stage]) -> N
 
 def everything(stage: Stage) -> list[set[str]]:
     """What the step would need for each source and each kind."""
-    sources = [path.stem for path in (ROOT / "pipeline/sources").glob("[a-z]*.py")]
-    fakes = [
-        {"kind": kind, "source": {"name": source}, "model": {"name": "resnet" if kind == "image" else "textcnn"}}
-        for kind in ("image", "text")
-        for source in sources
-    ]
-    return [closure(f"pipeline/{stage.step}.py", fake) for fake in fakes]
+    return [closure(f"pipeline/{stage.step}.py", task) for task in choices().values()]
 
 
 def test_every_folder_and_section_that_a_stage_names_is_declared(stages: list[Stage]) -> None:
@@ -176,8 +208,8 @@ def test_every_folder_and_section_that_a_stage_names_is_declared(stages: list[St
 
 def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
     for stage in stages:
-        if stage.step == "fetch":
-            assert tasks()[stage.task]["source"]["path"] in stage.paths
+        if stage.step == "fetch" and stage.settings:
+            assert stage.settings["source"]["path"] in stage.paths
 
 
 def test_a_users_dictionaries_are_a_dependency(stages: list[Stage]) -> None:

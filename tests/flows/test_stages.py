@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from flows.stages import Outcome, Running
+from pipeline.errors import ChangingError, DataError
 
 GRAPH = """
 stages:
@@ -54,6 +55,11 @@ def test_a_stages_own_exit_code_and_last_words_are_kept() -> None:
 def test_a_crash_is_worth_another_attempt() -> None:
     outcome, _ = run("crash")
     assert outcome.state == "failed" and outcome.worth_retrying
+
+
+def test_data_that_changed_while_they_were_read_are_worth_another_attempt() -> None:
+    assert Outcome("fetch@pets", "failed", code=ChangingError.exit_code).worth_retrying
+    assert not Outcome("fetch@pets", "failed", code=DataError.exit_code).worth_retrying
 
 
 def test_stopping_ends_the_stage_at_once() -> None:

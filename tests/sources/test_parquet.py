@@ -56,6 +56,20 @@ def test_bytes_are_in_the_declared_encoding_and_broken_ones_flagged(tmp_path: Pa
     assert [(e.text, e.encoding_ok) for e in found] == [("好", True), ("\ufffd\ufffd", False)]
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_bytes_in_a_wide_encoding_are_read(tmp_path: Path, encoding: Any) -> None:
+    content = ["很好".encode(encoding), "坏".encode(encoding)[:-1]]
+    table = pa.table({"text": pa.array(content, pa.binary()), "label": ["a", "b"]})
+    found = read(write(tmp_path / "a.parquet", table), encoding=encoding)
+    assert [(e.text, e.encoding_ok) for e in found] == [("很好", True), ("\ufffd", False)]
+
+
+def test_a_number_that_is_none_is_no_label_and_no_class(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b", "c"], "label": pa.array([1.0, float("nan"), None])})
+    found = read(write(tmp_path / "a.parquet", table))
+    assert [(e.label, e.refused) for e in found] == [("1.0", None), *[(None, "no label ('label')")] * 2]
+
+
 def test_text_that_is_no_utf8_is_flagged_and_stops_nothing(tmp_path: Path) -> None:
     broken = pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b"ok"], pa.binary()).buffers())
     found = read(write(tmp_path / "a.parquet", pa.table({"text": broken, "label": ["a", "b"]})))

@@ -1,3 +1,4 @@
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,36 @@ def test_a_quote_that_closes_with_other_columns_costs_no_row_between(tmp_path: P
         (5, {"t": "end", "l": "n"}),
     ]
     assert [line for line, _ in found] == [2, 3, 4, 5]
+
+
+def test_a_cell_of_many_lines_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = 0
+
+    def counted(*arguments: Any, **settings: Any) -> Any:
+        nonlocal readers
+        readers += 1
+        return reader(*arguments, **settings)
+
+    reader = csv.reader
+    monkeypatch.setattr(csv, "reader", counted)
+    cell = "\n".join(f'""他说第{k}行"",然后' for k in range(900))
+    found = read(tmp_path / "a.csv", ("t,l\n" + f'"{cell}",p\n').encode())
+    assert len(found) == 1 and not isinstance(found[0][1], str)
+    assert readers <= 4  # not one for each of its lines, each of which would read all lines before it
+
+
+def test_a_cell_of_more_lines_than_one_may_span_costs_its_lines(tmp_path: Path) -> None:
+    longest = _records.LONGEST_RECORD
+    for lines, whole in ((longest + 1, True), (longest + 2, False)):
+        found = read(tmp_path / "a.csv", ("t,l\n" + '"' + "x\n" * (lines - 1) + 'x",p\nend,n\n').encode())
+        assert (len(found) == 2) is whole and found[-1][1] == {"t": "end", "l": "n"}
+
+
+def test_lines_that_end_in_a_lone_carriage_return_are_told_as_that(tmp_path: Path) -> None:
+    for content in (b"t,l\ra,p\rb,n\r", b"t,l\ra,p\rb,n"):
+        with pytest.raises(DataError, match=r":1: found broken CSV: lines that end in a lone carriage return"):
+            read(tmp_path / "a.csv", content)
+    assert read(tmp_path / "a.csv", b't,l\n"a\rb",p\n') == [(2, {"t": "a\rb", "l": "p"})]
 
 
 def test_wrong_columns_and_blank_lines_are_refused(tmp_path: Path) -> None:

@@ -115,6 +115,43 @@ def test_what_was_partly_deleted_is_unpacked_again() -> None:
     assert written(unpack(Path("x.zip"), None, LIMITS)) == {"a": b"1", "b": b"2"}
 
 
+def _forged(file: Path) -> None:
+    """Another content of the same size and time."""
+    before = file.stat()
+    file.write_bytes(bytes(before.st_size))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _replaced(file: Path) -> None:
+    file.with_name("new").write_bytes(b"X")
+    file.with_name("new").rename(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda root: _forged(root / "a/1"),
+        lambda root: _replaced(root / "a/1"),
+        lambda root: (root / "a/1").rename(root / "a/0"),
+        lambda root: (root / "a/3").touch(),
+        lambda root: (root / "empty").mkdir(),
+        lambda root: (root / "../verdict.json").unlink(),
+        *(
+            lambda root, text=text: (root / "../verdict.json").write_text(text)  # type: ignore[misc]
+            for text in ("{}", "", "[]", "null", '{"refused": 1}', '{"refused": [[1]], "state": ""}', '{"refused": []}')
+        ),
+    ],
+)
+def test_what_was_changed_since_it_was_unpacked_is_unpacked_again(damage: Callable[[Path], object]) -> None:
+    path = put("x.tar", tar(("a/1", b"1"), ("a/2", b"2"), ("../b", b"")))
+    found = unpack(path, None, LIMITS)
+    damage(found.root)
+    for _ in range(2):
+        assert unpack(path, None, LIMITS) == found and found.refused == (("../b", "a path out of the archive"),)
+        assert written(found) == {"a/1": b"1", "a/2": b"2"} and not (found.root / "empty").exists()
+    assert len(list(Path(".danlu/unpacked").iterdir())) == 1
+
+
 def test_what_a_killed_run_left_is_cleared_and_a_live_ones_is_not() -> None:
     Path(".danlu/unpacked/.x.999999999.building").mkdir(parents=True)
     Path(f".danlu/unpacked/.x.{os.getppid()}.building").mkdir()
@@ -249,12 +286,35 @@ def test_of_entries_that_some_system_takes_for_one_the_first_stays(form: str) ->
 @pytest.mark.parametrize("form", FORMS)
 def test_an_archive_cut_off_anywhere_is_refused_whole(form: str) -> None:
     whole = packed(form, {f"{k}.bin": os.urandom(700) + bytes(1024) for k in range(3)}).read_bytes()
-    end = 3 * (512 + 2048) + 512 if form == "tar" else len(whole)  # of what a plain tar needs: its first end mark
+    end = 3 * (512 + 2048) + 1024 if form == "tar" else len(whole)  # of what a plain tar needs: its end mark
     for cut in sorted({0, 1, 100, end - 1, *range(512, end, max(end // 30, 1)), *range(0, end, 512)}):
         with pytest.raises(DataError, match=r"cut off or broken|found no archive"):
             unpack(put(f"cut.{form}", whole[:cut]), None, LIMITS)
     assert not list(Path(".danlu/unpacked").iterdir())
     unpack(put(f"cut.{form}", whole[:end]), None, LIMITS)
+
+
+@pytest.mark.parametrize("form", PACKERS)
+def test_a_lost_block_hides_nothing_behind_it(form: str) -> None:
+    """A zeroed header looks like the end of the archive, to tarfile at once and to GNU tar with a warning."""
+    files = [(f"{k}.bin", os.urandom(500)) for k in range(4)]
+    whole = tar(*files, form=tarfile.USTAR_FORMAT)
+    assert len(whole) == 10_240  # the end mark and its padding
+    for k in range(1, 4):
+        lost = whole[: k * 1024] + bytes(512) + whole[k * 1024 + 512 :]
+        with pytest.raises(DataError, match=r"cut off or broken \(a block of zeros where a header is expected\)"):
+            unpack(put(f"lost.{form}", PACKERS[form](lost)), None, LIMITS)
+    for broken, found in (
+        (whole + tar(*files), "more data after the end mark"),
+        (whole[: 2 * 1024] + bytes(1024) + whole[3 * 1024 :], "more data after the end mark"),
+        (whole[: 4 * 1024 + 512], "half an end mark"),
+        (whole[: 4 * 1024], "no end mark"),
+    ):
+        with pytest.raises(DataError, match=rf"cut off or broken \({found}\)"):
+            unpack(put(f"broken.{form}", PACKERS[form](broken)), None, LIMITS)
+    assert not list(Path(".danlu/unpacked").iterdir())
+    for good in (whole, whole[: 5 * 1024], whole + bytes(1 << 20)):
+        assert written(unpack(put(f"good.{form}", PACKERS[form](good)), None, LIMITS)) == dict(files)
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "tar"])  # a plain tar has no check sum of contents
