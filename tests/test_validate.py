@@ -285,6 +285,9 @@ def test_a_new_copy_does_not_take_the_place_of_an_old_example() -> None:
     assert reasons() == {"0-again.bmp": "duplicate"}
     known, generations = arrivals.read(Path("data/order/mine"))
     assert known.tolist() == arrivals.keys([*order, new["sha256"]]).tolist() and generations.tolist() == [0, 10]
+    twin = image("0-twin.png", "x", picture(2))  # of equal bytes, which have one key, the first by path is kept
+    run("image", [twin, *rows, new])
+    assert reasons() == {"2.png": "duplicate"}
     shutil.rmtree("data/order/mine")  # without that memory the first one is kept
     run("image", [copy, *rows, new])
     assert reasons() == {"2.png": "duplicate"}
