@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -25,7 +26,8 @@ class Rule:
     """An expectation by its name in Great Expectations.
 
     Rows that break a rule with a `reason` go to quarantine. Breaking a critical rule, where `mostly` allows
-    for some rows, stops the task with `advice`. `origin` is where the user asked for it, empty for the project's own.
+    for some rows, stops the task with `advice`: what is expected and the way out, for one of the user's the way out
+    alone. `origin` is where the user asked for it, empty for the project's own.
     """
 
     expectation: str
@@ -35,6 +37,17 @@ class Rule:
     advice: str = ""
     name: str = ""  # what the settings call it; a rule with a reason goes by that
     origin: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is expected, as a user writes it: `expect_column_mean_to_be_between (column length, min_value 5)`."""
+        arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+        return f"{snake(self.expectation)} ({arguments if len(arguments) <= 200 else arguments[:197] + '...'})"
+
+
+def snake(expectation: str) -> str:
+    """`ExpectColumnValuesToBeNull` as `expect_column_values_to_be_null`."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[AL])(?=[TD][oi])", "_", expectation).lower()
 
 
 @dataclass(frozen=True)

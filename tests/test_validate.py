@@ -159,6 +159,35 @@ def test_the_users_own_rules_labels_and_severities_are_followed(sentences: Calla
     run("text", rows, severity={"duplicate": "critical"}, tolerance={"duplicate": 0.2})
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "type: expect_column_mean_to_be_between, kwargs: {column: length, min_value: 500}",
+            r"found 15\.25; expected expect_column_mean_to_be_between \(column length, min_value 500\), as "
+            r"expectations/mine\.yaml\[0\] says; correct the source, or that entry",
+        ),
+        (
+            "type: ExpectColumnMeanToBeBetween, kwargs: {column: length, min_value: 500}, advice: ask Ann",
+            r"found 15\.25; expected expect_column_mean.* 500\), as expectations/mine\.yaml\[0\] says; ask Ann",
+        ),
+        (
+            "type: expect_column_values_to_match_regex, kwargs: {column: text, regex: 有}",
+            r"found 4 of 4 rows \(first: a:0\); expected expect_column_values_to_match_regex \(column text, regex 有\)",
+        ),
+        (
+            "type: expect_column_values_to_match_regex, kwargs: {column: id, regex: '[0-2]'}, reason: late",
+            r"found 1 of 4 rows late \(first: a:3.*; expected expect_column_values_to_match_regex \(column id",
+        ),
+    ],
+)
+def test_a_critical_rule_of_ones_own_says_what_was_measured_and_where_it_stands(entry: str, message: str) -> None:
+    Path("expectations").mkdir()
+    Path("expectations/mine.yaml").write_text("- {" + entry + ", severity: critical}")
+    rows = [text(f"a:{k}", "这句话的长度是十五个字，正好" + str(k or "00"), "xy"[k % 2]) for k in range(4)]
+    stops("text", rows, message)
+
+
 def test_a_rule_that_the_library_refuses_is_named(sentences: Callable[[int], str]) -> None:
     Path("expectations").mkdir()
     rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(4)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.expectations import Outcome
+from pipeline.expectations import Outcome, Rule
 from pipeline.near import pairs
 from pipeline.validation._outliers import Measure
 
@@ -97,8 +97,13 @@ def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str) -> str | N
     """The message of the first critical rule that is broken, or None."""
     for outcome in [*verdict.outcomes, *drifted]:
         if outcome.rule.severity == "critical" and not outcome.success:
-            return f"{place}: {_found(outcome, verdict)}; expected {outcome.rule.advice}"
+            return f"{place}: {_found(outcome, verdict)}; expected {_expected(outcome.rule)}"
     return None
+
+
+def _expected(rule: Rule) -> str:
+    """And the way out."""
+    return f"{rule.words}, as {rule.origin} says; {rule.advice}" if rule.origin else rule.advice
 
 
 def _found(outcome: Outcome, verdict: Verdict) -> str:
@@ -114,7 +119,14 @@ def _found(outcome: Outcome, verdict: Verdict) -> str:
     if outcome.rule.name == "drift":
         return f"found a version unlike the one before in {', '.join(outcome.ids)}"
     if not outcome.ids:
-        return f"found {outcome.observed}"
-    rows = verdict.quarantine[verdict.quarantine["id"].isin(outcome.ids)]
-    first = f"{rows['id'].iloc[0]}: {rows['detail'].iloc[0]}" if len(rows) else outcome.ids[0]
-    return f"found {len(outcome.ids):,} of {verdict.read:,} rows {outcome.rule.name} (first: {first})"
+        seen = outcome.observed
+        return f"found {seen:.6g}" if isinstance(seen, float) else f"found {seen}"
+    judged = verdict.read if outcome.rule.reason else len(verdict.accepted)
+    name = "" if outcome.rule.name == outcome.rule.origin else f" {outcome.rule.name}"
+    return f"found {len(outcome.ids):,} of {judged:,} rows{name} (first: {_first(outcome, verdict)})"
+
+
+def _first(outcome: Outcome, verdict: Verdict) -> str:
+    rows = verdict.quarantine[verdict.quarantine["id"].isin(outcome.ids)].head(1)
+    details = [f"{name}: {detail}" for name, detail in zip(rows["id"], rows["detail"], strict=True) if detail == detail]
+    return details[0] if details else outcome.ids[0]
