@@ -218,6 +218,14 @@ def test_a_new_version_is_compared_with_the_one_before(sentences: Callable[[int]
     assert json.loads(profiles.read_text())["previous"]["classes"] == {"x": 300, "y": 100}
 
 
+def test_no_page_tells_another_host_that_it_was_opened(sentences: Callable[[int], str]) -> None:
+    run("text", [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(4)])
+    pages = [path.read_text("utf-8") for path in Path("data/docs/mine").rglob("*.html")]
+    assert len(pages) == 7
+    assert not [page for page in pages if "great-expectations-web-assets" in page or "dataContextId" in page]
+    assert not [page for page in pages if re.search("<img[^>]*https?:", page)]
+
+
 def picture(number: int, side: int = 24) -> Image.Image:
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (side, side, 3), dtype=np.uint8))
 
