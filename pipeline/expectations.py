@@ -1,17 +1,19 @@
 """Rules on a table, checked by Great Expectations, with the offending rows by id and browsable Data Docs."""
 
 import contextlib
+import html
 import logging
 import os
 import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from pipeline.errors import ConfigError, DataError
 
@@ -20,6 +22,21 @@ if TYPE_CHECKING:
 
 IMAGE = re.compile(r"<img\b[^>]*\bgreat-expectations-web-assets\.[^>]*>")
 STYLED = re.compile(r"url\([^)]*\bgreat-expectations-web-assets\.[^)]*\)")
+INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Data Docs</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 24px auto; padding: 0 20px; }}
+table {{ border-collapse: collapse; }}
+th, td {{ text-align: left; vertical-align: top; padding: 4px 10px; border-bottom: 1px solid #dfe4ea; }}
+</style>
+<h1>Data Docs</h1>
+<table>
+<tr><th>table</th><th>expectations</th><th>broken</th><th>which</th><th>pages</th></tr>
+{rows}</table>
+</html>
+"""
 Severity = Literal["critical", "warning", "info"]
 
 
@@ -85,6 +102,7 @@ class Session:
         self._context: Any = gx.get_context(mode="file", project_root_dir=folder)
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
         self._source = self._context.data_sources.add_pandas("data")
+        self._found: dict[str, tuple[Outcome, ...]] = {}
 
     def check(self, name: str, table: "pd.DataFrame", rules: Sequence[Rule]) -> list[Outcome]:
         """One outcome a rule, in order. The table has a column `id` of unique names."""
@@ -104,13 +122,30 @@ class Session:
         run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
         (report,) = run.run_results.values()
         outcomes = {result.expectation_config.meta["rule"]: _outcome(rules, result) for result in report.results}
-        return [outcomes[number] for number in range(len(rules))]
+        self._found[name] = tuple(outcomes[number] for number in range(len(rules)))
+        return list(self._found[name])
 
     def write_docs(self, out: Path) -> None:
+        """The library's pages, with an index of our own in place of its, which needs scripts from the network."""
         self._context.build_data_docs()
         shutil.copytree(self._folder / "gx/uncommitted/data_docs/local_site", out, dirs_exist_ok=True)
         for page in out.rglob("*.html"):
             page.write_text(without_tracking(page.read_text("utf-8")), "utf-8")
+        (out / "index.html").write_text(_index(self._found, out), "utf-8")
+
+
+def _index(found: Mapping[str, Sequence[Outcome]], out: Path) -> str:
+    """A page that lists what was checked, with links to the pages in `out`."""
+    rows = []
+    for name, outcomes in found.items():
+        broken = [outcome for outcome in outcomes if not outcome.success]
+        told = "<br>".join(html.escape(f"{outcome.rule.severity}: {outcome.rule.words}") for outcome in broken)
+        pages = [path for folder in ("validations", "expectations") for path in (out / folder / name).parent.rglob("*")]
+        mine = [path for path in pages if path.name in (f"data-{name}.html", f"{name}.html")]
+        links = [f'<a href="{quote(str(path.relative_to(out)))}">{path.relative_to(out).parts[0]}</a>' for path in mine]
+        cells = [html.escape(name), f"{len(outcomes)}", f"{len(broken)}", told, ", ".join(links)]
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    return INDEX.format(rows="".join(f"<tr>{row}</tr>\n" for row in rows))
 
 
 def without_tracking(page: str) -> str:

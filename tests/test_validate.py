@@ -224,6 +224,10 @@ def test_no_page_tells_another_host_that_it_was_opened(sentences: Callable[[int]
     assert len(pages) == 7
     assert not [page for page in pages if "great-expectations-web-assets" in page or "dataContextId" in page]
     assert not [page for page in pages if re.search("<img[^>]*https?:", page)]
+    index = Path("data/docs/mine/index.html").read_text("utf-8")
+    links = re.findall('href="([^"]*)"', index)
+    assert len(links) == 6 and all((Path("data/docs/mine") / link).is_file() for link in links)
+    assert "http" not in index and "<script" not in index
 
 
 def picture(number: int, side: int = 24) -> Image.Image:
