@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INTERNAL = ["refused", "undecodable", "too_large", "detail", "duplicate_of", "conflicting", "dropped", "same"]
+LISTED = "quarantine.csv"  # beside the Data Docs
 QUARANTINE = ["id", "path", "label", "reason", "detail", "same"]
 
 
@@ -132,10 +133,11 @@ def main(task: Task) -> None:
         versions = _profile.following(profiles, profile)
         drift = _profile.drift(verdict.accepted, versions["previous"])
         drifted = _drifted(checks, drift, config)
-        # Also where the task stops below: the pages show why.
+        # Also where the task stops below: the pages and the list show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
             checks.write_docs(docs)
-    message = _facts.failure(verdict, drifted, str(raw))
+            verdict.quarantine.drop(columns="same").to_csv(docs / LISTED, index=False)
+    message = _facts.failure(verdict, drifted, str(raw), artifacts.folder("docs", task.name) / LISTED)
     if message:
         raise DataError(message)
     facts = _facts.summary(verdict, config)

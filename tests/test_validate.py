@@ -1,5 +1,6 @@
 """The stage as a user runs it, on small manifests of both kinds."""
 
+import csv
 import hashlib
 import json
 import re
@@ -287,6 +288,21 @@ def test_many_undecodable_images_stop_the_task_and_the_pages_show_why() -> None:
     rows = [image(f"{k}.png", "xy"[k % 2], picture(k) if k > 3 else b"GIF89a") for k in range(10)]
     stops("image", rows, r"4 of 10 rows undecodable \(first: 0.png: .*validate.max_undecodable")
     assert (Path("data/docs/mine") / "index.html").is_file()
+
+
+def test_every_rejected_row_is_listed_also_where_the_task_stops(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(6)]
+    rows += [text(f"r,{k}", "", None, refused=f"fault {k % 7}") for k in range(20)]
+    stops(
+        "text",
+        [*rows, text("b", "唯一", "z")],
+        r"fault 0 3, .*, … and 2 more reasons\).*: data/docs/mine/quarantine.csv$",
+    )
+    with Path("data/docs/mine/quarantine.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["reason"]) for row in found] == [(f"r,{k}", f"refused:fault {k % 7}") for k in range(20)]
+    run("text", rows)
+    assert len(pd.read_csv("data/docs/mine/quarantine.csv")) == len(reasons()) == 20
 
 
 def test_near_images_are_named_and_two_runs_write_the_same_bytes() -> None:

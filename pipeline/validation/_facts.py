@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,11 +94,12 @@ def metrics(verdict: Verdict, facts: Mapping[str, Any], measures: Sequence[Measu
     }
 
 
-def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str) -> str | None:
-    """The message of the first critical rule that is broken, or None."""
+def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str, listed: Path) -> str | None:
+    """The message of the first critical rule that is broken, or None; `listed` is where the rejected rows are."""
+    where = f"; every rejected row: {listed}" if len(verdict.quarantine) else ""
     for outcome in [*verdict.outcomes, *drifted]:
         if outcome.rule.severity == "critical" and not outcome.success:
-            return f"{place}: {_found(outcome, verdict)}; expected {_expected(outcome.rule)}"
+            return f"{place}: {_found(outcome, verdict)}; expected {_expected(outcome.rule)}{where}"
     return None
 
 
@@ -107,8 +109,7 @@ def _expected(rule: Rule) -> str:
 
 
 def _found(outcome: Outcome, verdict: Verdict) -> str:
-    counts = Counter(verdict.quarantine["reason"])
-    why = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common(5)) or "none"
+    why = _reasons(verdict)
     if outcome.rule.name == "examples":
         short = ", ".join(f"{label} {verdict.classes[label]}" for label in outcome.ids[:5])
         return f"found too few usable examples of {short} (in quarantine: {why})"
@@ -124,6 +125,14 @@ def _found(outcome: Outcome, verdict: Verdict) -> str:
     judged = verdict.read if outcome.rule.reason else len(verdict.accepted)
     name = "" if outcome.rule.name == outcome.rule.origin else f" {outcome.rule.name}"
     return f"found {len(outcome.ids):,} of {judged:,} rows{name} (first: {_first(outcome, verdict)})"
+
+
+def _reasons(verdict: Verdict) -> str:
+    """The five that most rows have, and how many more there are."""
+    counts = Counter(verdict.quarantine["reason"])
+    named = ", ".join(f"{reason} {count:,}" for reason, count in counts.most_common(5)) or "none"
+    more = len(counts) - 5
+    return f"{named}, … and {more:,} more reason{'s' if more > 1 else ''}" if more > 0 else named
 
 
 def _first(outcome: Outcome, verdict: Verdict) -> str:
