@@ -155,6 +155,8 @@ def _tell(task: str, facts: dict[str, Any], arrived: int, drifted: Sequence[str]
         log.warning("validate %s: no row has the label %s, which validate.labels names", task, word)
     if drifted:
         log.warning("validate %s: unlike the version before in %s; see data/profiles", task, ", ".join(drifted))
+    for broken in facts["warnings"]:
+        log.warning("validate %s: found %s; expected %s", task, broken["found"], broken["expected"])
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
     kept = f"{facts['kept']:,} of {facts['read']:,} kept, {arrived:,} of them new"
     near = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"

@@ -290,6 +290,26 @@ def test_many_undecodable_images_stop_the_task_and_the_pages_show_why() -> None:
     assert (Path("data/docs/mine") / "index.html").is_file()
 
 
+def test_what_is_broken_without_stopping_is_told(
+    sentences: Callable[[int], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("expectations").mkdir()
+    Path("expectations/mine.yaml").write_text(
+        "- {type: expect_column_max_to_be_between, kwargs: {column: length, max_value: 10}, advice: shorten them}\n"
+        "- {type: expect_column_values_to_match_regex, kwargs: {column: text, regex: 人}, severity: info}\n"
+        "- {type: expect_column_values_to_not_match_regex, kwargs: {column: text, regex: 广告}, reason: advert}\n"
+    )
+    summary = run("text", [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(6)] + [text("b", "广告", "x")])
+    (broken,) = summary["warnings"]
+    assert broken == {
+        "found": "19",
+        "expected": "expect_column_max_to_be_between (column length, max_value 10), as expectations/mine.yaml[0] says; "
+        "shorten them",
+    }
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"validate mine: found 19; expected {broken['expected']}"]
+
+
 def test_every_rejected_row_is_listed_also_where_the_task_stops(sentences: Callable[[int], str]) -> None:
     rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(6)]
     rows += [text(f"r,{k}", "", None, refused=f"fault {k % 7}") for k in range(20)]

@@ -48,6 +48,7 @@ def summary(verdict: Verdict, config: Any) -> dict[str, Any]:
         "outliers": _outliers(verdict),
         "fences": verdict.fences,
         "expectations": [_entry(outcome) for outcome in verdict.outcomes],
+        "warnings": warnings(verdict),
         "settings": dataclasses.asdict(config),
     }
 
@@ -63,6 +64,12 @@ def _entry(outcome: Outcome) -> dict[str, Any]:
         "success": outcome.success,
         "unexpected": outcome.unexpected,
     }
+
+
+def warnings(verdict: Verdict) -> list[dict[str, str]]:
+    """What is found and expected by each broken rule of severity warning, but those whose rows are in quarantine."""
+    broken = [o for o in verdict.outcomes if not o.success and o.rule.severity == "warning" and not o.rule.reason]
+    return [{"found": _found(outcome, verdict), "expected": _expected(outcome.rule)} for outcome in broken]
 
 
 def _outliers(verdict: Verdict) -> dict[str, int]:
@@ -99,32 +106,32 @@ def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str, listed: Pa
     where = f"; every rejected row: {listed}" if len(verdict.quarantine) else ""
     for outcome in [*verdict.outcomes, *drifted]:
         if outcome.rule.severity == "critical" and not outcome.success:
-            return f"{place}: {_found(outcome, verdict)}; expected {_expected(outcome.rule)}{where}"
+            return f"{place}: found {_found(outcome, verdict)}; expected {_expected(outcome.rule)}{where}"
     return None
 
 
 def _expected(rule: Rule) -> str:
-    """And the way out."""
-    return f"{rule.words}, as {rule.origin} says; {rule.advice}" if rule.origin else rule.advice
+    """And the way out, where there is one."""
+    return f"{rule.words}, as {rule.origin} says; {rule.advice}" if rule.origin else rule.advice or rule.words
 
 
 def _found(outcome: Outcome, verdict: Verdict) -> str:
     why = _reasons(verdict)
     if outcome.rule.name == "examples":
         short = ", ".join(f"{label} {verdict.classes[label]}" for label in outcome.ids[:5])
-        return f"found too few usable examples of {short} (in quarantine: {why})"
+        return f"too few usable examples of {short} (in quarantine: {why})"
     if outcome.rule.name == "classes":
-        return f"found one usable class, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
+        return f"one usable class, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
     if outcome.rule.name == "rows":
-        return f"found {len(verdict.accepted):,} usable of {verdict.read:,} rows (in quarantine: {why})"
+        return f"{len(verdict.accepted):,} usable of {verdict.read:,} rows (in quarantine: {why})"
     if outcome.rule.name == "drift":
-        return f"found a version unlike the one before in {', '.join(outcome.ids)}"
+        return f"a version unlike the one before in {', '.join(outcome.ids)}"
     if not outcome.ids:
         seen = outcome.observed
-        return f"found {seen:.6g}" if isinstance(seen, float) else f"found {seen}"
+        return f"{seen:.6g}" if isinstance(seen, float) else f"{seen}"
     judged = verdict.read if outcome.rule.reason else len(verdict.accepted)
     name = "" if outcome.rule.name == outcome.rule.origin else f" {outcome.rule.name}"
-    return f"found {len(outcome.ids):,} of {judged:,} rows{name} (first: {_first(outcome, verdict)})"
+    return f"{len(outcome.ids):,} of {judged:,} rows{name} (first: {_first(outcome, verdict)})"
 
 
 def _reasons(verdict: Verdict) -> str:
