@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,9 @@ def validate(
     rules = [*_rules.first(config), *module.rules(config), *_rules.last(), *_outliers.rules(module.MEASURES, config)]
     rules += [rule for rule in own if rule.reason]
     outcomes = checks.check("rows", table, _rules.adjusted(rules, config.severity, config.tolerance))
-    reasons = _reasons(table, outcomes)
+    broken = _broken(outcomes)
+    reasons = _reasons(table, broken)
+    table = table.assign(detail=table["detail"].fillna(_facts.details(table, broken, fences)))
     accepted = table[reasons.isna()]
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
@@ -88,16 +90,21 @@ def _class_table(counts: dict[str, int]) -> "pd.DataFrame":
     return pd.DataFrame({"id": list(counts), "examples": pd.array(list(counts.values()), dtype="Int64")})
 
 
-def _reasons(table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> "pd.Series":
-    """Each row's reason for quarantine, that of the first rule it breaks, or null."""
-    import pandas as pd
-
-    found: dict[str, str] = {}
+def _broken(outcomes: Sequence[Outcome]) -> dict[str, Rule]:
+    """The first rule with a reason that a row breaks, by its id."""
+    found: dict[str, Rule] = {}
     for outcome in outcomes:
         if outcome.rule.reason:
             for row in outcome.ids:
-                found.setdefault(row, outcome.rule.reason)
-    reasons = table["id"].map(pd.Series(found, dtype="str"))
+                found.setdefault(row, outcome.rule)
+    return found
+
+
+def _reasons(table: "pd.DataFrame", broken: Mapping[str, Rule]) -> "pd.Series":
+    """Each row's reason for quarantine, or null."""
+    import pandas as pd
+
+    reasons = table["id"].map(pd.Series({row: rule.reason for row, rule in broken.items()}, dtype="str"))
     return reasons.mask(reasons == "refused", "refused:" + table["refused"])
 
 

@@ -38,7 +38,9 @@ def lay(rows: pd.DataFrame, same: str) -> None:
     accepted.loc[5, "outliers"] = MEASURES[same][0]
     column = {"text": "content", "sha256": "pixels"}[same]
     parts.write_frame(accepted.assign(**{column: accepted[same]}), validated / "accepted")
-    rows[again].assign(reason="duplicate", same=rows[same]).to_parquet(validated / "quarantine.parquet")
+    rows[again].assign(reason="duplicate", same=rows[same], detail="same as another").to_parquet(
+        validated / "quarantine.parquet"
+    )
     pd.DataFrame({"a": accepted["id"][:2], "b": accepted["id"][2:4].tolist()}).to_parquet(
         validated / "neighbours.parquet"
     )
@@ -88,6 +90,7 @@ def test_texts_without_a_meaning_are_only_remembered() -> None:
     assert rows_of("outliers") == [["1", "5"]]
     page = (OUT / "index.html").read_text("utf-8")
     assert "0.310" in page and texts[0] in page and "distinct characters" in page
+    assert '<td class="soft">5<br>length 400</td>' in page
     assert BROKEN["found"] in page and BROKEN["expected"] in page
     assert '<td>duplicate</td><td class="number">750</td>' in page and "../../docs/t/quarantine.csv" in page
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)

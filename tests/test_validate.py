@@ -53,6 +53,11 @@ def files() -> dict[str, bytes]:
     return {str(path.relative_to(OUT)): path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
 
 
+def details() -> dict[str, str]:
+    table = pd.read_parquet(OUT / "quarantine.parquet")
+    return dict(zip(table["id"], table["detail"], strict=True))
+
+
 def reasons() -> dict[str, str]:
     table = pd.read_parquet(OUT / "quarantine.parquet")
     return dict(zip(table["id"], table["reason"], strict=True))
@@ -93,6 +98,7 @@ def test_each_bad_text_is_in_quarantine_with_its_reason(sentences: Callable[[int
     assert sum(summary["class_counts"].values()) == summary["kept"] == 29
     quarantine = pd.read_parquet(OUT / "quarantine.parquet").set_index("id")
     assert quarantine.loc["same", "detail"] == "same as a:3"
+    assert quarantine.loc["long", "detail"] == "length 200; expected max_value 100"
     flagged = {entry["reason"]: entry["unexpected"] for entry in summary["expectations"] if entry["reason"]}
     assert flagged["too_long"] == 1
     assert (Path("data/docs/mine") / "index.html").is_file()
@@ -152,6 +158,10 @@ def test_the_users_own_rules_labels_and_severities_are_followed(sentences: Calla
     rows += [text("b:0", sentences(1), "很好"), text("b:1", "广告：加微信", "很好"), text("b:2", "不知所云", "没用")]
     summary = run("text", rows)
     assert reasons() == {"b:0": "duplicate", "b:1": "advert", "b:2": "dropped_label"}
+    told = (
+        "text 广告：加微信; expected expect_column_values_to_not_match_regex (column text, regex 广告), as expectations"
+    )
+    assert details()["b:1"] == f"{told}/mine.yaml[0] says" and details()["b:0"] == "same as a:1"
     assert summary["class_counts"] == {"坏": 5, "好": 5}
     assert summary["labels"]["changed"]["很好"] == {"to": "好", "rows": 2}
     broken = [entry["name"] for entry in summary["expectations"] if not entry["success"]]
@@ -383,6 +393,7 @@ def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
     actions = {"aspect": "quarantine", "brightness": "ignore"}
     summary = run("image", rows, outliers=actions)
     assert reasons() == {"wide.png": "outlier_aspect"}
+    assert re.fullmatch(r"aspect 20; usual 0\.\d+ to [12]\.\d+", details()["wide.png"])
     assert "brightness" not in summary["outliers"]
     figures = json.loads(Path("data/metrics/mine.data.json").read_text())
     assert figures["rows"] == {"read": 62, "kept": 61, "quarantined": 1}

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.expectations import Outcome, Rule
 from pipeline.near import pairs
 from pipeline.validation._outliers import Measure
+from pipeline.validation._rules import BETWEEN
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,44 @@ def warnings(verdict: Verdict) -> list[dict[str, str]]:
     """What is found and expected by each broken rule of severity warning, but those whose rows are in quarantine."""
     broken = [o for o in verdict.outcomes if not o.success and o.rule.severity == "warning" and not o.rule.reason]
     return [{"found": _found(outcome, verdict), "expected": _expected(outcome.rule)} for outcome in broken]
+
+
+def details(
+    table: "pd.DataFrame", broken: Mapping[str, Rule], fences: Mapping[str, Mapping[str, float]]
+) -> "pd.Series[str]":
+    """For rows that break a rule on a value: the value, and what it should be; for the others null."""
+    import pandas as pd
+
+    judged = {id(rule): _judged(rule, fences) for rule in {id(rule): rule for rule in broken.values()}.values()}
+    wanted = {row: judged[id(rule)] for row, rule in broken.items() if judged[id(rule)][0]}
+    names = dict.fromkeys(["id", *(name for columns, _ in wanted.values() for name in columns)])
+    told: dict[str, str] = {}
+    for row in table.loc[table["id"].isin(wanted), list(names)].to_dict("records"):
+        columns, expected = wanted[row["id"]]
+        told[row["id"]] = f"{', '.join(f'{name} {_short(row[name])}' for name in columns)}; {expected}"
+    return pd.Series([told.get(name) for name in table["id"]], table.index, dtype="str")
+
+
+def _judged(rule: Rule, fences: Mapping[str, Mapping[str, float]]) -> tuple[list[str], str]:
+    """The columns whose values broke a rule, and what they should be; no column where the reason says it all."""
+    if rule.origin:
+        named = [rule.arguments.get(key, []) for key in ("column", "column_A", "column_B", "column_list")]
+        columns = [name for names in named for name in (names if isinstance(names, list) else [names])]
+        return columns, f"expected {rule.words}, as {rule.origin} says"
+    if rule.name.startswith("outlier_"):
+        measure = rule.name.removeprefix("outlier_")
+        usual = fences[measure]
+        return [measure], f"usual {usual['low']:.6g} to {usual['high']:.6g}"
+    if rule.expectation != BETWEEN:
+        return [], ""
+    bounds = [f"{key} {rule.arguments[key]}" for key in ("min_value", "max_value") if key in rule.arguments]
+    return [rule.arguments["column"]], f"expected {', '.join(bounds)}"
+
+
+def _short(value: Any) -> str:
+    """A cell's value, of a long one the beginning."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= 40 else text[:39] + "…"
 
 
 def _outliers(verdict: Verdict) -> dict[str, int]:
