@@ -136,9 +136,10 @@ def main(task: Task) -> None:
     manifest = parts.read(raw / "manifest")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known)
-        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest))
+        labels = _labels.mark(config.labels)
+        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest), labels)
         versions = _profile.following(profiles, profile)
-        drift = _profile.drift(verdict.accepted, versions["previous"])
+        drift = _profile.drift(verdict.accepted, versions["previous"], labels)
         drifted = _drifted(checks, drift, config)
         # Also where the task stops below: the pages and the list show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
@@ -153,6 +154,8 @@ def main(task: Task) -> None:
     figures = _facts.metrics(verdict, facts, module.MEASURES)
     artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.data.json", {**figures, "drift": drift})
     artifacts.write_json(_profile.path(task.name), {**versions, "drift": drift})
+    if _profile.relabelled(versions["previous"], labels):
+        log.info("validate %s: the labels' settings have changed: no drift of the classes is computed", task.name)
     arrived = arrivals.extend(order, arrivals.keys(verdict.accepted["content"]))
     _tell(task.name, facts, arrived, [name for outcome in drifted for name in outcome.ids])
 

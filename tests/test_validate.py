@@ -229,6 +229,20 @@ def test_a_new_version_is_compared_with_the_one_before(sentences: Callable[[int]
     assert json.loads(profiles.read_text())["previous"]["classes"] == {"x": 300, "y": 100}
 
 
+def test_merged_labels_alone_are_no_drift(sentences: Callable[[int], str], caplog: pytest.LogCaptureFixture) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xyz"[k % 3]) for k in range(90)]
+    run("text", rows)
+    merge = {"labels": {"merge": {"both": ["x", "y"]}}}
+    more = [*rows, text("b", sentences(90), "x")]
+    with caplog.at_level("INFO"):
+        run("text", more, **merge)
+    figures = Path("data/metrics/mine.data.json")
+    assert sorted(json.loads(figures.read_text())["drift"]) == ["chinese", "length"]
+    assert any("no drift of the classes" in message for message in caplog.messages)
+    run("text", [*more, text("c", sentences(91), "z")], **merge)
+    assert json.loads(figures.read_text())["drift"]["classes"] == 0
+
+
 def test_no_page_tells_another_host_that_it_was_opened(sentences: Callable[[int], str]) -> None:
     run("text", [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(4)])
     pages = [path.read_text("utf-8") for path in Path("data/docs/mine").rglob("*.html")]
