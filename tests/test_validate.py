@@ -298,6 +298,10 @@ def test_each_bad_image_is_in_quarantine_with_its_reason() -> None:
     assert summary["read"] == 18 == summary["kept"] + sum(summary["quarantined"].values())
     accepted: Any = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["plain.png", "one_colour"]
+    (broken,) = summary["warnings"]
+    assert broken["found"] == "2 of 18 rows one_colour (first: thin.png)" and broken["expected"].startswith(
+        "at most 0%"
+    )
     assert accepted.loc["0.png", ["width", "height", "channels", "mode", "format"]].tolist() == [
         24,
         24,

@@ -150,8 +150,11 @@ def failure(verdict: Verdict, drifted: Sequence[Outcome], place: str, listed: Pa
 
 
 def _expected(rule: Rule) -> str:
-    """And the way out, where there is one."""
-    return f"{rule.words}, as {rule.origin} says; {rule.advice}" if rule.origin else rule.advice or rule.words
+    """And the way out."""
+    if rule.origin:
+        return f"{rule.words}, as {rule.origin} says; {rule.advice}"
+    share = f"{1 - rule.arguments.get('mostly', 1):.0%}"
+    return rule.advice or f"at most {share} (validate.tolerance.{rule.name}, validate.severity.{rule.name})"
 
 
 def _found(outcome: Outcome, verdict: Verdict) -> str:
@@ -168,7 +171,8 @@ def _found(outcome: Outcome, verdict: Verdict) -> str:
     if not outcome.ids:
         seen = outcome.observed
         return f"{seen:.6g}" if isinstance(seen, float) else f"{seen}"
-    judged = verdict.read if outcome.rule.reason else len(verdict.accepted)
+    of_kept = outcome.rule.name == "near" or (outcome.rule.origin and not outcome.rule.reason)
+    judged = len(verdict.accepted) if of_kept else verdict.read
     name = "" if outcome.rule.name == outcome.rule.origin else f" {outcome.rule.name}"
     return f"{len(outcome.ids):,} of {judged:,} rows{name} (first: {_first(outcome, verdict)})"
 
@@ -182,6 +186,9 @@ def _reasons(verdict: Verdict) -> str:
 
 
 def _first(outcome: Outcome, verdict: Verdict) -> str:
+    """The first of the rows, with its detail where the rule is why it is in quarantine."""
+    if not outcome.rule.reason:
+        return outcome.ids[0]
     rows = verdict.quarantine[verdict.quarantine["id"].isin(outcome.ids)].head(1)
     details = [f"{name}: {detail}" for name, detail in zip(rows["id"], rows["detail"], strict=True) if detail == detail]
     return details[0] if details else outcome.ids[0]
