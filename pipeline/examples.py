@@ -23,7 +23,8 @@ class Example:
     """One example of a source, or with `refused` the reason why the source could not give it.
 
     `id` is unique within a task: the file's path relative to the source, for a line of a file `path:line`.
-    `content` is the file to copy or the bytes of one (image), or the undecoded bytes (text); None if refused.
+    `content` is the file to copy or the bytes of one (image), or the undecoded bytes (text); None if refused, but for
+    a class without an example, where it may be the class's folder.
     """
 
     id: str

@@ -1,22 +1,42 @@
 """Rules on a table, checked by Great Expectations, with the offending rows by id and browsable Data Docs."""
 
 import contextlib
+import html
 import logging
 import os
+import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
 
 from pipeline.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
+IMAGE = re.compile(r"<img\b[^>]*\bgreat-expectations-web-assets\.[^>]*>")
+STYLED = re.compile(r"url\([^)]*\bgreat-expectations-web-assets\.[^)]*\)")
+INDEX = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Data Docs</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 24px auto; padding: 0 20px; }}
+table {{ border-collapse: collapse; }}
+th, td {{ text-align: left; vertical-align: top; padding: 4px 10px; border-bottom: 1px solid #dfe4ea; }}
+</style>
+<h1>Data Docs</h1>
+<table>
+<tr><th>table</th><th>expectations</th><th>broken</th><th>which</th><th>pages</th></tr>
+{rows}</table>
+</html>
+"""
 Severity = Literal["critical", "warning", "info"]
 
 
@@ -25,7 +45,8 @@ class Rule:
     """An expectation by its name in Great Expectations.
 
     Rows that break a rule with a `reason` go to quarantine. Breaking a critical rule, where `mostly` allows
-    for some rows, stops the task with `advice`. `origin` is where the user asked for it, empty for the project's own.
+    for some rows, stops the task with `advice`: what is expected and the way out, for one of the user's the way out
+    alone. `origin` is where the user asked for it, empty for the project's own.
     """
 
     expectation: str
@@ -35,6 +56,17 @@ class Rule:
     advice: str = ""
     name: str = ""  # what the settings call it; a rule with a reason goes by that
     origin: str = ""
+
+    @property
+    def words(self) -> str:
+        """What is expected, as a user writes it: `expect_column_mean_to_be_between (column length, min_value 5)`."""
+        arguments = ", ".join(f"{name} {value}" for name, value in self.arguments.items())
+        return f"{snake(self.expectation)} ({arguments if len(arguments) <= 200 else arguments[:197] + '...'})"
+
+
+def snake(expectation: str) -> str:
+    """`ExpectColumnValuesToBeNull` as `expect_column_values_to_be_null`."""
+    return re.sub("(?<=[a-z])(?=[A-Z])|(?<=[AL])(?=[TD][oi])", "_", expectation).lower()
 
 
 @dataclass(frozen=True)
@@ -70,6 +102,7 @@ class Session:
         self._context: Any = gx.get_context(mode="file", project_root_dir=folder)
         self._context.variables.progress_bars = ProgressBarsConfig(globally=False)
         self._source = self._context.data_sources.add_pandas("data")
+        self._found: dict[str, tuple[Outcome, ...]] = {}
 
     def check(self, name: str, table: "pd.DataFrame", rules: Sequence[Rule]) -> list[Outcome]:
         """One outcome a rule, in order. The table has a column `id` of unique names."""
@@ -89,11 +122,35 @@ class Session:
         run = self._context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table})
         (report,) = run.run_results.values()
         outcomes = {result.expectation_config.meta["rule"]: _outcome(rules, result) for result in report.results}
-        return [outcomes[number] for number in range(len(rules))]
+        self._found[name] = tuple(outcomes[number] for number in range(len(rules)))
+        return list(self._found[name])
 
     def write_docs(self, out: Path) -> None:
+        """The library's pages, with an index of our own in place of its, which needs scripts from the network."""
         self._context.build_data_docs()
         shutil.copytree(self._folder / "gx/uncommitted/data_docs/local_site", out, dirs_exist_ok=True)
+        for page in out.rglob("*.html"):
+            page.write_text(without_tracking(page.read_text("utf-8")), "utf-8")
+        (out / "index.html").write_text(_index(self._found, out), "utf-8")
+
+
+def _index(found: Mapping[str, Sequence[Outcome]], out: Path) -> str:
+    """A page that lists what was checked, with links to the pages in `out`."""
+    rows = []
+    for name, outcomes in found.items():
+        broken = [outcome for outcome in outcomes if not outcome.success]
+        told = "<br>".join(html.escape(f"{outcome.rule.severity}: {outcome.rule.words}") for outcome in broken)
+        pages = [path for folder in ("validations", "expectations") for path in (out / folder / name).parent.rglob("*")]
+        mine = [path for path in pages if path.name in (f"data-{name}.html", f"{name}.html")]
+        links = [f'<a href="{quote(str(path.relative_to(out)))}">{path.relative_to(out).parts[0]}</a>' for path in mine]
+        cells = [html.escape(name), f"{len(outcomes)}", f"{len(broken)}", told, ", ".join(links)]
+        rows.append("".join(f"<td>{cell}</td>" for cell in cells))
+    return INDEX.format(rows="".join(f"<tr>{row}</tr>\n" for row in rows))
+
+
+def without_tracking(page: str) -> str:
+    """A page of the Data Docs without the library's images, whose address tells its server an id and the time."""
+    return STYLED.sub("none", IMAGE.sub("", page))
 
 
 def _made(make: Any, rule: Rule, number: int) -> Any:

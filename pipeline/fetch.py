@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Example
+from pipeline.examples import EMPTY_CLASS, Example
 from pipeline.sources import _place, _still
 from pipeline.tally import Tally
 
@@ -67,6 +67,32 @@ def _row(example: Example, kind: str, copy: Callable[[Example], tuple[str, str, 
         row |= {"text": "" if refused else example.text, "encoding_ok": example.encoding_ok}
         row["raw"] = None if example.encoding_ok or refused else example.content
     return row
+
+
+def without_empty_folders(examples: Iterable[Example], place: Path) -> Iterator[Example]:
+    """The examples of the source at `place`, to the end.
+
+    Raises: DataError, after the last one, for class folders without a file. DVC does not see them: in a run that
+    recorded them they would stay for ever, since nothing that it sees changes when they go.
+    """
+    empty = []
+    for example in examples:
+        if example.refused == EMPTY_CLASS and isinstance(example.content, Path) and _unseen(example.content, place):
+            empty.append(example.id)
+        yield example
+    if empty:
+        names = ", ".join(empty[:5]) + (f" and {len(empty) - 5:,} more" if len(empty) > 5 else "")
+        folders = "folder without a file" if len(empty) == 1 else "folders without a file"
+        raise DataError(
+            f"{place}: found the class {folders} {names}; expected examples in every class folder; add some, or "
+            "remove the folder"
+        )
+
+
+def _unseen(folder: Path, place: Path) -> bool:
+    """Whether it lies in the source itself, not in an archive unpacked elsewhere, and no file lies in it."""
+    inside = folder.resolve().is_relative_to(place.resolve())
+    return inside and not any(names for _, _, names in os.walk(folder))
 
 
 class _UnreadableError(Exception):
@@ -179,7 +205,7 @@ def main(task: Task) -> None:
             return name, *copy_file(Path(str(example.content)), out / "files" / name)
 
         contents = Contents()
-        rows = contents.passing(fetch(module.read(config), task.kind, copy))
+        rows = contents.passing(fetch(without_empty_folders(module.read(config), place), task.kind, copy))
         written = write_manifest(rows, task.kind, out / "manifest")
         if len(written.labels) < 2:
             raise DataError(

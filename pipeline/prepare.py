@@ -204,11 +204,11 @@ def main(task: Task) -> None:
     )
     if meta["drift"] > sides.DRIFT:
         log.warning(
-            "prepare %s: a class's share of a split differs by more than %.0f points from its share of all; where the "
-            "split was made from few examples, it is made anew without data/splits/%s.json",
+            "prepare %s: a class's share of a split differs by more than %.0f points from its share of all; %s has "
+            "the shares",
             task.name,
             100 * sides.DRIFT,
-            task.name,
+            artifacts.folder("prepared", task.name) / "meta.json",
         )
 
 

@@ -162,25 +162,25 @@ def examples(
 
 def read(task: str) -> list[Record]:
     """What earlier runs found. Raises: DataError for a file that is damaged."""
-    path = _path(task)
+    file = path(task)
     try:
-        return [_record(entry) for entry in artifacts.read_json(path)] if path.is_file() else []
+        return [_record(entry) for entry in artifacts.read_json(file)] if file.is_file() else []
     except (ValueError, LookupError, TypeError, AttributeError):
         raise DataError(
-            f"{path}: no record of splits; expected what earlier runs wrote; bring it back with `git checkout HEAD "
-            f"{path}`, or delete it: the split is then made anew"
+            f"{file}: no record of splits; expected what earlier runs wrote; bring it back with `git checkout HEAD "
+            f"{file}`, or delete it: the split is then made anew"
         ) from None
 
 
 def write(task: str, records: Sequence[Record]) -> None:
-    artifacts.write_json(_path(task), [asdict(record) for record in records])
+    artifacts.write_json(path(task), [asdict(record) for record in records])
 
 
 def of_seed(records: Sequence[Record], seed: int, shares: Sequence[float]) -> Record | None:
     return next((record for record in records if (record.seed, record.shares) == (seed, tuple(shares))), None)
 
 
-def _path(task: str) -> Path:
+def path(task: str) -> Path:
     return artifacts.DATA / "splits" / f"{task}.json"
 
 

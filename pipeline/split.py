@@ -6,7 +6,7 @@ N examples, K classes.
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,37 +18,65 @@ from pipeline.errors import DataError
 log = logging.getLogger(__name__)
 AIM = 0.02
 """The drift at which edges are good enough when they are found: less than `DRIFT`, so that there is room to grow."""
+WORTH = 0.01
+"""By how much drift a split made anew has to be better before that is advised."""
 ROUNDS = 5
 """How often edges are fitted to the leaks that they cause."""
 LEEWAY = 0.3
 """How much larger or smaller than its share a small split may be, as a part of it, for whole examples to fit."""
 
 
-def split(examples: sides.Examples, classes: list[str], record: sides.Record, place: str) -> sides.Record:
-    """The record with the classes that are new to it. Raises: DataError for a split that lacks a class."""
+def split(examples: sides.Examples, classes: list[str], record: sides.Record) -> sides.Record:
+    """The record with the classes that are new to it."""
     unknown = (np.nan, np.nan)
     edges = balance(examples, np.array([record.begin.get(label, unknown) for label in classes]))
-    _require_classes(examples, edges, classes, place)
     found = {label: (float(edges[k, 0]), float(edges[k, 1])) for k, label in enumerate(classes)}
     return replace(record, begin={**record.begin, **found})
 
 
-def _require_classes(examples: sides.Examples, edges: np.ndarray, classes: list[str], place: str) -> None:
-    """Nothing is remembered of a split that cannot be used."""
-    found = sides.of(examples, edges)
+@dataclass(frozen=True)
+class Table:
+    """How many examples of a class are in a split once leaks are dropped, and how many were, int64 [K, 3]."""
+
+    left: np.ndarray
+    found: np.ndarray
+
+    @property
+    def drift(self) -> float:
+        return sides.drift(self.left)
+
+    def lack(self, classes: list[str]) -> str:
+        """What the first split that lacks a class has none of, in words; empty where none does."""
+        for side, name in enumerate(SPLITS):
+            if self.left[:, side].all():
+                continue
+            names = [classes[k] for k in np.flatnonzero(self.left[:, side] == 0)]
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
+            what = f"no example of class {shown}" if self.left[:, side].any() else "no example at all"
+            dropped = int((self.found - self.left)[:, side].sum())
+            leaks = f" ({dropped:,} near duplicates of held-out examples were dropped)" if dropped else ""
+            return f"the split {name} has {what}{leaks}"
+        return ""
+
+
+def table(examples: sides.Examples, classes: list[str], record: sides.Record) -> Table:
+    found = sides.of(examples, np.array([record.begin[label] for label in classes]))
     left = sides.kept(found, examples.near)
-    table = sides.counts(examples.labels[left], found[left], len(classes))
-    for side, name in enumerate(SPLITS):
-        if table[:, side].all():
-            continue
-        names = [classes[k] for k in np.flatnonzero(table[:, side] == 0)]
-        what = f"no example of class {', '.join(names[:5])}" if table[:, side].any() else "no example at all"
-        dropped = int((found[~left] == side).sum())
-        leaks = f" ({dropped} near duplicates of held-out examples were dropped)" if dropped else ""
-        way = "add examples, or change prepare.shares or prepare.seed, or give your own split"
-        if not examples.free.all():
-            way = "complete the split that your source gives, or take it out of the source"
-        raise DataError(f"{place}: the split {name} has {what}{leaks}; expected some of each class; {way}")
+    counted = (sides.counts(examples.labels[rows], found[rows], len(classes)) for rows in (left, slice(None)))
+    return Table(*counted)
+
+
+def way_out(examples: sides.Examples) -> str:
+    """What the user can do about a split that lacks a class."""
+    if not examples.free.all():
+        return "complete the split that your source gives, or take it out of the source"
+    groups = len(np.unique(examples.near.groups[examples.grouped]))
+    if groups:
+        return (
+            f"each of the {groups:,} groups that your source gives is on one side as a whole: add groups, or make them "
+            "smaller, or change prepare.shares or prepare.seed, or give your own split"
+        )
+    return "add examples, or change prepare.shares or prepare.seed, or give your own split"
 
 
 def balance(examples: sides.Examples, known: np.ndarray) -> np.ndarray:
@@ -141,14 +169,36 @@ def main(task: Task) -> None:
     records = sides.read(task.name)
     before = sides.of_seed(records, config.seed, config.shares)
     given = parts.read(accepted, ["split"])["split"]
-    lacking = sides.lacking(given)
-    known = before or sides.Record(config.seed, tuple(config.shares), lacking)
-    if given.notna().all() and known.lacking != lacking:  # the user's word of today, and edges for what it lacks alone
-        known = sides.Record(config.seed, tuple(config.shares), lacking)
+    forgotten = sides.Record(config.seed, tuple(config.shares), sides.lacking(given))
+    known = before or forgotten
+    if given.notna().all() and known.lacking != forgotten.lacking:  # the user's word of today, and edges for its lack
+        known = forgotten
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
     examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, known)
-    near = module.near(config, accepted, examples.near, summary["settings"])
-    after = split(replace(examples, near=near), classes, known, str(validated))
+    examples = replace(examples, near=module.near(config, accepted, examples.near, summary["settings"]))
+    after = split(examples, classes, known)
+    found = table(examples, classes, after)
+    lack = found.lack(classes)
+    anew = found
+    if set(known.begin) & set(classes) and (lack or found.drift > sides.DRIFT):  # is what was remembered to blame?
+        unbound = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, forgotten)
+        unbound = replace(unbound, near=examples.near)
+        anew = table(unbound, classes, split(unbound, classes, forgotten))
+    file = sides.path(task.name)
+    if lack:  # nothing is remembered of a split that cannot be used
+        way = way_out(examples)
+        if not anew.lack(classes):
+            way = f"delete {file}, which remembers a split of other data: it is then made anew"
+        raise DataError(f"{validated}: {lack}; expected some of each class; {way}")
+    if anew.drift < found.drift - WORTH:
+        log.warning(
+            "split %s: a class's share of a split is %.1f points from its share of all; without %s, which remembers a "
+            "split of other data, the split is made anew and these are %.1f; examples then change sides",
+            task.name,
+            100 * found.drift,
+            file,
+            100 * anew.drift,
+        )
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
     fresh = len(set(classes) - set(known.begin))

@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 INTERNAL = ["refused", "undecodable", "too_large", "detail", "duplicate_of", "conflicting", "dropped", "same"]
+LISTED = "quarantine.csv"  # beside the Data Docs
 QUARANTINE = ["id", "path", "label", "reason", "detail", "same"]
 
 
@@ -45,7 +46,9 @@ def validate(
     rules = [*_rules.first(config), *module.rules(config), *_rules.last(), *_outliers.rules(module.MEASURES, config)]
     rules += [rule for rule in own if rule.reason]
     outcomes = checks.check("rows", table, _rules.adjusted(rules, config.severity, config.tolerance))
-    reasons = _reasons(table, outcomes)
+    broken = _broken(outcomes)
+    reasons = _reasons(table, broken)
+    table = table.assign(detail=table["detail"].fillna(_facts.details(table, broken, fences)))
     accepted = table[reasons.isna()]
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
@@ -87,16 +90,21 @@ def _class_table(counts: dict[str, int]) -> "pd.DataFrame":
     return pd.DataFrame({"id": list(counts), "examples": pd.array(list(counts.values()), dtype="Int64")})
 
 
-def _reasons(table: "pd.DataFrame", outcomes: Sequence[Outcome]) -> "pd.Series":
-    """Each row's reason for quarantine, that of the first rule it breaks, or null."""
-    import pandas as pd
-
-    found: dict[str, str] = {}
+def _broken(outcomes: Sequence[Outcome]) -> dict[str, Rule]:
+    """The first rule with a reason that a row breaks, by its id."""
+    found: dict[str, Rule] = {}
     for outcome in outcomes:
         if outcome.rule.reason:
             for row in outcome.ids:
-                found.setdefault(row, outcome.rule.reason)
-    reasons = table["id"].map(pd.Series(found, dtype="str"))
+                found.setdefault(row, outcome.rule)
+    return found
+
+
+def _reasons(table: "pd.DataFrame", broken: Mapping[str, Rule]) -> "pd.Series":
+    """Each row's reason for quarantine, or null."""
+    import pandas as pd
+
+    reasons = table["id"].map(pd.Series({row: rule.reason for row, rule in broken.items()}, dtype="str"))
     return reasons.mask(reasons == "refused", "refused:" + table["refused"])
 
 
@@ -128,14 +136,16 @@ def main(task: Task) -> None:
     manifest = parts.read(raw / "manifest")
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known)
-        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest))
+        labels = _labels.mark(config.labels)
+        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest), labels)
         versions = _profile.following(profiles, profile)
-        drift = _profile.drift(verdict.accepted, versions["previous"])
+        drift = _profile.drift(verdict.accepted, versions["previous"], labels)
         drifted = _drifted(checks, drift, config)
-        # Also where the task stops below: the pages show why.
+        # Also where the task stops below: the pages and the list show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
             checks.write_docs(docs)
-    message = _facts.failure(verdict, drifted, str(raw))
+            verdict.quarantine.drop(columns="same").to_csv(docs / LISTED, index=False)
+    message = _facts.failure(verdict, drifted, str(raw), artifacts.folder("docs", task.name) / LISTED)
     if message:
         raise DataError(message)
     facts = _facts.summary(verdict, config)
@@ -144,6 +154,8 @@ def main(task: Task) -> None:
     figures = _facts.metrics(verdict, facts, module.MEASURES)
     artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.data.json", {**figures, "drift": drift})
     artifacts.write_json(_profile.path(task.name), {**versions, "drift": drift})
+    if _profile.relabelled(versions["previous"], labels):
+        log.info("validate %s: the labels' settings have changed: no drift of the classes is computed", task.name)
     arrived = arrivals.extend(order, arrivals.keys(verdict.accepted["content"]))
     _tell(task.name, facts, arrived, [name for outcome in drifted for name in outcome.ids])
 
@@ -153,6 +165,8 @@ def _tell(task: str, facts: dict[str, Any], arrived: int, drifted: Sequence[str]
         log.warning("validate %s: no row has the label %s, which validate.labels names", task, word)
     if drifted:
         log.warning("validate %s: unlike the version before in %s; see data/profiles", task, ", ".join(drifted))
+    for broken in facts["warnings"]:
+        log.warning("validate %s: found %s; expected %s", task, broken["found"], broken["expected"])
     why = ", ".join(f"{reason} {count:,}" for reason, count in facts["quarantined"].items()) or "none"
     kept = f"{facts['kept']:,} of {facts['read']:,} kept, {arrived:,} of them new"
     near = f"{facts['near_pairs']:,} near-duplicate pairs, largest group {facts['largest_group']}"

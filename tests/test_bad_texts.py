@@ -141,7 +141,7 @@ def test_every_kind_of_bad_csv_row_gets_its_verdict() -> None:
         "5": "refused:1 columns where the first line has 2",
         "6": "refused:3 columns where the first line has 2",
         "8": "empty",
-        "9": "refused:no label ('label')",
+        "9": "refused:no label (column 'label')",
         "10": "unknown_label",
         "12": "refused:broken CSV: a quote that does not close its cell",
     }

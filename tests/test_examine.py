@@ -18,6 +18,7 @@ MEASURES = {
     "text": ["length", "chinese"],
     "sha256": ["width", "height", "aspect", "brightness", "contrast", "sharpness", "bytes_per_pixel"],
 }
+BROKEN = {"found": "4 of 250 rows late", "expected": "none of them"}
 SPLITS = {"train": 0.6, "validation": 0.7, "test": 1.0}
 
 
@@ -37,11 +38,14 @@ def lay(rows: pd.DataFrame, same: str) -> None:
     accepted.loc[5, "outliers"] = MEASURES[same][0]
     column = {"text": "content", "sha256": "pixels"}[same]
     parts.write_frame(accepted.assign(**{column: accepted[same]}), validated / "accepted")
-    rows[again].assign(reason="duplicate", same=rows[same]).to_parquet(validated / "quarantine.parquet")
+    rows[again].assign(reason="duplicate", same=rows[same], detail="same as another").to_parquet(
+        validated / "quarantine.parquet"
+    )
     pd.DataFrame({"a": accepted["id"][:2], "b": accepted["id"][2:4].tolist()}).to_parquet(
         validated / "neighbours.parquet"
     )
     summary = {"read": len(rows), "kept": len(accepted), "fences": {MEASURES[same][0]: {"low": 0.5, "high": 9.0}}}
+    summary |= {"quarantined": {"duplicate": int(again.sum())} if again.any() else {}, "warnings": [BROKEN]}
     summary["class_counts"] = accepted["label"].value_counts().to_dict()
     artifacts.write_json(validated / "summary.json", summary)
     artifacts.write_json(Path("data/profiles/t.json"), {"drift": {"classes": 0.31}})
@@ -86,6 +90,9 @@ def test_texts_without_a_meaning_are_only_remembered() -> None:
     assert rows_of("outliers") == [["1", "5"]]
     page = (OUT / "index.html").read_text("utf-8")
     assert "0.310" in page and texts[0] in page and "distinct characters" in page
+    assert '<td class="soft">5<br>length 400</td>' in page
+    assert BROKEN["found"] in page and BROKEN["expected"] in page
+    assert '<td>duplicate</td><td class="number">750</td>' in page and "../../docs/t/quarantine.csv" in page
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
     before = {path: path.read_bytes() for path in [*OUT.iterdir(), Path("data/metrics/t.leakage.json")]}
     run("text")

@@ -15,7 +15,7 @@ import pytest
 from pipeline import config, fetch, parts
 from pipeline.config import Task
 from pipeline.errors import ChangingError, ConfigError, DataError
-from pipeline.examples import Example
+from pipeline.examples import EMPTY_CLASS, Example
 from pipeline.tally import Tally
 
 EMPTY = {name: {} for name in config.SECTIONS}
@@ -179,6 +179,39 @@ def test_fewer_than_two_classes_stop_the_task_and_leave_what_was_there(
     with pytest.raises(DataError, match=message):
         run("image", name="image_folder", path="pets")
     assert Path("data/raw/pets/before").exists()
+
+
+@pytest.mark.parametrize(
+    ("pets", "source"),
+    [
+        ("pets", {"name": "image_folder"}),
+        ("pets/images", {"name": "delivery", "layout": {"name": "image_folder", "path": "images"}}),
+        ("pets/monday", {"name": "inbox"}),
+    ],
+)
+def test_an_empty_class_folder_stops_fetch_since_dvc_would_not_see_it_go(
+    here: Path, pets: str, source: dict[str, Any]
+) -> None:
+    put(f"{pets}/cats/1.png", f"{pets}/dogs/2.png")
+    Path(pets, "birds/young").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"^pets: found the class folder without a file \S*birds/; .*remove the folder"):
+        run("image", **source, path="pets")
+    assert not Path("data/raw/pets").exists()
+    Path(pets, "birds/young").rmdir()
+    Path(pets, "birds").rmdir()
+    rows, _, _ = run("image", **source, path="pets")
+    assert [row["label"] for row in rows] == ["cats", "dogs"]
+
+
+def test_a_class_that_dvc_sees_without_an_example_is_left_to_validate(here: Path) -> None:
+    put("pets/cats/1.png", "pets/dogs/2.png", "pets/birds/notes.txt")
+    rows, _, _ = run("image", name="image_folder", path="pets")
+    assert [row["id"] for row in rows if row["refused"] == EMPTY_CLASS] == ["birds/"]
+    with zipfile.ZipFile("pets.zip", "w") as archive:
+        for name in ("cats/1.png", "dogs/2.png", "birds/"):
+            archive.writestr(name, name if name.endswith(".png") else "")
+    rows, _, _ = run("image", name="delivery", path="pets.zip")
+    assert [row["id"] for row in rows if row["refused"] == EMPTY_CLASS] == ["birds/"]
 
 
 def test_a_missing_path_names_the_setting(here: Path) -> None:

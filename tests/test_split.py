@@ -19,10 +19,10 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def accepted(labels: str, given: list[str] | None = None) -> None:
-    """Validated rows, one a letter, which is its class; row k is the same in every call."""
-    rows = [{"id": f"t:{k}", "label": label, "content": f"{k:064x}"} for k, label in enumerate(labels)]
-    table = pd.DataFrame(rows).assign(group=None, split=given)
+def accepted(labels: str, given: list[str] | None = None, groups: list[str] | None = None, first: int = 0) -> None:
+    """Validated rows, one a letter, which is its class; row k from `first` on is the same in every call."""
+    rows = [{"id": f"t:{k}", "label": label, "content": f"{k:064x}"} for k, label in enumerate(labels, first)]
+    table = pd.DataFrame(rows).assign(group=groups, split=given)
     folder = artifacts.folder("validated", "mine")
     folder.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder / "accepted", ignore_errors=True)
@@ -94,6 +94,46 @@ def test_a_class_too_small_to_be_split_stops_and_nothing_is_remembered() -> None
     assert not RECORD.exists()
     accepted("xyyyyyyyyy" * 20 + "zzz")
     assert set(run()["begin"]) == {"x", "y", "z"}
+
+
+def test_a_record_of_other_data_is_to_be_deleted_where_that_helps() -> None:
+    accepted("xyyyyyyyyy" * 20)
+    run()
+    before = RECORD.read_bytes()
+    accepted("xxx" + "y" * 200, first=1000)  # by what is remembered of x, validation or test gets none
+    with pytest.raises(
+        DataError, match=r"no example of class x; expected .*; delete data/splits/mine\.json, which rem"
+    ):
+        run()
+    assert RECORD.read_bytes() == before
+    RECORD.unlink()
+    run()
+    accepted("xx" + "y" * 200, first=1000)  # too few whatever is remembered
+    with pytest.raises(DataError, match=r"no example of class x; expected .*; add examples"):
+        run()
+
+
+def test_too_few_groups_are_named() -> None:
+    accepted("xy" * 60, groups=["a", "b"] * 60)
+    with pytest.raises(DataError, match=r"each of the 2 groups that your source gives is on one side .*: add groups"):
+        run()
+
+
+def test_a_split_that_has_drifted_is_to_be_made_anew_where_that_helps(caplog: pytest.LogCaptureFixture) -> None:
+    accepted("xxxyyyy")
+    run()
+    assert not caplog.records
+    accepted("x" * 300 + "y" * 300, first=1000)
+    run()
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert "without data/splits/mine.json" in told
+    caplog.clear()
+    RECORD.unlink()
+    run()
+    run()
+    accepted("x" * 300 + "y" * 300, groups=[f"{k // 6}" for k in range(600)], first=1000)
+    run()  # groups have their sides by the shares alone
+    assert not caplog.records
 
 
 def test_the_users_own_split_is_to_be_completed_by_the_user() -> None:

@@ -1,5 +1,6 @@
 """The stage as a user runs it, on small manifests of both kinds."""
 
+import csv
 import hashlib
 import json
 import re
@@ -52,6 +53,11 @@ def files() -> dict[str, bytes]:
     return {str(path.relative_to(OUT)): path.read_bytes() for path in OUT.rglob("*") if path.is_file()}
 
 
+def details() -> dict[str, str]:
+    table = pd.read_parquet(OUT / "quarantine.parquet")
+    return dict(zip(table["id"], table["detail"], strict=True))
+
+
 def reasons() -> dict[str, str]:
     table = pd.read_parquet(OUT / "quarantine.parquet")
     return dict(zip(table["id"], table["reason"], strict=True))
@@ -92,6 +98,7 @@ def test_each_bad_text_is_in_quarantine_with_its_reason(sentences: Callable[[int
     assert sum(summary["class_counts"].values()) == summary["kept"] == 29
     quarantine = pd.read_parquet(OUT / "quarantine.parquet").set_index("id")
     assert quarantine.loc["same", "detail"] == "same as a:3"
+    assert quarantine.loc["long", "detail"] == "length 200; expected max_value 100"
     flagged = {entry["reason"]: entry["unexpected"] for entry in summary["expectations"] if entry["reason"]}
     assert flagged["too_long"] == 1
     assert (Path("data/docs/mine") / "index.html").is_file()
@@ -151,12 +158,45 @@ def test_the_users_own_rules_labels_and_severities_are_followed(sentences: Calla
     rows += [text("b:0", sentences(1), "很好"), text("b:1", "广告：加微信", "很好"), text("b:2", "不知所云", "没用")]
     summary = run("text", rows)
     assert reasons() == {"b:0": "duplicate", "b:1": "advert", "b:2": "dropped_label"}
+    told = (
+        "text 广告：加微信; expected expect_column_values_to_not_match_regex (column text, regex 广告), as expectations"
+    )
+    assert details()["b:1"] == f"{told}/mine.yaml[0] says" and details()["b:0"] == "same as a:1"
     assert summary["class_counts"] == {"坏": 5, "好": 5}
     assert summary["labels"]["changed"]["很好"] == {"to": "好", "rows": 2}
     broken = [entry["name"] for entry in summary["expectations"] if not entry["success"]]
     assert broken == ["dropped_label", "duplicate", "advert", "expectations/mine.yaml[1]"]
     stops("text", rows, r"1 of 13 rows duplicate \(first: b:0: same as a:1\)", severity={"duplicate": "critical"})
     run("text", rows, severity={"duplicate": "critical"}, tolerance={"duplicate": 0.2})
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (
+            "type: expect_column_mean_to_be_between, kwargs: {column: length, min_value: 500}",
+            r"found 15\.25; expected expect_column_mean_to_be_between \(column length, min_value 500\), as "
+            r"expectations/mine\.yaml\[0\] says; correct the source, or that entry",
+        ),
+        (
+            "type: ExpectColumnMeanToBeBetween, kwargs: {column: length, min_value: 500}, advice: ask Ann",
+            r"found 15\.25; expected expect_column_mean.* 500\), as expectations/mine\.yaml\[0\] says; ask Ann",
+        ),
+        (
+            "type: expect_column_values_to_match_regex, kwargs: {column: text, regex: 有}",
+            r"found 4 of 4 rows \(first: a:0\); expected expect_column_values_to_match_regex \(column text, regex 有\)",
+        ),
+        (
+            "type: expect_column_values_to_match_regex, kwargs: {column: id, regex: '[0-2]'}, reason: late",
+            r"found 1 of 4 rows late \(first: a:3.*; expected expect_column_values_to_match_regex \(column id",
+        ),
+    ],
+)
+def test_a_critical_rule_of_ones_own_says_what_was_measured_and_where_it_stands(entry: str, message: str) -> None:
+    Path("expectations").mkdir()
+    Path("expectations/mine.yaml").write_text("- {" + entry + ", severity: critical}")
+    rows = [text(f"a:{k}", "这句话的长度是十五个字，正好" + str(k or "00"), "xy"[k % 2]) for k in range(4)]
+    stops("text", rows, message)
 
 
 def test_a_rule_that_the_library_refuses_is_named(sentences: Callable[[int], str]) -> None:
@@ -187,6 +227,32 @@ def test_a_new_version_is_compared_with_the_one_before(sentences: Callable[[int]
     stops("text", longer, "unlike the one before in classes, .*length", severity={"drift": "critical"})
     run("text", rows)
     assert json.loads(profiles.read_text())["previous"]["classes"] == {"x": 300, "y": 100}
+
+
+def test_merged_labels_alone_are_no_drift(sentences: Callable[[int], str], caplog: pytest.LogCaptureFixture) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xyz"[k % 3]) for k in range(90)]
+    run("text", rows)
+    merge = {"labels": {"merge": {"both": ["x", "y"]}}}
+    more = [*rows, text("b", sentences(90), "x")]
+    with caplog.at_level("INFO"):
+        run("text", more, **merge)
+    figures = Path("data/metrics/mine.data.json")
+    assert sorted(json.loads(figures.read_text())["drift"]) == ["chinese", "length"]
+    assert any("no drift of the classes" in message for message in caplog.messages)
+    run("text", [*more, text("c", sentences(91), "z")], **merge)
+    assert json.loads(figures.read_text())["drift"]["classes"] == 0
+
+
+def test_no_page_tells_another_host_that_it_was_opened(sentences: Callable[[int], str]) -> None:
+    run("text", [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(4)])
+    pages = [path.read_text("utf-8") for path in Path("data/docs/mine").rglob("*.html")]
+    assert len(pages) == 7
+    assert not [page for page in pages if "great-expectations-web-assets" in page or "dataContextId" in page]
+    assert not [page for page in pages if re.search("<img[^>]*https?:", page)]
+    index = Path("data/docs/mine/index.html").read_text("utf-8")
+    links = re.findall('href="([^"]*)"', index)
+    assert len(links) == 6 and all((Path("data/docs/mine") / link).is_file() for link in links)
+    assert "http" not in index and "<script" not in index
 
 
 def picture(number: int, side: int = 24) -> Image.Image:
@@ -232,6 +298,10 @@ def test_each_bad_image_is_in_quarantine_with_its_reason() -> None:
     assert summary["read"] == 18 == summary["kept"] + sum(summary["quarantined"].values())
     accepted: Any = parts.read(OUT / "accepted").set_index("id")
     assert accepted.loc["plain.png", "one_colour"]
+    (broken,) = summary["warnings"]
+    assert broken["found"] == "2 of 18 rows one_colour (first: thin.png)" and broken["expected"].startswith(
+        "at most 0%"
+    )
     assert accepted.loc["0.png", ["width", "height", "channels", "mode", "format"]].tolist() == [
         24,
         24,
@@ -246,6 +316,41 @@ def test_many_undecodable_images_stop_the_task_and_the_pages_show_why() -> None:
     rows = [image(f"{k}.png", "xy"[k % 2], picture(k) if k > 3 else b"GIF89a") for k in range(10)]
     stops("image", rows, r"4 of 10 rows undecodable \(first: 0.png: .*validate.max_undecodable")
     assert (Path("data/docs/mine") / "index.html").is_file()
+
+
+def test_what_is_broken_without_stopping_is_told(
+    sentences: Callable[[int], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    Path("expectations").mkdir()
+    Path("expectations/mine.yaml").write_text(
+        "- {type: expect_column_max_to_be_between, kwargs: {column: length, max_value: 10}, advice: shorten them}\n"
+        "- {type: expect_column_values_to_match_regex, kwargs: {column: text, regex: 人}, severity: info}\n"
+        "- {type: expect_column_values_to_not_match_regex, kwargs: {column: text, regex: 广告}, reason: advert}\n"
+    )
+    summary = run("text", [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(6)] + [text("b", "广告", "x")])
+    (broken,) = summary["warnings"]
+    assert broken == {
+        "found": "19",
+        "expected": "expect_column_max_to_be_between (column length, max_value 10), as expectations/mine.yaml[0] says; "
+        "shorten them",
+    }
+    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert told == [f"validate mine: found 19; expected {broken['expected']}"]
+
+
+def test_every_rejected_row_is_listed_also_where_the_task_stops(sentences: Callable[[int], str]) -> None:
+    rows = [text(f"a:{k}", sentences(k), "xy"[k % 2]) for k in range(6)]
+    rows += [text(f"r,{k}", "", None, refused=f"fault {k % 7}") for k in range(20)]
+    stops(
+        "text",
+        [*rows, text("b", "唯一", "z")],
+        r"fault 0 3, .*, … and 2 more reasons\).*: data/docs/mine/quarantine.csv$",
+    )
+    with Path("data/docs/mine/quarantine.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["reason"]) for row in found] == [(f"r,{k}", f"refused:fault {k % 7}") for k in range(20)]
+    run("text", rows)
+    assert len(pd.read_csv("data/docs/mine/quarantine.csv")) == len(reasons()) == 20
 
 
 def test_near_images_are_named_and_two_runs_write_the_same_bytes() -> None:
@@ -285,6 +390,9 @@ def test_a_new_copy_does_not_take_the_place_of_an_old_example() -> None:
     assert reasons() == {"0-again.bmp": "duplicate"}
     known, generations = arrivals.read(Path("data/order/mine"))
     assert known.tolist() == arrivals.keys([*order, new["sha256"]]).tolist() and generations.tolist() == [0, 10]
+    twin = image("0-twin.png", "x", picture(2))  # of equal bytes, which have one key, the first by path is kept
+    run("image", [twin, *rows, new])
+    assert reasons() == {"2.png": "duplicate"}
     shutil.rmtree("data/order/mine")  # without that memory the first one is kept
     run("image", [copy, *rows, new])
     assert reasons() == {"2.png": "duplicate"}
@@ -303,6 +411,7 @@ def test_outliers_are_flagged_quarantined_or_ignored_as_the_user_says() -> None:
     actions = {"aspect": "quarantine", "brightness": "ignore"}
     summary = run("image", rows, outliers=actions)
     assert reasons() == {"wide.png": "outlier_aspect"}
+    assert re.fullmatch(r"aspect 20; usual 0\.\d+ to [12]\.\d+", details()["wide.png"])
     assert "brightness" not in summary["outliers"]
     figures = json.loads(Path("data/metrics/mine.data.json").read_text())
     assert figures["rows"] == {"read": 62, "kept": 61, "quarantined": 1}

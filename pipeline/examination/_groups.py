@@ -73,7 +73,10 @@ def outliers(accepted: "pd.DataFrame", quarantine: "pd.DataFrame", measures: Seq
         away = (values - accepted[measure.column].astype("float64").median()).abs()
         mine = mine.loc[away.sort_values(ascending=False, kind="stable").index]
         out = quarantine[quarantine["reason"] == f"outlier_{measure.column}"]
-        rows = [Row(name, label, "in quarantine") for name, label in zip(out["id"], out["label"], strict=True)]
+        rows = [
+            Row(name, label, f"in quarantine: {detail}")
+            for name, label, detail in zip(out["id"], out["label"], out["detail"], strict=True)
+        ]
         for name, label, value in zip(mine["id"], mine["label"], mine[measure.column], strict=True):
             rows.append(Row(name, label, f"{measure.column} {value:.4g}"))
         if rows:

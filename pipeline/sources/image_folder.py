@@ -30,7 +30,7 @@ def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
             empty.discard(found.parts[: 2 if splits else 1])
         yield example
     for parts in sorted(empty):
-        yield Example(id="/".join(parts) + "/", label=parts[-1], refused=EMPTY_CLASS)
+        yield Example("/".join(parts) + "/", root.joinpath(*parts), label=parts[-1], refused=EMPTY_CLASS)
 
 
 def _class_folders(root: Path, splits: Mapping[str, SplitName]) -> Iterator[tuple[str, ...]]:

@@ -86,7 +86,7 @@ def _example(config: Config, table: Path, record: Record, named: set[str]) -> Ex
         return Example(place, refused=record.refused)
     name = _columns.word(record, config.path_column)
     if not name:
-        return Example(place, refused=f"no path ({config.path_column!r})")
+        return Example(place, refused=f"no path (column {config.path_column!r})")
     found = _tree.at(table.parent, name)
     known = f"{found.name}#{place}" if found.name in named else found.name  # equal contents are validation's to judge
     named.add(found.name)
@@ -94,7 +94,7 @@ def _example(config: Config, table: Path, record: Record, named: set[str]) -> Ex
     split, refused = _columns.split(record, config.split_column)
     soft, fault = _probabilities(config, record)
     label = label or (max(soft, key=soft.__getitem__) if soft and config.label_column is None else None)
-    refused = found.refused or refused or fault or (None if label else f"no label ({config.label_column!r})")
+    refused = found.refused or refused or fault or (None if label else f"no label (column {config.label_column!r})")
     if not refused and not all(cell.ok for cell in _columns.cells(record, config.columns)):
         refused = "bytes that the table's encoding lacks"
     if refused:
@@ -112,7 +112,7 @@ def _probabilities(config: Config, record: Record) -> tuple[dict[str, float] | N
         try:
             soft[column] = float(text or "")
         except ValueError:
-            return None, f"probability {text!r} ({column!r})"
+            return None, f"probability {text!r} (column {column!r})"
     if not all(math.isfinite(value) and 0 <= value <= 1 for value in soft.values()):
         return None, f"a probability outside 0 to 1 ({soft})"
     if abs(sum(soft.values()) - 1) > 1e-3:

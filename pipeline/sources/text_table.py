@@ -97,7 +97,9 @@ def _example(config: Config, name: str, record: Record, split: SplitName | None)
     if _columns.word(record, config.split_column):
         split, refused = _columns.split(record, config.split_column)
     if text is None or not label:
-        refused = f"no text (column {config.text_column!r})" if text is None else f"no label ({config.label_column!r})"
+        refused = (
+            f"no text (column {config.text_column!r})" if text is None else f"no label (column {config.label_column!r})"
+        )
     if refused or text is None:
         return Example(place, label=label, group=group, split=split, path=name, refused=refused)
     ok = text.ok and all(cell.ok for cell in _columns.cells(record, _named_columns(config)))

@@ -18,7 +18,8 @@ def compared(table: "pd.DataFrame", sound: "pd.Series[bool]", same: str, known: 
     same: the column in which equal contents are equal; sound: the rows that are compared; known: the keys of what was
     accepted before, uint64. Of duplicates the first is kept, one in the user's own test split before others, so that
     no test row is lost to a training row, and then one that is known, so that a new copy does not take the place of an
-    old example and bring it to another split.
+    old example and bring it to another split. Rows whose bytes, or cleaned texts, are equal have one key and so one
+    place in the split: which of them came first is not known, and the first in the manifest is kept.
     """
     import pandas as pd
 

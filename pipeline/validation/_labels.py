@@ -1,6 +1,7 @@
 """Labels made into others before anything is judged: ids get names, several become one, some are dropped."""
 
 import difflib
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -45,6 +46,14 @@ class Labels:
     def of(self, label: str) -> str:
         named = self.names.get(label, label)
         return self.merged.get(named, named)
+
+
+def mark(labels: Labels) -> str:
+    """Equal for settings that make the same labels of the same ones; empty for none."""
+    if not labels:
+        return ""
+    made = [labels.names, labels.merged, sorted(labels.drop)]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def path(task: str) -> Path:

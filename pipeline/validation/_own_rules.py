@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pipeline.config import nearest
 from pipeline.errors import ConfigError
-from pipeline.expectations import Rule, Severity
+from pipeline.expectations import Rule, Severity, snake
 from pipeline.validation import _files
 
 KEYS = ("type", "kwargs", "severity", "reason", "advice")
@@ -74,7 +74,7 @@ def _rule(entry: object, where: str, columns: Sequence[str], own: Sequence[str])
     if severity not in get_args(Severity):
         raise ConfigError(f"{where}.severity: found {severity!r}; expected one of {', '.join(get_args(Severity))}")
     reason = _reason(entry.get("reason", ""), name, f"{where}.reason", own)
-    advice = str(entry.get("advice") or f"what {where} says; correct the source, or that entry")
+    advice = str(entry.get("advice") or "correct the source, or that entry")
     return Rule(f"Expect{name}", dict(arguments), severity, reason, advice, reason or where, where)
 
 
@@ -85,8 +85,8 @@ def _name(given: object, where: str) -> str:
     name = {"ColumnKlDivergenceToBeLessThan": "ColumnKLDivergenceToBeLessThan"}.get(name, name)
     known = sorted(TABLE | ROWS)
     if name not in known:
-        snake = [re.sub("(?<=[a-z])(?=[A-Z])|(?<=[AL])(?=[TD][oi])", "_", f"Expect{word}").lower() for word in known]
-        close = nearest(text, snake if "_" in text else [f"Expect{word}" for word in known])
+        full = [f"Expect{word}" for word in known]
+        close = nearest(text, [snake(word) for word in full] if "_" in text else full)
         raise ConfigError(f"{where}: found {text!r}; expected an expectation of Great Expectations{close}")
     return name
 

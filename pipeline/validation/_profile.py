@@ -49,7 +49,8 @@ def _checked(found: Any) -> Profile:
     for column in found["columns"].values():
         if len(column["counts"]) != len(column["edges"]) + 1 + len(column["ties"]):
             raise ValueError
-    return {"fingerprint": str(found["fingerprint"]), **{name: dict(found[name]) for name in ("classes", "columns")}}
+    marks = {"fingerprint": str(found["fingerprint"])} | ({"labels": str(found["labels"])} if "labels" in found else {})
+    return {**marks, **{name: dict(found[name]) for name in ("classes", "columns")}}
 
 
 def fingerprint(manifest: "pd.DataFrame") -> str:
@@ -59,8 +60,8 @@ def fingerprint(manifest: "pd.DataFrame") -> str:
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def of(accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str) -> Profile:
-    """The profile of a version whose fingerprint is `mark`."""
+def of(accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str, labels: str = "") -> Profile:
+    """The profile of a version whose fingerprint is `mark`; `labels` is the mark of the settings that made them."""
     columns = {}
     for measure in measures:
         values = _values(accepted, measure.column)
@@ -70,20 +71,30 @@ def of(accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str) -> Prof
     counts = accepted["label"].value_counts()
     return {
         "fingerprint": mark,
+        **({"labels": labels} if labels else {}),
         "classes": {label: int(counts[label]) for label in sorted(counts.index)},
         "columns": columns,
     }
 
 
-def drift(accepted: "pd.DataFrame", before: Profile | None) -> dict[str, float]:
-    """How far the rows are from an earlier profile, by column and for the classes' shares; empty without one."""
+def relabelled(before: Profile | None, labels: str) -> bool:
+    """Whether other settings made the labels of the version before, so that its classes are not to be compared."""
+    return before is not None and before.get("labels", "") != labels
+
+
+def drift(accepted: "pd.DataFrame", before: Profile | None, labels: str = "") -> dict[str, float]:
+    """How far the rows are from an earlier profile, by column and for the classes' shares; empty without one.
+
+    The classes are left out where they were `relabelled`: the data may be the same.
+    """
     if before is None:
         return {}
-    labels = sorted({*before["classes"], *accepted["label"]})
-    now = accepted["label"].value_counts()
-    found = {
-        "classes": index([before["classes"].get(name, 0) for name in labels], [int(now.get(n, 0)) for n in labels])
-    }
+    found = {}
+    if not relabelled(before, labels):
+        names = sorted({*before["classes"], *accepted["label"]})
+        now = accepted["label"].value_counts()
+        counts = [before["classes"].get(name, 0) for name in names]
+        found["classes"] = index(counts, [int(now.get(name, 0)) for name in names])
     for name, column in before["columns"].items():
         if name in accepted.columns:
             found[name] = index(column["counts"], _counts(_values(accepted, name), column))

@@ -28,10 +28,12 @@ def test_the_farthest_outliers_come_first_and_those_in_quarantine_before() -> No
             "outliers": ["", "length", "length", ""],
         }
     )
-    quarantine = pd.DataFrame({"id": ["q"], "label": ["x"], "reason": ["outlier_length"]})
+    quarantine = pd.DataFrame(
+        {"id": ["q"], "label": ["x"], "reason": ["outlier_length"], "detail": "length 2; usual 4 to 6"}
+    )
     (group,) = _groups.outliers(accepted, quarantine, [Measure("length"), Measure("width")])
     assert [(row.id, row.note) for row in group.rows] == [
-        ("q", "in quarantine"),
+        ("q", "in quarantine: length 2; usual 4 to 6"),
         ("c", "length 900"),
         ("b", "length 9"),
     ]

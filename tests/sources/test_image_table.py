@@ -68,9 +68,9 @@ def test_every_row_that_cannot_be_used_is_refused_with_its_reason(tmp_path: Path
         "nothing.png": "no such file",
         "folder": "no regular file",
         "pipe.png": "no regular file",
-        "labels.csv:10": "no path ('path')",
+        "labels.csv:10": "no path (column 'path')",
         ".": "a path out of the folder",
-        "1.png#labels.csv:12": "no label ('label')",
+        "1.png#labels.csv:12": "no label (column 'label')",
         "folder/x": "split 'extra', which is none of train, val, valid, validation, dev, test",
         "x" * 300: "unreadable: File name too long",
     }
@@ -102,7 +102,7 @@ def test_columns_of_probabilities_are_soft_labels(tmp_path: Path) -> None:
         ("ok", {"ok": 1.0, "bad": 0.0}, None),
         (None, None, "probabilities that sum to 1.1"),
         (None, None, "a probability outside 0 to 1 ({'ok': nan, 'bad': 1.0})"),
-        (None, None, "probability 'x' ('ok')"),
+        (None, None, "probability 'x' (column 'ok')"),
         (None, None, "a probability outside 0 to 1 ({'ok': -1.0, 'bad': 2.0})"),
     ]
 

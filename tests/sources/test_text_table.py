@@ -31,9 +31,9 @@ def test_rows_that_cannot_be_used_are_refused_and_counted(tmp_path: Path) -> Non
     path.write_text('{"text": "a", "label": 1}\n{"text": "b"}\n{"label": 0}\n{"text": "c", "label": " "}\n{\n')
     assert [example.refused for example in read(path)] == [
         None,
-        "no label ('label')",
+        "no label (column 'label')",
         "no text (column 'text')",
-        "no label ('label')",
+        "no label (column 'label')",
         "broken JSON: Expecting property name enclosed in double quotes",
     ]
 

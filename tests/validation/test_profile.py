@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline import artifacts
 from pipeline.errors import DataError
-from pipeline.validation import _profile
+from pipeline.validation import _labels, _profile
+from pipeline.validation._labels import Labels
 from pipeline.validation._outliers import Measure
 
 WIDTH = (Measure("width"),)
@@ -33,6 +35,18 @@ def test_new_and_lost_classes_are_drift() -> None:
     before = _profile.of(table([1.0] * 100, "xy"), WIDTH, "a")
     assert _profile.drift(table([1.0] * 100, "xy"), before)["classes"] == 0
     assert _profile.drift(table([1.0] * 100, "xz"), before)["classes"] > 0.25
+
+
+def test_classes_made_by_other_settings_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    merged = _labels.mark(Labels(merge={"z": ("x", "y")}))
+    before = _profile.of(table([1.0] * 100, "xy"), WIDTH, "a")
+    assert _profile.drift(table([1.0] * 100, "z"), before, merged) == {"width": 0}
+    after = _profile.of(table([1.0] * 100, "z"), WIDTH, "a", merged)
+    artifacts.write_json(_profile.path("mine"), {"current": after, "previous": before, "drift": {}})
+    assert _profile.read("mine") == {"current": after, "previous": before}
+    assert _profile.drift(table([1.0] * 100, "z"), after, merged)["classes"] == 0
+    assert "classes" not in _profile.drift(table([1.0] * 100, "xy"), after, _labels.mark(Labels()))
 
 
 def test_a_damaged_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
