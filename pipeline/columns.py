@@ -24,6 +24,8 @@ TEXT_NAMES = (
 )
 LABEL_NAMES = ("label", "category", "class", "sentiment", "target", "标签", "类别", "分类", "情感", "标注")
 SPLIT_NAMES = ("split", "划分")
+GROUP_NAMES = ("group", "group_id", "patient", "patient_id", "分组")
+FEWEST_GROUPS = 3  # one a side of the split
 PATH_NAMES = ("path", "file", "filename", "image", "图片", "文件", "文件名", "路径")
 MOST_CLASSES = 100
 LONGEST_LABEL = 20  # characters
@@ -124,7 +126,7 @@ def _text(columns: Mapping[str, Column], place: str, label: str | None) -> str:
 def _label(columns: Mapping[str, Column], place: str, text: str) -> str:
     likely = _known(columns, LABEL_NAMES, text)
     if not likely:
-        spoken_for = {text, split(columns)}
+        spoken_for = {text, split(columns), group(columns)}
         likely = [name for name in columns if name not in spoken_for and columns[name].like_labels]
     return _only(likely, columns, place, "labels")
 
@@ -142,6 +144,12 @@ def split(columns: Mapping[str, Column]) -> str | None:
         if columns[name].distinct and {value.lower() for value in columns[name].distinct} <= SPLIT_FOLDERS.keys():
             return name
     return None
+
+
+def group(columns: Mapping[str, Column]) -> str | None:
+    """The column that says which rows belong together, if there is one with groups enough to share out."""
+    found = [name for name in _known(columns, GROUP_NAMES, None) if len(columns[name].distinct) >= FEWEST_GROUPS]
+    return min(found, key=lambda name: GROUP_NAMES.index(name.strip().lower()), default=None)
 
 
 def first_line_is_data(rows: Sequence[Mapping[str, str]]) -> bool:

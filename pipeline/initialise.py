@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, config, recognition
+from pipeline import artifacts, config, recognition, tabular
 from pipeline.errors import ConfigError, DataError
 from pipeline.recognition import EXPECTED
 from pipeline.sources import _place
@@ -46,7 +46,7 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
         raise DataError(
             f"{path}: found {tally}; expected examples of at least 2 classes; add them, or correct the path"
         )
-    return _block(module.KIND or settings.kind, source), "; ".join(filter(None, [str(tally), remark]))
+    return _block(module.KIND or settings.kind, source), "; ".join(filter(None, [str(tally), tabular.words(source), remark]))
 
 
 def _from_root(path: Path) -> Path:

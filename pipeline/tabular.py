@@ -72,7 +72,7 @@ def _images(asked: text_table.Config, said: Columns) -> Block | None:
             raise
         return None
     block: Block = {"name": "image_table", "path": str(path.parent), "table": path.name}
-    block |= {"path_column": files, "label_column": label} | _split(surveyed, files, label)
+    block |= {"path_column": files, "label_column": label} | _groups(surveyed, files, label)
     return block | _reading(asked)
 
 
@@ -86,7 +86,7 @@ def _texts(asked: text_table.Config, said: Columns) -> Block:
         raise DataError(f"{asked.path}: found no row that can be read; expected a header and rows; correct it")
     text, label = columns.choose(surveyed, asked.path, said.text, said.label)
     block: Block = {"name": "text_table", "path": asked.path, "text_column": text, "label_column": label}
-    return block | _split(surveyed, text, label) | _reading(asked)
+    return block | _groups(surveyed, text, label) | _reading(asked)
 
 
 def _asked(path: Path, said: Columns, form: _records.Format | None = None) -> tuple[text_table.Config, str]:
@@ -101,9 +101,24 @@ def _asked(path: Path, said: Columns, form: _records.Format | None = None) -> tu
     return replace(asked, header=_header(asked)), remark
 
 
-def _split(surveyed: Mapping[str, columns.Column], *taken: str) -> Block:
-    split = columns.split(surveyed)
-    return {"split_column": split} if split and split not in taken else {}
+def _groups(surveyed: Mapping[str, columns.Column], *taken: str) -> Block:
+    """The columns that say which rows belong together and on which side of the split."""
+    found = {"group_column": columns.group(surveyed), "split_column": columns.split(surveyed)}
+    return {setting: column for setting, column in found.items() if column and column not in taken}
+
+
+def words(source: Mapping[str, Any]) -> str:
+    """What the block's columns mean, for the user to check; nothing for a source without columns."""
+    meant = {
+        "text_column": "text {}",
+        "path_column": "image {}",
+        "label_column": "label {}",
+        "group_column": "group {}, whose rows stay on one side of the split",
+        "split_column": "split {}, which is kept",
+    }
+    named = source.get("layout", source)
+    found = [meaning.format(named[key]) for key, meaning in meant.items() if named.get(key)]
+    return "columns: " + "; ".join(found) if found else ""
 
 
 def _reading(asked: text_table.Config) -> Block:

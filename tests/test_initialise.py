@@ -99,6 +99,42 @@ def test_what_the_user_says_goes_first() -> None:
     assert block["source"]["label_column"] == "other"
 
 
+def test_a_group_column_is_taken_and_named() -> None:
+    rows = [(t, c, f"g{k // 4}") for k, (t, c) in enumerate(ROWS)]
+    Path("a.csv").write_text("text,label,Patient_ID\n" + "".join(",".join(row) + "\n" for row in rows), "utf-8")
+    block, found = initialise.look(Path("a.csv"))
+    assert block["source"]["group_column"] == "Patient_ID"
+    assert "columns: text text; label label; group Patient_ID, whose rows stay on one side" in found
+
+
+@pytest.mark.parametrize("group", ["one", ""])
+def test_a_group_column_that_cannot_be_shared_out_is_none(group: str) -> None:
+    Path("a.csv").write_text("text,label,group\n" + "".join(f"{t},{c},{group}\n" for t, c in ROWS), "utf-8")
+    assert "group_column" not in initialise.look(Path("a.csv"))[0]["source"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_group_column_of_a_table_of_images(form: str) -> None:
+    rows = {
+        "path": [f"{k}.png" for k in range(20)],
+        "label": ["a", "b"] * 10,
+        "group": [f"p{k // 5}" for k in range(20)],
+        "split": ["train", "test"] * 10,
+    }
+    Path("photos").mkdir()
+    for name in rows["path"]:
+        Path("photos", name).touch()
+    table = pa.table(rows).to_pandas()
+    write = {
+        "csv": lambda path: table.to_csv(path, index=False),
+        "jsonl": lambda path: table.to_json(path, orient="records", lines=True),
+        "parquet": table.to_parquet,
+    }
+    write[form](Path("photos", f"labels.{form}"))
+    source = initialise.look(Path("photos"))[0]["source"]
+    assert (source["name"], source["group_column"], source["split_column"]) == ("image_table", "group", "split")
+
+
 def test_comments_and_other_tasks_stay_as_they_are() -> None:
     initialise.initialise(images(), "first")
     text = "# mine\n" + Path("params.yaml").read_text("utf-8").replace("path: pets", "path: 'pets' # here")
