@@ -14,7 +14,6 @@ from pipeline.tabular import Block, Columns
 from pipeline.tally import Tally
 
 NOTHING = Columns()
-MODELS = {"image": "resnet", "text": "textcnn"}
 
 
 def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS, said: Columns = NOTHING) -> str:
@@ -46,7 +45,8 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
         raise DataError(
             f"{path}: found {tally}; expected examples of at least 2 classes; add them, or correct the path"
         )
-    return _block(module.KIND or settings.kind, source), "; ".join(filter(None, [str(tally), tabular.words(source), remark]))
+    found = "; ".join(filter(None, [str(tally), tabular.words(source), remark]))
+    return _block(module.KIND or settings.kind, source), found
 
 
 def _from_root(path: Path) -> Path:
@@ -57,7 +57,7 @@ def _from_root(path: Path) -> Path:
 
 def _block(kind: str, source: Mapping[str, Any]) -> Block:
     block: Block = {section: {} for section in config.SECTIONS}
-    return block | {"kind": kind, "source": dict(source), "model": {"name": MODELS[kind]}}
+    return block | {"kind": kind, "source": dict(source), "model": {"name": config.MODELS[kind]}}
 
 
 def suggested_name(path: Path, kind: str) -> str:
