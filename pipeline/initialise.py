@@ -42,9 +42,8 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
     for example in module.read(settings):
         tally.add(example.id, example.label, example.refused)
     if len(tally.labels) < 2:
-        raise DataError(
-            f"{path}: found {tally}; expected examples of at least 2 classes; add them, or correct the path"
-        )
+        way_out = "; ".join(filter(None, ["add them, or correct the path", remark]))
+        raise DataError(f"{path}: found {tally}; expected examples of at least 2 classes; {way_out}")
     found = "; ".join(filter(None, [str(tally), tabular.words(source), remark]))
     return _block(module.KIND or settings.kind, source), found
 

@@ -282,6 +282,56 @@ def test_names_of_chinese_windows_are_found_out() -> None:
     assert initialise.look(path)[0]["source"]["names"] == "gb18030"
 
 
+def delivered(root: str, listed: bool = True) -> None:
+    files = {f"{name}/{k}.png": f"{root}{name}{k}".encode() for name in ("cats", "dogs") for k in range(3)}
+    for name, content in files.items():
+        Path(root, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(root, name).write_bytes(content)
+    if listed:
+        lines = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
+        Path(root, "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+
+def test_folders_with_check_sums_are_the_deliveries_of_an_inbox() -> None:
+    delivered("inbox/may")
+    delivered("inbox/june")
+    block, found = initialise.look(Path("inbox"))
+    layout = {"name": "image_folder"}
+    assert block["source"] == {"name": "inbox", "path": "inbox", "layout": layout, "checksums": "SHA256SUMS"}
+    assert "12 examples in 2 classes (cats 6, dogs 6)" in found
+    for name in ("may", "june"):
+        Path("inbox", name, "LICENSE").write_text("MIT\n")
+        with Path("inbox", name, "SHA256SUMS").open("a") as file:
+            file.write(f"{hashlib.sha256(b'MIT' + bytes([10])).hexdigest()}  LICENSE\n")
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"]["licence_file"] == "LICENSE" and "refused" not in found
+
+
+def test_an_archive_beside_folders_of_classes_is_an_inbox() -> None:
+    delivered("inbox/may")
+    zipped("inbox/june.zip", {name.removeprefix("pets/"): content for name, content in PETS.items()})
+    Path("inbox/july.zip.part").write_bytes(b"PK")
+    Path("inbox/july.zip.sha256").write_text("0" * 64)
+    Path("inbox/README.txt").write_text("x")
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"] == {"name": "inbox", "path": "inbox", "layout": {"name": "image_folder"}}
+    assert "8 examples in 2 classes (cats 4, dogs 4)" in found
+    assert "june.zip brings no list; `source.checksums: SHA256SUMS` wants one" in found
+
+
+def test_folders_that_may_be_classes_stay_classes_with_a_word_about_the_inbox() -> None:
+    delivered("inbox/may", listed=False)
+    delivered("inbox/june", listed=False)
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"]["name"] == "image_folder" and "if inbox/june is a delivery" in found
+    zipped("pets.zip", PETS).rename(images() / "old.zip")
+    block, found = initialise.look(Path("pets"))
+    assert block["source"]["name"] == "image_folder" and "delivery" not in found
+    delivered("one/may", listed=False)
+    with pytest.raises(DataError, match=r"in 1 classes.*if one/may is a delivery"):
+        initialise.look(Path("one"))
+
+
 def test_a_folder_with_a_list_of_check_sums_is_a_delivery() -> None:
     for name, content in (PETS | {"pets/LICENSE": b"MIT\n", "pets/SHA256SUMS": sums(PETS)}).items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
