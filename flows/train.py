@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
 
 from flows import graph as graphs
@@ -19,15 +19,35 @@ from flows import lockfile, locks, settings, table
 from flows.graph import Graph
 from flows.stages import Outcome
 from flows.summary import summary
+from pipeline import config
+from pipeline.artifacts import STATE
+from pipeline.check import require_source
 from pipeline.errors import ConfigError, PipelineError
 
 JOBS = 2  # stages at the same time
 
 
 def check() -> int:
-    """The exit code of `python -m pipeline.check`, a process of its own since it imports every model file."""
-    done = subprocess.run([sys.executable, "-m", "pipeline.check"], stdout=subprocess.PIPE)
+    """The exit code of `python -m pipeline.check --settings`, in a process of its own: it imports every model file."""
+    done = subprocess.run([sys.executable, "-m", "pipeline.check", "--settings"], stdout=subprocess.PIPE)
     return done.returncode
+
+
+def barred(graph: Graph, names: Iterable[str]) -> dict[str, Outcome]:
+    """The stages of which DVC cannot hash the source, which are to count as failed without a start."""
+    found = {}
+    for name in names:
+        if graph[name].step == "fetch" and (fault := _source_fault(graph[name].task)):
+            found[name] = Outcome(name, "failed", code=ConfigError.exit_code, said=(fault,))
+    return found
+
+
+def _source_fault(task: str) -> str:
+    try:
+        require_source(config.task(task))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> int:
@@ -43,9 +63,12 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
         lockfile.keep()
         graph = graphs.read()
         names = graphs.select(graph, task, until)
-        stale = graphs.stale(names)
-        if stale:
-            outcomes = walked(title, mark, graph, names, stale, jobs)
+        lost = barred(graph, names)
+        if lost and task:
+            raise ConfigError("\n".join(line for outcome in lost.values() for line in outcome.said))
+        stale = graphs.stale(name for name in names if name not in lost)
+        if stale or lost:
+            outcomes = walked(title, mark, graph, names, stale, lost, jobs)
         else:
             outcomes = {name: Outcome(name, "unchanged") for name in names}
         code = next((o.code for o in outcomes.values() if o.state in ("failed", "stopped")), 0)
@@ -54,10 +77,14 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
     return code
 
 
-def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set[str], jobs: int) -> dict[str, Outcome]:
-    """Walks under one parent run, which MLflow shows above the stages' runs."""
+def walked(
+    title: str, mark: str, graph: Graph, names: Sequence[str], stale: set[str], lost: Mapping[str, Outcome], jobs: int
+) -> dict[str, Outcome]:
+    """Walks under one parent run, which MLflow shows above the stages' runs; `lost` have failed before the start."""
     from pipeline.tracking import runs
 
+    for name, outcome in lost.items():
+        _record(name, outcome.said)
     print(f"{len(stale)} of {len(names)} stages have changed; starting Prefect", file=sys.stderr)
     from flows.walk import Crew, Walk, walk
 
@@ -65,6 +92,7 @@ def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set
     parent = runs.open_parent(title)
     os.environ |= {"DANLU_PARENT_RUN": parent, "DANLU_INVOCATION": mark}
     plan = Walk(graph, names, stale, jobs)
+    plan.outcomes |= lost
     ended = "KILLED"
     try:
         done = walk(title, plan, Crew(_show), lambda outcomes: publish(graph, outcomes))
@@ -88,6 +116,15 @@ def require_server(patience: float = 10.0) -> None:
             f"PREFECT_API_URL: found {address}, which does not answer ({error}); expected a Prefect server; start it "
             "with `make ui`, or unset the variable and the run starts one of its own"
         ) from None
+
+
+def _record(stage: str, said: Sequence[str]) -> None:
+    """Shows what keeps a stage from starting, and leaves it where its log would be."""
+    log = STATE / "logs" / f"{stage}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join(said) + "\n", "utf-8")
+    for line in said:
+        _show(stage, line)
 
 
 def _show(stage: str, line: str) -> None:

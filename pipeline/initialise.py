@@ -37,6 +37,7 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
     if not path.exists():
         raise ConfigError(f"danlu init: found nothing at {path}; {EXPECTED}")
     source, remark = recognition.source(path, said)
+    _place.hashable(Path(source["path"]), "danlu init: source")
     module, settings = config.named("sources", source, "danlu init")
     tally = Tally()
     for example in module.read(settings):

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -133,6 +134,20 @@ def test_a_group_column_of_a_table_of_images(form: str) -> None:
     write[form](Path("photos", f"labels.{form}"))
     source = initialise.look(Path("photos"))[0]["source"]
     assert (source["name"], source["group_column"], source["split_column"]) == ("image_table", "group", "split")
+
+
+@pytest.mark.parametrize("odd", ["pipe", "link", "name"])
+def test_what_a_run_would_refuse_is_refused(odd: str) -> None:
+    images()
+    if odd == "pipe":
+        os.mkfifo("pets/cats/pipe")
+    elif odd == "link":
+        Path("pets/cats/link").symlink_to("nowhere")
+    else:
+        Path(os.fsdecode(b"pets/cats/\xff.png")).touch()
+    with pytest.raises(ConfigError, match=r"danlu init: source\.path: found pets/cats/.*which DVC cannot hash"):
+        initialise.initialise(Path("pets"))
+    assert not Path("params.yaml").exists()
 
 
 def test_comments_and_other_tasks_stay_as_they_are() -> None:
