@@ -140,7 +140,7 @@ def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
     if _evaluated(figures):
         parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))]
     parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
-    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures)) else []
+    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures, outcomes)) else []
     create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
 
 
@@ -167,8 +167,10 @@ def _evaluated(figures: Mapping[str, Mapping[str, object]]) -> bool:
     return any(task["candidates"] for task in figures.values())
 
 
-def _next(figures: Mapping[str, Mapping[str, object]]) -> list[str]:
-    return table.where([name for name, task in figures.items() if task["registered"]], _recorded())
+def _next(figures: Mapping[str, Mapping[str, object]], outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What to do next; a run that failed is not to be recorded."""
+    whole = all(outcome.ok for outcome in outcomes.values())
+    return table.where([name for name, task in figures.items() if task["registered"]], _unrecorded() if whole else [])
 
 
 def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
@@ -179,16 +181,19 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)
-    if lines := _next(figures):
+    if lines := _next(figures, outcomes):
         parts.append("\n".join(lines))
     return "\n\n".join(["", *parts])
 
 
-def _recorded() -> bool:
-    """Whether git holds the result already."""
-    asked = ["git", "status", "--porcelain", "--", *table.RECORDED]
-    done = subprocess.run(asked, capture_output=True, text=True)
-    return done.returncode == 0 and not done.stdout.strip()
+def _unrecorded() -> list[str]:
+    """The paths that git does not hold as they are; all that are there where there is no git to ask."""
+
+    def changed(path: str) -> bool:
+        done = subprocess.run(["git", "status", "--porcelain", "--", path], capture_output=True, text=True)
+        return done.returncode != 0 or bool(done.stdout.strip())
+
+    return [path for path in table.RECORDED if os.path.exists(path) and changed(path)]
 
 
 def guarded(act: Callable[[], int]) -> int:
