@@ -42,6 +42,24 @@ def barred(graph: Graph, names: Iterable[str]) -> dict[str, Outcome]:
     return found
 
 
+def behind(task: str, until: str) -> str:
+    """Why what a task has as far as a stage is not what a run would make of it now; nothing where it is."""
+    graph = graphs.read()
+    names = graphs.select(graph, task, until)
+    lost = barred(graph, names)
+    try:
+        stale = graphs.stale(name for name in names if name not in lost)
+    except ConfigError as error:  # such as while a run is at work
+        return f"not known whether it is up to date ({error})"
+    changed = [graph[name].step for name in names if name in stale or name in lost]
+    if not changed:
+        return ""
+    return (
+        f"older than params.yaml, the source or the code (stages to run: {', '.join(changed)}); "
+        f"`danlu run {task} --until {until}` brings it up to date"
+    )
+
+
 def _source_fault(task: str) -> str:
     try:
         require_source(config.task(task))
