@@ -17,6 +17,13 @@ EXPECTED = (
     "Parquet); a folder of .txt, one a class; a zip or tar of these; "
     "or MNIST, CIFAR or ImageNet as torchvision lays them out; or an inbox of several deliveries of one layout"
 )
+WAYS_OUT = {
+    **dict.fromkeys((".xlsx", ".xls", ".xlsm", ".ods", ".et"), "save the sheet as CSV"),
+    **dict.fromkeys((".rar", ".7z"), "unpack it, and pack it again as zip or tar"),
+    **dict.fromkeys(
+        (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"), "its first bytes are no such archive's: get it again"
+    ),
+}
 LICENCES = ("licence", "license", "copying")
 
 
@@ -26,7 +33,10 @@ def source(path: Path, said: Columns) -> tuple[Block, str]:
     Raises: DataError when it is none, or can be read in two ways.
     """
     if path.is_file():
-        return _archive(path, said) if _unpack.form(path) else tabular.file(path, said)
+        if _unpack.form(path):
+            return _archive(path, said)
+        _refuse_suffix(path)
+        return tabular.file(path, said)
     if not path.is_dir():
         raise DataError(f"{path}: found no regular file or folder; {EXPECTED}")
     if known := torchvision.recognised(path):
@@ -38,6 +48,14 @@ def source(path: Path, said: Columns) -> tuple[Block, str]:
     if "checksums" in papers or papers.get("licence_file", "").lower().endswith(".txt"):
         return _delivered(path, path, papers, said)
     return _folder(path, said)
+
+
+def _refuse_suffix(path: Path) -> None:
+    """Raises: DataError for a file that neither its first bytes nor its name say to be readable."""
+    suffix = path.suffix.lower()
+    if suffix not in (".txt", *_records.SUFFIXES):
+        way_out = WAYS_OUT.get(suffix, "save it as one of these")
+        raise DataError(f"{path}: found the suffix {suffix or 'none'}; {EXPECTED}; {way_out}")
 
 
 def _deliveries(path: Path) -> list[Path]:

@@ -198,13 +198,17 @@ def test_what_cannot_be_a_task_is_an_error_with_the_way_out() -> None:
     Path("tables").mkdir()
     Path("tables/a.csv").write_text("text,label\n")
     Path("array.json").write_text('[{"text": "a"}]')
-    Path("x.pdf").touch()
+    for name in ("x.pdf", "x.xlsx", "x.rar", "notzip.zip"):
+        Path(name).write_text("x")
     for path, message in {
         "nothing": "found nothing at nothing; expected a folder",
         "one": r"found 1 examples in 1 classes \(cats 1\); expected examples of at least 2 classes",
         "tables": "run `danlu init tables/a.csv`",
         "array.json": "one JSON array; expected JSON Lines",
-        "x.pdf": r"found the suffix \.pdf; expected \.csv",
+        "x.pdf": r"found the suffix \.pdf; expected a folder of images.*; save it as one of these$",
+        "x.xlsx": r"found the suffix \.xlsx; expected .* a zip or tar of these.*; save the sheet as CSV$",
+        "x.rar": r"found the suffix \.rar; .*; unpack it, and pack it again as zip or tar$",
+        "notzip.zip": r"found the suffix \.zip; .*; its first bytes are no such archive's: get it again$",
     }.items():
         with pytest.raises((ConfigError, DataError), match=message):
             initialise.look(Path(path))
