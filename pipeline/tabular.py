@@ -7,11 +7,12 @@ from typing import Any
 
 from pipeline import columns
 from pipeline.errors import DataError
-from pipeline.sources import _encodings, _records, _tree, text_table
+from pipeline.sources import _encodings, _lines, _records, _tree, text_table
 from pipeline.sources._lines import Encoding
 
 LOOKED_AT = 200  # rows of which a column is held against the files there are
 MOSTLY = 0.9  # of these rows name a file
+SEPARATORS = ("\t", ";", "|", "；", "，")  # what stands between cells where no comma does
 Block = dict[str, Any]
 
 
@@ -96,9 +97,30 @@ def _asked(path: Path, said: Columns, form: _records.Format | None = None) -> tu
     if _parquet(asked):
         return asked, ""
     encoding, remark = encoding_of((file for _, file in text_table.files(asked)), said)
-    asked = replace(asked, encoding=encoding)
+    asked = _separated(replace(asked, encoding=encoding))
     _refuse_array(asked)
     return replace(asked, header=_header(asked)), remark
+
+
+def _separated(asked: text_table.Config) -> text_table.Config:
+    """The same, read as TSV where the first line has tabs and no comma.
+
+    Raises: DataError for a table with another separator, for which there is no setting.
+    """
+    first = next(path for _, path in text_table.files(asked))
+    if asked.format != "by_suffix" or _records.format_of(first) != "csv":
+        return asked
+    encoding = _encodings.of(first, asked.encoding)
+    line = next((_lines.decode(raw, encoding)[0] for _, raw in _lines.read(first, encoding)), "")
+    found = next((mark for mark in SEPARATORS if mark in line), "") if "," not in line else ""
+    if not found:
+        return asked
+    if found == "\t":
+        return replace(asked, format="tsv")
+    raise DataError(
+        f"{first}: found the first line {line[:80]!r}, whose separator seems to be {found!r}; expected commas or tabs; "
+        "save the table as CSV with commas"
+    )
 
 
 def _groups(surveyed: Mapping[str, columns.Column], *taken: str) -> Block:

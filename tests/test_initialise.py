@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -212,6 +213,21 @@ def test_what_cannot_be_a_task_is_an_error_with_the_way_out() -> None:
     }.items():
         with pytest.raises((ConfigError, DataError), match=message):
             initialise.look(Path(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize("mark", [";", "|", "，"])
+def test_another_separator_is_named(mark: str, encoding: str) -> None:
+    lines = [f"评论{mark}星", *(f"{t},的{mark}{c}" for t, c in ROWS)]
+    Path("a.csv").write_bytes("\n".join(lines).encode(encoding))
+    with pytest.raises(DataError, match=rf"separator seems to be '{re.escape(mark)}'; .* as CSV with commas"):
+        initialise.look(Path("a.csv"))
+
+
+def test_tabs_in_a_csv_file_are_read_as_tabs() -> None:
+    Path("a.csv").write_text("text\tlabel\n" + "".join(f"{t},的\t{c}\n" for t, c in ROWS), "utf-8")
+    block, found = initialise.look(Path("a.csv"))
+    assert block["source"]["format"] == "tsv" and "20 examples in 2 classes" in found
 
 
 def test_files_in_two_encodings_are_an_error_that_names_them() -> None:
