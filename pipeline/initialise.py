@@ -14,6 +14,7 @@ from pipeline.tabular import Block, Columns
 from pipeline.tally import Tally
 
 NOTHING = Columns()
+MANY_CLASSES = 20  # fewer may each have an example or two to begin with
 
 
 def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS, said: Columns = NOTHING) -> str:
@@ -45,8 +46,16 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
     if len(tally.labels) < 2:
         way_out = "; ".join(filter(None, ["add them, or correct the path", remark]))
         raise DataError(f"{path}: found {tally}; expected examples of at least 2 classes; {way_out}")
-    found = "; ".join(filter(None, [str(tally), tabular.words(source), remark]))
+    found = "; ".join(filter(None, [str(tally), tabular.words(source), _doubt(tally), remark]))
     return _block(module.KIND or settings.kind, source), found
+
+
+def _doubt(tally: Tally) -> str:
+    """A remark where what is taken for labels can hardly be any."""
+    classes = len(tally.labels)
+    if classes < MANY_CLASSES or classes * 2 <= tally.labels.total():
+        return ""
+    return "CAUTION: nearly every example has a class of its own; are these the labels? (--text, --label name columns)"
 
 
 def _from_root(path: Path) -> Path:

@@ -151,6 +151,15 @@ def test_what_a_run_would_refuse_is_refused(odd: str) -> None:
     assert not Path("params.yaml").exists()
 
 
+def test_a_label_of_its_own_for_every_row_is_doubted() -> None:
+    rows = [f"{k},第{k}个产品质量很好,{'好' if k % 2 else '差'}\n" for k in range(40)]
+    Path("a.csv").write_text("编号,内容,情感\n" + "".join(rows), "utf-8")
+    assert "CAUTION" not in initialise.look(Path("a.csv"))[1]
+    found = initialise.look(Path("a.csv"), Columns(text="编号", label="内容"))[1]
+    assert "40 examples in 40 classes" in found and "and 20 more" in found
+    assert "CAUTION: nearly every example has a class of its own; are these the labels?" in found
+
+
 def test_comments_and_other_tasks_stay_as_they_are() -> None:
     initialise.initialise(images(), "first")
     text = "# mine\n" + Path("params.yaml").read_text("utf-8").replace("path: pets", "path: 'pets' # here")
