@@ -111,6 +111,37 @@ def naming(rows: Iterable[Mapping[str, str]], exists: Callable[[str], bool], mos
     return next((column for column in filled if named[column] >= share * filled[column]), None)
 
 
+def labelled(columns: Mapping[str, Column], taken: str) -> bool:
+    """Whether a column is called what labels are called."""
+    return bool(_known(columns, LABEL_NAMES, taken))
+
+
+def probabilities(read: Callable[[], Iterable[Mapping[str, str]]], share: float) -> list[str]:
+    """The columns of numbers from 0 to 1 whose sum is 1 in at least that share of the rows; none where there are none.
+
+    read: gives the rows, and is called twice.
+    """
+    numbers, total = Counter[str](), 0
+    for row in read():
+        total += 1
+        numbers.update(name for name, cell in row.items() if _is_share(cell))
+    found = [name for name, count in numbers.items() if count >= share * total]
+    if len(found) < 2:
+        return []
+    whole = sum(
+        all(_is_share(row.get(name, "")) for name in found) and abs(sum(float(row[name]) for name in found) - 1) <= 1e-3
+        for row in read()
+    )
+    return found if whole >= share * total else []
+
+
+def _is_share(cell: str) -> bool:
+    try:
+        return 0 <= float(cell) <= 1
+    except ValueError:
+        return False
+
+
 def _known(columns: Iterable[str], names: Sequence[str], taken: str | None) -> list[str]:
     return [name for name in columns if name.strip().lower() in names and name != taken]
 

@@ -193,10 +193,12 @@ def _folder(path: Path, said: Columns, leave_out: Iterable[str] = ()) -> tuple[B
     found = Counter(map(_sort, items))
     tables = [item for item in items if _sort(item) == "table"]
     if found["image"] and found["image"] >= found["text"]:
-        for item in tables:
-            if len(item.parts) == 1 and (block := tabular.image_table(item.path, said)):
+        beside = [item for item in tables if len(item.parts) == 1]
+        for item in beside:
+            if block := tabular.image_table(item.path, said):
                 return block, ""
-        return {"name": "image_folder", "path": str(path)}, _like_deliveries(path)
+        unused = [f"{item.name} is left out: found no columns of images and their labels in it" for item in beside[:3]]
+        return {"name": "image_folder", "path": str(path)}, "; ".join([*unused, *_like_deliveries(path)])
     if found["text"]:
         if all(_is_split(item) and b"\t" in _first_line(item.path) for item in items):
             return tabular.text_table_of(path, said, "tsv")
@@ -208,13 +210,13 @@ def _folder(path: Path, said: Columns, leave_out: Iterable[str] = ()) -> tuple[B
     raise DataError(f"{path}: found {other:,} other files and {len(tables)} tables; {EXPECTED}{hint}")
 
 
-def _like_deliveries(path: Path) -> str:
+def _like_deliveries(path: Path) -> list[str]:
     """A remark where all folders hold the same folders, so that each may be a delivery and not a class."""
     inner = [set(_tree.folders(path / name)) for name in _tree.folders(path) if name.lower() not in _tree.SPLIT_FOLDERS]
     if not inner or len(set.intersection(*inner)) < 2:
-        return ""
+        return []
     first = path / _tree.folders(path)[0]
-    return f"if {first} is a delivery and no class, write `source: {{name: inbox, …}}` (docs/sources.md, An inbox)"
+    return [f"if {first} is a delivery and no class, write `source: {{name: inbox, …}}` (docs/sources.md, An inbox)"]
 
 
 def _is_split(item: _tree.Found) -> bool:

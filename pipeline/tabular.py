@@ -66,15 +66,23 @@ def _images(asked: text_table.Config, said: Columns) -> Block | None:
     if files is None:
         return None
     surveyed = columns.survey(rows(asked))
+    block: Block = {"name": "image_table", "path": str(path.parent), "table": path.name, "path_column": files}
+    soft = None if said.label or columns.labelled(surveyed, files) else _soft(asked)
+    if soft:
+        return block | soft | _groups(surveyed, files) | _reading(asked)
     try:
         label = columns.choose_label(surveyed, str(path), files, said.label)
     except DataError:
         if said.label:
             raise
         return None
-    block: Block = {"name": "image_table", "path": str(path.parent), "table": path.name}
-    block |= {"path_column": files, "label_column": label} | _groups(surveyed, files, label)
-    return block | _reading(asked)
+    return block | {"label_column": label} | _groups(surveyed, files, label) | _reading(asked)
+
+
+def _soft(asked: text_table.Config) -> Block | None:
+    """The settings for ratings, one column a class, in the place of labels; None where there are none."""
+    found = columns.probabilities(lambda: rows(asked), MOSTLY)
+    return {"label_column": None, "probability_columns": found} if found else None
 
 
 def _is_image(folder: Path, name: str) -> bool:
@@ -135,11 +143,13 @@ def words(source: Mapping[str, Any]) -> str:
         "text_column": "text {}",
         "path_column": "image {}",
         "label_column": "label {}",
+        "probability_columns": "probabilities of the classes {}",
         "group_column": "group {}, whose rows stay on one side of the split",
         "split_column": "split {}, which is kept",
     }
     named = source.get("layout", source)
-    found = [meaning.format(named[key]) for key, meaning in meant.items() if named.get(key)]
+    shown = {key: ", ".join(value) if isinstance(value, list) else value for key, value in named.items()}
+    found = [meaning.format(shown[key]) for key, meaning in meant.items() if shown.get(key)]
     return "columns: " + "; ".join(found) if found else ""
 
 

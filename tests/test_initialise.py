@@ -417,7 +417,26 @@ def test_a_table_that_names_the_images_beside_it(path: str) -> None:
 
 def test_class_folders_beside_a_table_without_labels_stay_class_folders() -> None:
     Path(images(), "index.csv").write_text("path,bytes\ncats/1.png,1\ndogs/2.png,1\n")
-    assert initialise.look(Path("pets"))[0]["source"] == {"name": "image_folder", "path": "pets"}
+    block, found = initialise.look(Path("pets"))
+    assert block["source"] == {"name": "image_folder", "path": "pets"}
+    assert "index.csv is left out: found no columns of images and their labels in it" in found
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_of_ratings_gives_soft_labels(form: str) -> None:
+    Path("photos").mkdir()
+    for k in range(20):
+        Path(f"photos/{k}.png").touch()
+    good = [0.9, 0.5, 0.125, 1] * 5
+    bad = [1 - share for share in good[:-1]] + [7]  # one wrong row is for validation to say
+    rows = {"path": [f"{k}.png" for k in range(20)], "good": good, "bad": bad, "patient": [k // 4 for k in range(20)]}
+    table = pa.table(rows).to_pandas()
+    table.to_parquet("photos/r.parquet") if form == "parquet" else table.to_csv("photos/r.csv", index=False)
+    line = initialise.initialise(Path("photos"))
+    assert "19 examples in 2 classes" in line and "probabilities of the classes good, bad; group patient" in line
+    module, settings = config.task("photos").named("source", "sources")
+    assert settings.probability_columns == ("good", "bad") and settings.label_column is None
+    assert sum(not example.refused for example in module.read(settings)) == 19
 
 
 def test_a_parquet_table_needs_no_encoding() -> None:
