@@ -44,10 +44,10 @@ def barred(graph: Graph, names: Iterable[str]) -> dict[str, Outcome]:
 
 def behind(task: str, until: str) -> str:
     """Why what a task has as far as a stage is not what a run would make of it now; nothing where it is."""
-    graph = graphs.read()
-    names = graphs.select(graph, task, until)
-    lost = barred(graph, names)
     try:
+        graph = graphs.read()
+        names = graphs.select(graph, task, until)
+        lost = barred(graph, names)
         stale = graphs.stale(name for name in names if name not in lost)
     except ConfigError as error:  # such as while a run is at work
         return f"not known whether it is up to date ({error})"
