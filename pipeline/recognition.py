@@ -207,7 +207,9 @@ def _folder(path: Path, said: Columns, leave_out: Iterable[str] = ()) -> tuple[B
         return tabular.text_table_of(path, said)
     hint = f"; run `danlu init {tables[0].path}`" if tables else "; correct the path"
     other = sum(1 for _ in _tree.walk(path)) - len(items)
-    raise DataError(f"{path}: found {other:,} other files and {len(tables)} tables; {EXPECTED}{hint}")
+    files = f"{other:,} other file{'s' * (other != 1)}" if other else "no other file"
+    there = f"{len(tables)} table{'s' * (len(tables) != 1)} and {files}" if items or other else "an empty folder"
+    raise DataError(f"{path}: found {there}; {EXPECTED}{hint}")
 
 
 def _like_deliveries(path: Path) -> list[str]:

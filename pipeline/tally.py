@@ -31,8 +31,9 @@ class Tally:
         named = [f"{_short(label)} {count:,}" for label, count in sorted(self.labels.items())[:MOST_NAMED]]
         more = len(self.labels) - len(named)
         labels = ", ".join([*named, *([f"and {more:,} more"] if more else [])])
+        of = ("example" if self.labels.total() == 1 else "examples", "class" if len(self.labels) == 1 else "classes")
         refused = f"; {self.refused:,} refused (first: {self.first_refused})" if self.refused else ""
-        return f"{self.labels.total():,} examples in {len(self.labels)} classes ({labels or 'none'}){refused}"
+        return f"{self.labels.total():,} {of[0]} in {len(self.labels)} {of[1]} ({labels or 'none'}){refused}"
 
 
 def _short(label: str) -> str:

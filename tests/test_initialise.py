@@ -206,14 +206,16 @@ def test_what_cannot_be_a_task_is_an_error_with_the_way_out() -> None:
     Path("one/cats").mkdir(parents=True)
     Path("one/cats/1.png").touch()
     Path("tables").mkdir()
+    Path("empty").mkdir()
     Path("tables/a.csv").write_text("text,label\n")
     Path("array.json").write_text('[{"text": "a"}]')
     for name in ("x.pdf", "x.xlsx", "x.rar", "notzip.zip"):
         Path(name).write_text("x")
     for path, message in {
         "nothing": "found nothing at nothing; expected a folder",
-        "one": r"found 1 examples in 1 classes \(cats 1\); expected examples of at least 2 classes",
-        "tables": "run `danlu init tables/a.csv`",
+        "one": r"found 1 example in 1 class \(cats 1\); expected examples of at least 2 classes",
+        "empty": "empty: found an empty folder; expected",
+        "tables": "found 1 table and no other file; .*run `danlu init tables/a.csv`",
         "array.json": "one JSON array; expected JSON Lines",
         "x.pdf": r"found the suffix \.pdf; expected a folder of images.*; save it as one of these$",
         "x.xlsx": r"found the suffix \.xlsx; expected .* a zip or tar of these.*; save the sheet as CSV$",
@@ -372,7 +374,7 @@ def test_folders_that_may_be_classes_stay_classes_with_a_word_about_the_inbox() 
     block, found = initialise.look(Path("pets"))
     assert block["source"]["name"] == "image_folder" and "delivery" not in found
     delivered("one/may", listed=False)
-    with pytest.raises(DataError, match=r"in 1 classes.*if one/may is a delivery"):
+    with pytest.raises(DataError, match=r"in 1 class .*if one/may is a delivery"):
         initialise.look(Path("one"))
 
 

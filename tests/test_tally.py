@@ -25,4 +25,4 @@ def test_hundreds_of_classes_stay_on_one_page() -> None:
 def test_a_text_for_a_label_is_cut_short() -> None:
     tally = Tally()
     tally.add("1", "很长" * 100, None)
-    assert str(tally) == f"1 examples in 1 classes ({('很长' * 100)[:29]}… 1)"
+    assert str(tally) == f"1 example in 1 class ({('很长' * 100)[:29]}… 1)"
