@@ -37,8 +37,10 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
         raise ConfigError(f"danlu init: {error}") from None
     if not path.exists():
         raise ConfigError(f"danlu init: found nothing at {path}; {EXPECTED}")
+    _place.hashable(path, "danlu init: source")
     source, remark = recognition.source(path, said)
-    _place.hashable(Path(source["path"]), "danlu init: source")
+    if source["path"] != str(path):  # a table's folder
+        _place.hashable(Path(source["path"]), "danlu init: source")
     module, settings = config.named("sources", source, "danlu init")
     tally = Tally()
     for example in module.read(settings):

@@ -74,10 +74,13 @@ def _deliveries(path: Path) -> list[Path]:
             archives.append(Path(entry.path))
         elif Path(entry.name).stem.lower() not in (*LICENCES, "readme"):
             return []
-    classes = [one for one in folders if any(_tree.is_image(entry.name) for entry in _tree.listed(one))]
-    if classes or any(one.name.lower() in _tree.SPLIT_FOLDERS for one in folders):
+    if any(one.name.lower() in _tree.SPLIT_FOLDERS or _holds_images(one) for one in folders):
         return []
     return archives + folders if archives or all("checksums" in _papers(one, one) for one in folders) else []
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(_tree.is_image(entry.name) for entry in _tree.listed(folder))
 
 
 def _is_archive(path: Path) -> bool:

@@ -148,6 +148,9 @@ def test_what_a_run_would_refuse_is_refused(odd: str) -> None:
         Path(os.fsdecode(b"pets/cats/\xff.png")).touch()
     with pytest.raises(ConfigError, match=r"danlu init: source\.path: found pets/cats/.*which DVC cannot hash"):
         initialise.initialise(Path("pets"))
+    Path("pets/labels.csv").write_text("path,label\ncats/1.png,a\ndogs/2.png,b\n")
+    with pytest.raises(ConfigError, match="which DVC cannot hash"):
+        initialise.initialise(Path("pets/labels.csv"))
     assert not Path("params.yaml").exists()
 
 
