@@ -38,8 +38,12 @@ def _predict(asked: argparse.Namespace) -> int:
 def _export(asked: argparse.Namespace) -> int:
     from pipeline import config, plain
 
+    if code := train.check():
+        return code
     out = Path(asked.out) if asked.out else None
     print(plain.export(config.task(asked.task), out, asked.format, asked.split or artifacts.SPLITS))
+    if doubt := train.behind(asked.task, "prepare"):
+        print(f"{artifacts.folder('prepared', asked.task)}: {doubt}", file=sys.stderr)
     return 0
 
 

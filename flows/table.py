@@ -15,7 +15,10 @@ WORDS = {
     "stopped": "stopped",
 }
 REPORT = Path("data/report/index.html")
-RECORDED = ("dvc.lock", "params.yaml", "data/metrics", "data/profiles", "data/splits")  # what git keeps of a run
+RECORDED = (  # what git keeps of a run, the user's own files among its inputs
+    *("dvc.lock", "params.yaml", "data/metrics", "data/profiles", "data/splits"),
+    *("expectations", "dictionaries"),
+)
 HEADLINES = ("accuracy", "macro_f1")
 
 
@@ -81,13 +84,12 @@ def failures(outcomes: Iterable[Outcome]) -> str:
     return "\n".join(found)
 
 
-def where(tasks: Iterable[str], recorded: bool) -> list[str]:
-    """Where to look, and how to record the result. tasks: those with a registered model."""
+def where(tasks: Iterable[str], unrecorded: Sequence[str]) -> list[str]:
+    """Where to look, and how to record the result. tasks: those with a registered model; unrecorded: paths for git."""
     found = []
     if REPORT.is_file():
         found.append(f"look at  {REPORT}, or `make ui` for the MLflow and Prefect pages")
     found += [f"ask      danlu predict {name} …" for name in tasks]
-    if not recorded:
-        paths = " ".join(path for path in RECORDED if Path(path).exists())
-        found.append(f'record   git add {paths} && git commit -m "Train"')
+    if unrecorded:
+        found.append(f'record   git add {" ".join(unrecorded)} && git commit -m "Train"')
     return found

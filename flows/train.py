@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
 
 from flows import graph as graphs
@@ -19,15 +19,53 @@ from flows import lockfile, locks, settings, table
 from flows.graph import Graph
 from flows.stages import Outcome
 from flows.summary import summary
+from pipeline import config
+from pipeline.artifacts import STATE
+from pipeline.check import require_source
 from pipeline.errors import ConfigError, PipelineError
 
 JOBS = 2  # stages at the same time
 
 
 def check() -> int:
-    """The exit code of `python -m pipeline.check`, a process of its own since it imports every model file."""
-    done = subprocess.run([sys.executable, "-m", "pipeline.check"], stdout=subprocess.PIPE)
+    """The exit code of `python -m pipeline.check --settings`, in a process of its own: it imports every model file."""
+    done = subprocess.run([sys.executable, "-m", "pipeline.check", "--settings"], stdout=subprocess.PIPE)
     return done.returncode
+
+
+def barred(graph: Graph, names: Iterable[str]) -> dict[str, Outcome]:
+    """The stages of which DVC cannot hash the source, which are to count as failed without a start."""
+    found = {}
+    for name in names:
+        if graph[name].step == "fetch" and (fault := _source_fault(graph[name].task)):
+            found[name] = Outcome(name, "failed", code=ConfigError.exit_code, said=(fault,))
+    return found
+
+
+def behind(task: str, until: str) -> str:
+    """Why what a task has as far as a stage is not what a run would make of it now; nothing where it is."""
+    try:
+        graph = graphs.read()
+        names = graphs.select(graph, task, until)
+        lost = barred(graph, names)
+        stale = graphs.stale(name for name in names if name not in lost)
+    except ConfigError as error:  # such as while a run is at work
+        return f"not known whether it is up to date ({error})"
+    changed = [graph[name].step for name in names if name in stale or name in lost]
+    if not changed:
+        return ""
+    return (
+        f"older than params.yaml, the source or the code (stages to run: {', '.join(changed)}); "
+        f"`danlu run {task} --until {until}` brings it up to date"
+    )
+
+
+def _source_fault(task: str) -> str:
+    try:
+        require_source(config.task(task))
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> int:
@@ -43,9 +81,12 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
         lockfile.keep()
         graph = graphs.read()
         names = graphs.select(graph, task, until)
-        stale = graphs.stale(names)
-        if stale:
-            outcomes = walked(title, mark, graph, names, stale, jobs)
+        lost = barred(graph, names)
+        if lost and task:
+            raise ConfigError("\n".join(line for outcome in lost.values() for line in outcome.said))
+        stale = graphs.stale(name for name in names if name not in lost)
+        if stale or lost:
+            outcomes = walked(title, mark, graph, names, stale, lost, jobs)
         else:
             outcomes = {name: Outcome(name, "unchanged") for name in names}
         code = next((o.code for o in outcomes.values() if o.state in ("failed", "stopped")), 0)
@@ -54,10 +95,14 @@ def run(task: str | None = None, until: str | None = None, jobs: int = JOBS) -> 
     return code
 
 
-def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set[str], jobs: int) -> dict[str, Outcome]:
-    """Walks under one parent run, which MLflow shows above the stages' runs."""
+def walked(
+    title: str, mark: str, graph: Graph, names: Sequence[str], stale: set[str], lost: Mapping[str, Outcome], jobs: int
+) -> dict[str, Outcome]:
+    """Walks under one parent run, which MLflow shows above the stages' runs; `lost` have failed before the start."""
     from pipeline.tracking import runs
 
+    for name, outcome in lost.items():
+        _record(name, outcome.said)
     print(f"{len(stale)} of {len(names)} stages have changed; starting Prefect", file=sys.stderr)
     from flows.walk import Crew, Walk, walk
 
@@ -65,6 +110,7 @@ def walked(title: str, mark: str, graph: Graph, names: Sequence[str], stale: set
     parent = runs.open_parent(title)
     os.environ |= {"DANLU_PARENT_RUN": parent, "DANLU_INVOCATION": mark}
     plan = Walk(graph, names, stale, jobs)
+    plan.outcomes |= lost
     ended = "KILLED"
     try:
         done = walk(title, plan, Crew(_show), lambda outcomes: publish(graph, outcomes))
@@ -90,6 +136,15 @@ def require_server(patience: float = 10.0) -> None:
         ) from None
 
 
+def _record(stage: str, said: Sequence[str]) -> None:
+    """Shows what keeps a stage from starting, and leaves it where its log would be."""
+    log = STATE / "logs" / f"{stage}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("\n".join(said) + "\n", "utf-8")
+    for line in said:
+        _show(stage, line)
+
+
 def _show(stage: str, line: str) -> None:
     print(f"{stage} │ {line}", file=sys.stderr, flush=True)
 
@@ -103,7 +158,7 @@ def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
     if _evaluated(figures):
         parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))]
     parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
-    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures)) else []
+    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures, outcomes)) else []
     create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
 
 
@@ -130,8 +185,10 @@ def _evaluated(figures: Mapping[str, Mapping[str, object]]) -> bool:
     return any(task["candidates"] for task in figures.values())
 
 
-def _next(figures: Mapping[str, Mapping[str, object]]) -> list[str]:
-    return table.where([name for name, task in figures.items() if task["registered"]], _recorded())
+def _next(figures: Mapping[str, Mapping[str, object]], outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What to do next; a run that failed is not to be recorded."""
+    whole = all(outcome.ok for outcome in outcomes.values())
+    return table.where([name for name, task in figures.items() if task["registered"]], _unrecorded() if whole else [])
 
 
 def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
@@ -142,16 +199,19 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)
-    if lines := _next(figures):
+    if lines := _next(figures, outcomes):
         parts.append("\n".join(lines))
     return "\n\n".join(["", *parts])
 
 
-def _recorded() -> bool:
-    """Whether git holds the result already."""
-    asked = ["git", "status", "--porcelain", "--", *table.RECORDED]
-    done = subprocess.run(asked, capture_output=True, text=True)
-    return done.returncode == 0 and not done.stdout.strip()
+def _unrecorded() -> list[str]:
+    """The paths that git does not hold as they are; all that are there where there is no git to ask."""
+
+    def changed(path: str) -> bool:
+        done = subprocess.run(["git", "status", "--porcelain", "--", path], capture_output=True, text=True)
+        return done.returncode != 0 or bool(done.stdout.strip())
+
+    return [path for path in table.RECORDED if os.path.exists(path) and changed(path)]
 
 
 def guarded(act: Callable[[], int]) -> int:

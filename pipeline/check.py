@@ -1,6 +1,7 @@
 """Checks params.yaml whole before any work starts, and shows a task's settings with every default filled in.
 
-`python -m pipeline.check [--params FILE] [--show TASK]`: one line an error and exit code 2, or one line `ok`.
+`python -m pipeline.check [--params FILE] [--settings | --show TASK]`: one line an error and exit code 2, or one line
+`ok`. With --settings the sources are not looked at: a run answers for those of its own tasks.
 """
 
 import argparse
@@ -8,7 +9,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,7 @@ def _section(task: Task, name: str) -> Any:
             _existing(settings.tokeniser, f"{task.where}.prepare.tokeniser")
         return settings
     if name in FOLDERS_BY_NAME:
-        parsed = task.named(name, FOLDERS_BY_NAME[name])[1]
-        if name == "source":
-            _place.hashable(_place.existing(parsed.path, f"{task.where}.source"), f"{task.where}.source")
-        return parsed
+        return task.named(name, FOLDERS_BY_NAME[name])[1]
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
 
 
@@ -48,13 +46,23 @@ def _existing(tokeniser: Any, where: str) -> None:
             raise ConfigError(f"{where}.{name}: found {str(path)!r}, which is missing; expected a file; correct it")
 
 
-def faults(params: Path = PARAMS) -> list[ConfigError]:
-    """All that is wrong in params.yaml: at most one error a section, or the one that keeps the file from being read."""
+def require_source(task: Task) -> None:
+    """Raises: ConfigError for a source that is not there, or that DVC cannot hash."""
+    where = f"{task.where}.source"
+    _place.hashable(_place.existing(task.named("source", "sources")[1].path, where), where)
+
+
+def faults(params: Path = PARAMS, sources_of: Collection[str] | None = None) -> list[ConfigError]:
+    """All that is wrong in params.yaml: at most one error a section, or the one that keeps the file from being read.
+
+    sources_of: the tasks whose sources are looked at too; every task's when left out.
+    """
     try:
         tasks = [Task(name, raw["kind"], raw) for name, raw in config.load(params).items()]
     except ConfigError as error:
         return [error]
-    return [error for task in tasks for error in _faults(task)] + _shared_names(tasks)
+    looked_at = {task.name for task in tasks} if sources_of is None else sources_of
+    return [error for task in tasks for error in _faults(task, task.name in looked_at)] + _shared_names(tasks)
 
 
 def _shared_names(tasks: Sequence[Task]) -> list[ConfigError]:
@@ -72,10 +80,12 @@ def _shared_names(tasks: Sequence[Task]) -> list[ConfigError]:
     return found
 
 
-def _faults(task: Task) -> Iterator[ConfigError]:
+def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
     for name in config.SECTIONS[1:]:
         try:
             _section(task, name)
+            if name == "source" and look_at_source:
+                require_source(task)
         except ConfigError as error:
             yield error
 
@@ -100,8 +110,8 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _check(params: Path) -> int:
-    found = faults(params)
+def _check(params: Path, sources_of: Collection[str] | None) -> int:
+    found = faults(params, sources_of)
     for error in found:
         print(error, file=sys.stderr)
     if found:
@@ -126,10 +136,13 @@ def _show(name: str, params: Path) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser("python -m pipeline.check", description="Checks params.yaml whole.")
     parser.add_argument("--params", type=Path, default=PARAMS, metavar="FILE")
+    parser.add_argument("--settings", action="store_true", help="leave the sources alone")
     parser.add_argument("--show", metavar="TASK", help="print this task's settings with every default filled in")
     arguments = parser.parse_args()
     try:
-        return _show(arguments.show, arguments.params) if arguments.show else _check(arguments.params)
+        if arguments.show:
+            return _show(arguments.show, arguments.params)
+        return _check(arguments.params, [] if arguments.settings else None)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return error.exit_code

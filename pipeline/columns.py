@@ -24,6 +24,8 @@ TEXT_NAMES = (
 )
 LABEL_NAMES = ("label", "category", "class", "sentiment", "target", "标签", "类别", "分类", "情感", "标注")
 SPLIT_NAMES = ("split", "划分")
+GROUP_NAMES = ("group", "group_id", "patient", "patient_id", "分组")
+FEWEST_GROUPS = 3  # one a side of the split
 PATH_NAMES = ("path", "file", "filename", "image", "图片", "文件", "文件名", "路径")
 MOST_CLASSES = 100
 LONGEST_LABEL = 20  # characters
@@ -109,6 +111,37 @@ def naming(rows: Iterable[Mapping[str, str]], exists: Callable[[str], bool], mos
     return next((column for column in filled if named[column] >= share * filled[column]), None)
 
 
+def labelled(columns: Mapping[str, Column], taken: str) -> bool:
+    """Whether a column is called what labels are called."""
+    return bool(_known(columns, LABEL_NAMES, taken))
+
+
+def probabilities(read: Callable[[], Iterable[Mapping[str, str]]], share: float) -> list[str]:
+    """The columns of numbers from 0 to 1 whose sum is 1 in at least that share of the rows; none where there are none.
+
+    read: gives the rows, and is called twice.
+    """
+    numbers, total = Counter[str](), 0
+    for row in read():
+        total += 1
+        numbers.update(name for name, cell in row.items() if _is_share(cell))
+    found = [name for name, count in numbers.items() if count >= share * total]
+    if len(found) < 2:
+        return []
+    whole = sum(
+        all(_is_share(row.get(name, "")) for name in found) and abs(sum(float(row[name]) for name in found) - 1) <= 1e-3
+        for row in read()
+    )
+    return found if whole >= share * total else []
+
+
+def _is_share(cell: str) -> bool:
+    try:
+        return 0 <= float(cell) <= 1
+    except ValueError:
+        return False
+
+
 def _known(columns: Iterable[str], names: Sequence[str], taken: str | None) -> list[str]:
     return [name for name in columns if name.strip().lower() in names and name != taken]
 
@@ -124,7 +157,7 @@ def _text(columns: Mapping[str, Column], place: str, label: str | None) -> str:
 def _label(columns: Mapping[str, Column], place: str, text: str) -> str:
     likely = _known(columns, LABEL_NAMES, text)
     if not likely:
-        spoken_for = {text, split(columns)}
+        spoken_for = {text, split(columns), group(columns)}
         likely = [name for name in columns if name not in spoken_for and columns[name].like_labels]
     return _only(likely, columns, place, "labels")
 
@@ -142,6 +175,12 @@ def split(columns: Mapping[str, Column]) -> str | None:
         if columns[name].distinct and {value.lower() for value in columns[name].distinct} <= SPLIT_FOLDERS.keys():
             return name
     return None
+
+
+def group(columns: Mapping[str, Column]) -> str | None:
+    """The column that says which rows belong together, if there is one with groups enough to share out."""
+    found = [name for name in _known(columns, GROUP_NAMES, None) if len(columns[name].distinct) >= FEWEST_GROUPS]
+    return min(found, key=lambda name: GROUP_NAMES.index(name.strip().lower()), default=None)
 
 
 def first_line_is_data(rows: Sequence[Mapping[str, str]]) -> bool:

@@ -35,6 +35,7 @@ SECTIONS = (
     "evaluate",
     "register",
 )
+MODELS = {"image": "resnet", "text": "textcnn"}  # by kind: what a task is given that names none
 T = TypeVar("T")
 
 
@@ -215,31 +216,37 @@ def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
         raise ConfigError(
             f"{path}: tasks: found {_show(tasks)}; expected at least one task; `danlu init FOLDER` writes one"
         )
-    for name, task in tasks.items():
-        _check_task(name, task)
+    if found := [fault for name, task in tasks.items() if (fault := _task_fault(name, task))]:
+        raise ConfigError("\n".join(found))
     return {str(name): dict(task) for name, task in tasks.items()}
 
 
-def _check_task(name: object, task: object) -> None:
+def _task_fault(name: object, task: object) -> str | None:
+    """What keeps a task from being read, in words, if anything does."""
     where = f"params.yaml: tasks.{name}"
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
-        raise ConfigError(
-            f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -"
-        )
+        return f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -"
     if not isinstance(task, Mapping):
-        raise ConfigError(f"{where}: found {_show(task)}; expected the sections {', '.join(SECTIONS)}")
+        return f"{where}: found {_show(task)}; expected the sections {', '.join(SECTIONS)}"
     for key in task:
         if key not in SECTIONS:
-            raise ConfigError(
-                f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}"
-            )
-    for key in SECTIONS:
-        if key not in task:
-            raise ConfigError(
-                f"{where}.{key}: missing; expected every section to be present, if empty as `{key}: {{}}`"
-            )
-    if task["kind"] not in ("image", "text"):
-        raise ConfigError(f"{where}.kind: found {_show(task['kind'])}; expected image or text")
+            return f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}"
+    if "kind" in task and task["kind"] not in ("image", "text"):
+        return f"{where}.kind: found {_show(task['kind'])}; expected image or text"
+    if missing := [key for key in SECTIONS if key not in task]:
+        lines = "".join(f"\n    {key}: {_shortest(key, task.get('kind', 'image'))}" for key in missing)
+        return f"{where}: found no {', '.join(missing)}; expected every section, if empty; add below {name}:{lines}"
+    return None
+
+
+def _shortest(section: str, kind: str) -> str:
+    """What a section of a task holds at least, as a line of params.yaml has it."""
+    least = {
+        "kind": "image    # or text",
+        "source": "{name: …, path: …}    # docs/sources.md; `danlu init PATH` writes the whole task",
+        "model": f"{{name: {MODELS[kind]}}}",
+    }
+    return least.get(section, "{}")
 
 
 def plugin(folder: str, name: object, where: str) -> types.ModuleType:
@@ -262,7 +269,8 @@ def named(folder: str, section: Mapping[str, Any], where: str, kind: str | None 
     Raises: ConfigError, also when the module is not for the given kind.
     """
     if not isinstance(section, Mapping) or "name" not in section:
-        raise ConfigError(f"{where}.name: missing; expected the name of a file in pipeline/{folder}/")
+        usual = f", such as `name: {MODELS[kind]}`" if folder == "models" and kind else ""
+        raise ConfigError(f"{where}.name: missing; expected the name of a file in pipeline/{folder}/{usual}")
     module = plugin(folder, section["name"], f"{where}.name")
     if module.KIND is not None:
         _check_kind(kind, module.KIND, f"{where}.name", section["name"])

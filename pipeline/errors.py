@@ -7,7 +7,7 @@ PipelineError            exit code 2 unless a subclass says otherwise
 ├── TrainingError        training diverged (exit code 3)
 └── RegistryError        the model registry refuses or disagrees
 
-A message reads `place: found; expected; the way out`, on one line.
+A message reads `place: found; expected; the way out`, on one line; lines to be pasted into a file follow it.
 """
 
 

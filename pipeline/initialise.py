@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, config, recognition
+from pipeline import artifacts, config, recognition, tabular
 from pipeline.errors import ConfigError, DataError
 from pipeline.recognition import EXPECTED
 from pipeline.sources import _place
@@ -14,7 +14,7 @@ from pipeline.tabular import Block, Columns
 from pipeline.tally import Tally
 
 NOTHING = Columns()
-MODELS = {"image": "resnet", "text": "textcnn"}
+MANY_CLASSES = 20  # fewer may each have an example or two to begin with
 
 
 def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS, said: Columns = NOTHING) -> str:
@@ -37,16 +37,27 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
         raise ConfigError(f"danlu init: {error}") from None
     if not path.exists():
         raise ConfigError(f"danlu init: found nothing at {path}; {EXPECTED}")
+    _place.hashable(path, "danlu init: source")
     source, remark = recognition.source(path, said)
+    if source["path"] != str(path):  # a table's folder
+        _place.hashable(Path(source["path"]), "danlu init: source")
     module, settings = config.named("sources", source, "danlu init")
     tally = Tally()
     for example in module.read(settings):
         tally.add(example.id, example.label, example.refused)
     if len(tally.labels) < 2:
-        raise DataError(
-            f"{path}: found {tally}; expected examples of at least 2 classes; add them, or correct the path"
-        )
-    return _block(module.KIND or settings.kind, source), "; ".join(filter(None, [str(tally), remark]))
+        way_out = "; ".join(filter(None, ["add them, or correct the path", remark]))
+        raise DataError(f"{path}: found {tally}; expected examples of at least 2 classes; {way_out}")
+    found = "; ".join(filter(None, [str(tally), tabular.words(source), _doubt(tally), remark]))
+    return _block(module.KIND or settings.kind, source), found
+
+
+def _doubt(tally: Tally) -> str:
+    """A remark where what is taken for labels can hardly be any."""
+    classes = len(tally.labels)
+    if classes < MANY_CLASSES or classes * 2 <= tally.labels.total():
+        return ""
+    return "CAUTION: nearly every example has a class of its own; are these the labels? (--text, --label name columns)"
 
 
 def _from_root(path: Path) -> Path:
@@ -57,7 +68,7 @@ def _from_root(path: Path) -> Path:
 
 def _block(kind: str, source: Mapping[str, Any]) -> Block:
     block: Block = {section: {} for section in config.SECTIONS}
-    return block | {"kind": kind, "source": dict(source), "model": {"name": MODELS[kind]}}
+    return block | {"kind": kind, "source": dict(source), "model": {"name": config.MODELS[kind]}}
 
 
 def suggested_name(path: Path, kind: str) -> str:

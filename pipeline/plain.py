@@ -39,7 +39,8 @@ class Exported:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{split} {count:,}" for split, count in self.counts.items())
-        return f"{self.folder}: wrote {sum(self.counts.values()):,} examples as {self.format} ({counts})"
+        total = sum(self.counts.values())
+        return f"{self.folder}: wrote {total:,} example{'s' * (total != 1)} as {self.format} ({counts})"
 
 
 def export(

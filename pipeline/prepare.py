@@ -174,7 +174,7 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     artifacts.write_json(out / "meta.json", {**meta, "changed": changed, "preparation": module.record(settings)})
     for step, count in changed.items():
         if count:
-            log.info("prepare %s: cleaning by %s changed %s examples", task.name, step, f"{count:,}")
+            log.info("prepare %s: cleaning by %s changed %s", task.name, step, _counted(count, "example"))
     return meta
 
 
@@ -190,16 +190,20 @@ def _meta(kind: str, classes: list[str], numbers: np.ndarray, leaks: int) -> dic
     }
 
 
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def main(task: Task) -> None:
     module, config = task.of_kind("prepare", "preparation")
     with artifacts.fresh(artifacts.folder("prepared", task.name)) as out:
         meta = run(task, module, config, out)
     counted = ", ".join(f"{name} {count:,}" for name, count in meta["counts"].items())
     log.info(
-        "prepare %s: %s; %s leaks dropped; class shares within %.1f points",
+        "prepare %s: %s; %s dropped; class shares within %.1f points",
         task.name,
         counted,
-        meta["leaks"],
+        _counted(meta["leaks"], "leak"),
         100 * meta["drift"],
     )
     if meta["drift"] > sides.DRIFT:

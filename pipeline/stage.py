@@ -19,7 +19,7 @@ def run(stage: str, work: Callable[[config.Task], None]) -> None:
     if len(sys.argv) != 2:
         sys.exit(f"usage: python -m pipeline.{stage} TASK")
     name = sys.argv[1]
-    _check(f"{stage} {name}")
+    _check(f"{stage} {name}", name)
     _run(f"{stage} {name}", lambda: work(config.task(name)), Path(name) / f"{stage}.json")
 
 
@@ -28,16 +28,17 @@ def run_over_all(stage: str, work: Callable[[], None]) -> None:
     _run(stage, work, Path(f"{stage}.json"))
 
 
-def _check(title: str) -> None:
+def _check(title: str, task: str) -> None:
     """Ends with 2 where params.yaml is wrong anywhere: a typo in `compress` is not to be found after the training.
 
+    Of the sources the task's own alone is looked at.
     A run by the flow has been checked once, before its first stage.
     """
     if os.environ.get("DANLU_RUN"):
         return
     from pipeline import check
 
-    if found := check.faults():
+    if found := check.faults(sources_of=[task]):
         print("\n".join(f"{title}: {error}" for error in found), file=sys.stderr)
         sys.exit(PipelineError.exit_code)
 

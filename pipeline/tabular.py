@@ -7,11 +7,12 @@ from typing import Any
 
 from pipeline import columns
 from pipeline.errors import DataError
-from pipeline.sources import _encodings, _records, _tree, text_table
+from pipeline.sources import _encodings, _lines, _records, _tree, text_table
 from pipeline.sources._lines import Encoding
 
 LOOKED_AT = 200  # rows of which a column is held against the files there are
 MOSTLY = 0.9  # of these rows name a file
+SEPARATORS = ("\t", ";", "|", "；", "，")  # what stands between cells where no comma does
 Block = dict[str, Any]
 
 
@@ -65,15 +66,23 @@ def _images(asked: text_table.Config, said: Columns) -> Block | None:
     if files is None:
         return None
     surveyed = columns.survey(rows(asked))
+    block: Block = {"name": "image_table", "path": str(path.parent), "table": path.name, "path_column": files}
+    soft = None if said.label or columns.labelled(surveyed, files) else _soft(asked)
+    if soft:
+        return block | soft | _groups(surveyed, files) | _reading(asked)
     try:
         label = columns.choose_label(surveyed, str(path), files, said.label)
     except DataError:
         if said.label:
             raise
         return None
-    block: Block = {"name": "image_table", "path": str(path.parent), "table": path.name}
-    block |= {"path_column": files, "label_column": label} | _split(surveyed, files, label)
-    return block | _reading(asked)
+    return block | {"label_column": label} | _groups(surveyed, files, label) | _reading(asked)
+
+
+def _soft(asked: text_table.Config) -> Block | None:
+    """The settings for ratings, one column a class, in the place of labels; None where there are none."""
+    found = columns.probabilities(lambda: rows(asked), MOSTLY)
+    return {"label_column": None, "probability_columns": found} if found else None
 
 
 def _is_image(folder: Path, name: str) -> bool:
@@ -86,7 +95,7 @@ def _texts(asked: text_table.Config, said: Columns) -> Block:
         raise DataError(f"{asked.path}: found no row that can be read; expected a header and rows; correct it")
     text, label = columns.choose(surveyed, asked.path, said.text, said.label)
     block: Block = {"name": "text_table", "path": asked.path, "text_column": text, "label_column": label}
-    return block | _split(surveyed, text, label) | _reading(asked)
+    return block | _groups(surveyed, text, label) | _reading(asked)
 
 
 def _asked(path: Path, said: Columns, form: _records.Format | None = None) -> tuple[text_table.Config, str]:
@@ -96,14 +105,52 @@ def _asked(path: Path, said: Columns, form: _records.Format | None = None) -> tu
     if _parquet(asked):
         return asked, ""
     encoding, remark = encoding_of((file for _, file in text_table.files(asked)), said)
-    asked = replace(asked, encoding=encoding)
+    asked = _separated(replace(asked, encoding=encoding))
     _refuse_array(asked)
     return replace(asked, header=_header(asked)), remark
 
 
-def _split(surveyed: Mapping[str, columns.Column], *taken: str) -> Block:
-    split = columns.split(surveyed)
-    return {"split_column": split} if split and split not in taken else {}
+def _separated(asked: text_table.Config) -> text_table.Config:
+    """The same, read as TSV where the first line has tabs and no comma.
+
+    Raises: DataError for a table with another separator, for which there is no setting.
+    """
+    first = next(path for _, path in text_table.files(asked))
+    if asked.format != "by_suffix" or _records.format_of(first) != "csv":
+        return asked
+    encoding = _encodings.of(first, asked.encoding)
+    line = next((_lines.decode(raw, encoding)[0] for _, raw in _lines.read(first, encoding)), "")
+    found = next((mark for mark in SEPARATORS if mark in line), "") if "," not in line else ""
+    if not found:
+        return asked
+    if found == "\t":
+        return replace(asked, format="tsv")
+    raise DataError(
+        f"{first}: found the first line {line[:80]!r}, whose separator seems to be {found!r}; expected commas or tabs; "
+        "save the table as CSV with commas"
+    )
+
+
+def _groups(surveyed: Mapping[str, columns.Column], *taken: str) -> Block:
+    """The columns that say which rows belong together and on which side of the split."""
+    found = {"group_column": columns.group(surveyed), "split_column": columns.split(surveyed)}
+    return {setting: column for setting, column in found.items() if column and column not in taken}
+
+
+def words(source: Mapping[str, Any]) -> str:
+    """What the block's columns mean, for the user to check; nothing for a source without columns."""
+    meant = {
+        "text_column": "text {}",
+        "path_column": "image {}",
+        "label_column": "label {}",
+        "probability_columns": "probabilities of the classes {}",
+        "group_column": "group {}, whose rows stay on one side of the split",
+        "split_column": "split {}, which is kept",
+    }
+    named = source.get("layout", source)
+    shown = {key: ", ".join(value) if isinstance(value, list) else value for key, value in named.items()}
+    found = [meaning.format(shown[key]) for key, meaning in meant.items() if shown.get(key)]
+    return "columns: " + "; ".join(found) if found else ""
 
 
 def _reading(asked: text_table.Config) -> Block:

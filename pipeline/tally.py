@@ -3,6 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+MOST_NAMED = 20  # classes on the line
+LONGEST_NAME = 30  # characters of one of them
+
 
 @dataclass
 class Tally:
@@ -25,7 +28,13 @@ class Tally:
         return self.labels.total() + self.refused
 
     def __str__(self) -> str:
-        labels = ", ".join(f"{label} {count:,}" for label, count in sorted(self.labels.items()))
-        labels = labels if len(labels) <= 500 else labels[:497] + "..."
+        named = [f"{_short(label)} {count:,}" for label, count in sorted(self.labels.items())[:MOST_NAMED]]
+        more = len(self.labels) - len(named)
+        labels = ", ".join([*named, *([f"and {more:,} more"] if more else [])])
+        of = ("example" if self.labels.total() == 1 else "examples", "class" if len(self.labels) == 1 else "classes")
         refused = f"; {self.refused:,} refused (first: {self.first_refused})" if self.refused else ""
-        return f"{self.labels.total():,} examples in {len(self.labels)} classes ({labels or 'none'}){refused}"
+        return f"{self.labels.total():,} {of[0]} in {len(self.labels)} {of[1]} ({labels or 'none'}){refused}"
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= LONGEST_NAME else label[: LONGEST_NAME - 1] + "…"

@@ -1,3 +1,4 @@
+import os
 import resource
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline import check, config
+from pipeline.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
 
@@ -123,7 +125,6 @@ def test_a_bad_setting_is_one_line_that_names_it(
         ("tasks: !!python/object/apply:os.system ['exit 9']\n", "not valid YAML"),
         ("tasks: {Solar: {}}\n", "found the name 'Solar'"),
         ("tasks: {a: {kind: image, sauce: {}}}\n", "unknown section (did you mean 'source'?)"),
-        ("tasks: {a: {kind: image}}\n", "tasks.a.source: missing"),
         ("task: {}\n", "found no `tasks:`"),
         ("\x00", "not valid YAML"),
     ],
@@ -183,6 +184,36 @@ def test_the_command_says_ok_or_one_line_an_error_and_2(
     shown = capsys.readouterr()
     assert shown.out == "" and len(shown.err.splitlines()) == 1
     assert "tasks.solar.train.epochs: found 0" in shown.err
+
+
+def test_a_source_that_dvc_cannot_hash_is_its_own_tasks_fault(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    path = written(tmp_path / "params.yaml", "solar", "source", {"path": str(tmp_path)})
+    (error,) = check.faults(path)
+    assert "tasks.solar.source.path: found" in str(error) and "a named pipe" in str(error)
+    assert check.faults(path, ["solar"]) and not check.faults(path, ["reviews"])
+    with pytest.raises(ConfigError, match="a named pipe"):
+        check.require_source(config.task("solar", path))
+
+
+def test_settings_alone_are_checked_without_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = written(tmp_path / "params.yaml", "solar", "source", {"path": "/no/such/place"})
+    for flags, code in (["--settings"], 0), ([], 2):
+        monkeypatch.setattr("sys.argv", ["check", "--params", str(bad), *flags])
+        assert check.main() == code
+    assert capsys.readouterr().out.startswith(f"{bad}: ok: ")
+
+
+def test_a_stage_looks_at_no_other_tasks_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DANLU_RUN", raising=False)
+    written(tmp_path / "params.yaml", "solar", "source", {"path": "/no/such/place"})
+    (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
+    for task, word in ("solar", "which is missing"), ("reviews", "data/prepared/reviews"):
+        command = [sys.executable, "-m", "pipeline.evaluate", task]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode and word in done.stderr
 
 
 def test_two_tasks_under_one_registered_name_are_refused(tmp_path: Path) -> None:

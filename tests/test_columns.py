@@ -60,3 +60,11 @@ def test_a_column_of_split_words_is_no_label() -> None:
 def test_a_first_line_with_a_later_label_is_data(first: tuple[str, str], expected: bool) -> None:
     rows = [dict(zip("12", row, strict=True)) for row in [first, *((str(k % 2), TEXTS[k % 4]) for k in range(8))]]
     assert columns.first_line_is_data(rows) is expected
+
+
+def test_a_group_is_no_label_and_the_first_of_the_known_names() -> None:
+    rows = [(TEXTS[k % 4], f"p{k}", str(k // 4), "好" if k % 2 else "差") for k in range(24)]
+    found = survey("t,patient,Group,l", *rows)
+    assert columns.group(found) == "Group" and columns.choose(found, "a.csv") == ("t", "l")
+    few = survey("t,group,l", *[(TEXTS[k % 4], str(k % 2), "好" if k % 2 else "差") for k in range(24)])
+    assert columns.group(few) is None

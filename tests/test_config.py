@@ -102,7 +102,6 @@ def test_a_whole_file_loads(tmp_path):
         (TASK.replace("  a:", "  A b:"), "expected a lower-case letter"),
         (TASK.replace("kind: text", "kind: audio"), "expected image or text"),
         (TASK.replace("train:", "trian:"), "did you mean 'train'"),
-        (TASK.replace("    tune: {}\n", ""), "tune: missing"),
         (TASK + TASK, "not valid YAML"),
         (TASK.replace("text", "!!python/name:os.system"), "not valid YAML"),
         (TASK.replace("{}", "[", 1), "not valid YAML"),
@@ -118,8 +117,27 @@ def test_a_file_that_cannot_be_read_says_why(tmp_path, text, word):
     assert "\n" not in str(raised.value)
 
 
+def test_all_missing_sections_are_told_at_once_and_can_be_pasted(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text(
+        "tasks:\n  a:\n    kind: text\n    source: {name: text_table, path: x.csv}\n"
+        "  b: {kind: image, source: {name: image_folder, path: x}, model: {name: resnet}}\n"
+    )
+    with pytest.raises(ConfigError) as raised:
+        config.load(path)
+    first, *lines = str(raised.value).partition("\nparams.yaml: tasks.b: found no validate, prepare")[0].split("\n")
+    assert first.startswith("params.yaml: tasks.a: found no validate, prepare, features, baseline, tune, model, train,")
+    assert "    model: {name: textcnn}" in lines and "tasks.b: found no validate" in str(raised.value)
+    start = "tasks:\n  a:\n    kind: text\n    source: {name: text_table, path: x.csv}\n"
+    path.write_text(start + "\n".join(lines) + "\n")
+    assert set(config.load(path)["a"]) == set(config.SECTIONS)
+    assert config.task("a", path).named("model", "models")[0].KIND == "text"
+
+
 def test_a_plug_in_that_does_not_exist_is_answered_with_those_that_do():
     with pytest.raises(ConfigError, match=r"m\.name: found 'textcn'; expected one of .*did you mean 'textcnn'"):
         config.named("models", {"name": "textcn"}, "m")
     with pytest.raises(ConfigError, match=r"m\.name: missing"):
         config.named("models", {}, "m")
+    with pytest.raises(ConfigError, match=r"m\.name: missing; .* such as `name: textcnn`"):
+        config.named("models", {}, "m", "text")

@@ -167,7 +167,7 @@ def test_a_pipe_that_takes_a_files_place_neither_hangs_nor_stays(tmp_path: Path)
     ("names", "message"),
     [
         ([], r"found 0 examples in 0 classes \(none\); expected at least 2 classes"),
-        (["cats/1.png"], r"1 examples in 1 classes \(cats 1\)"),
+        (["cats/1.png"], r"1 example in 1 class \(cats 1\)"),
         (["cats/1.png", "dogs/n.txt"], r"2 refused \(first: dogs/n\.txt: not named as an image"),
     ],
 )

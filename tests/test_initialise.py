@@ -1,5 +1,7 @@
 import hashlib
 import json
+import os
+import re
 import zipfile
 from pathlib import Path
 
@@ -99,6 +101,68 @@ def test_what_the_user_says_goes_first() -> None:
     assert block["source"]["label_column"] == "other"
 
 
+def test_a_group_column_is_taken_and_named() -> None:
+    rows = [(t, c, f"g{k // 4}") for k, (t, c) in enumerate(ROWS)]
+    Path("a.csv").write_text("text,label,Patient_ID\n" + "".join(",".join(row) + "\n" for row in rows), "utf-8")
+    block, found = initialise.look(Path("a.csv"))
+    assert block["source"]["group_column"] == "Patient_ID"
+    assert "columns: text text; label label; group Patient_ID, whose rows stay on one side" in found
+
+
+@pytest.mark.parametrize("group", ["one", ""])
+def test_a_group_column_that_cannot_be_shared_out_is_none(group: str) -> None:
+    Path("a.csv").write_text("text,label,group\n" + "".join(f"{t},{c},{group}\n" for t, c in ROWS), "utf-8")
+    assert "group_column" not in initialise.look(Path("a.csv"))[0]["source"]
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_group_column_of_a_table_of_images(form: str) -> None:
+    rows = {
+        "path": [f"{k}.png" for k in range(20)],
+        "label": ["a", "b"] * 10,
+        "group": [f"p{k // 5}" for k in range(20)],
+        "split": ["train", "test"] * 10,
+    }
+    Path("photos").mkdir()
+    for name in rows["path"]:
+        Path("photos", name).touch()
+    table = pa.table(rows).to_pandas()
+    write = {
+        "csv": lambda path: table.to_csv(path, index=False),
+        "jsonl": lambda path: table.to_json(path, orient="records", lines=True),
+        "parquet": table.to_parquet,
+    }
+    write[form](Path("photos", f"labels.{form}"))
+    source = initialise.look(Path("photos"))[0]["source"]
+    assert (source["name"], source["group_column"], source["split_column"]) == ("image_table", "group", "split")
+
+
+@pytest.mark.parametrize("odd", ["pipe", "link", "name"])
+def test_what_a_run_would_refuse_is_refused(odd: str) -> None:
+    images()
+    if odd == "pipe":
+        os.mkfifo("pets/cats/pipe")
+    elif odd == "link":
+        Path("pets/cats/link").symlink_to("nowhere")
+    else:
+        Path(os.fsdecode(b"pets/cats/\xff.png")).touch()
+    with pytest.raises(ConfigError, match=r"danlu init: source\.path: found pets/cats/.*which DVC cannot hash"):
+        initialise.initialise(Path("pets"))
+    Path("pets/labels.csv").write_text("path,label\ncats/1.png,a\ndogs/2.png,b\n")
+    with pytest.raises(ConfigError, match="which DVC cannot hash"):
+        initialise.initialise(Path("pets/labels.csv"))
+    assert not Path("params.yaml").exists()
+
+
+def test_a_label_of_its_own_for_every_row_is_doubted() -> None:
+    rows = [f"{k},第{k}个产品质量很好,{'好' if k % 2 else '差'}\n" for k in range(40)]
+    Path("a.csv").write_text("编号,内容,情感\n" + "".join(rows), "utf-8")
+    assert "CAUTION" not in initialise.look(Path("a.csv"))[1]
+    found = initialise.look(Path("a.csv"), Columns(text="编号", label="内容"))[1]
+    assert "40 examples in 40 classes" in found and "and 20 more" in found
+    assert "CAUTION: nearly every example has a class of its own; are these the labels?" in found
+
+
 def test_comments_and_other_tasks_stay_as_they_are() -> None:
     initialise.initialise(images(), "first")
     text = "# mine\n" + Path("params.yaml").read_text("utf-8").replace("path: pets", "path: 'pets' # here")
@@ -145,18 +209,39 @@ def test_what_cannot_be_a_task_is_an_error_with_the_way_out() -> None:
     Path("one/cats").mkdir(parents=True)
     Path("one/cats/1.png").touch()
     Path("tables").mkdir()
+    Path("empty").mkdir()
     Path("tables/a.csv").write_text("text,label\n")
     Path("array.json").write_text('[{"text": "a"}]')
-    Path("x.pdf").touch()
+    for name in ("x.pdf", "x.xlsx", "x.rar", "notzip.zip"):
+        Path(name).write_text("x")
     for path, message in {
         "nothing": "found nothing at nothing; expected a folder",
-        "one": r"found 1 examples in 1 classes \(cats 1\); expected examples of at least 2 classes",
-        "tables": "run `danlu init tables/a.csv`",
+        "one": r"found 1 example in 1 class \(cats 1\); expected examples of at least 2 classes",
+        "empty": "empty: found an empty folder; expected",
+        "tables": "found 1 table and no other file; .*run `danlu init tables/a.csv`",
         "array.json": "one JSON array; expected JSON Lines",
-        "x.pdf": r"found the suffix \.pdf; expected \.csv",
+        "x.pdf": r"found the suffix \.pdf; expected a folder of images.*; save it as one of these$",
+        "x.xlsx": r"found the suffix \.xlsx; expected .* a zip or tar of these.*; save the sheet as CSV$",
+        "x.rar": r"found the suffix \.rar; .*; unpack it, and pack it again as zip or tar$",
+        "notzip.zip": r"found the suffix \.zip; .*; its first bytes are no such archive's: get it again$",
     }.items():
         with pytest.raises((ConfigError, DataError), match=message):
             initialise.look(Path(path))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "gb18030"])
+@pytest.mark.parametrize("mark", [";", "|", "，"])
+def test_another_separator_is_named(mark: str, encoding: str) -> None:
+    lines = [f"评论{mark}星", *(f"{t},的{mark}{c}" for t, c in ROWS)]
+    Path("a.csv").write_bytes("\n".join(lines).encode(encoding))
+    with pytest.raises(DataError, match=rf"separator seems to be '{re.escape(mark)}'; .* as CSV with commas"):
+        initialise.look(Path("a.csv"))
+
+
+def test_tabs_in_a_csv_file_are_read_as_tabs() -> None:
+    Path("a.csv").write_text("text\tlabel\n" + "".join(f"{t},的\t{c}\n" for t, c in ROWS), "utf-8")
+    block, found = initialise.look(Path("a.csv"))
+    assert block["source"]["format"] == "tsv" and "20 examples in 2 classes" in found
 
 
 def test_files_in_two_encodings_are_an_error_that_names_them() -> None:
@@ -246,6 +331,56 @@ def test_names_of_chinese_windows_are_found_out() -> None:
     assert initialise.look(path)[0]["source"]["names"] == "gb18030"
 
 
+def delivered(root: str, listed: bool = True) -> None:
+    files = {f"{name}/{k}.png": f"{root}{name}{k}".encode() for name in ("cats", "dogs") for k in range(3)}
+    for name, content in files.items():
+        Path(root, name).parent.mkdir(parents=True, exist_ok=True)
+        Path(root, name).write_bytes(content)
+    if listed:
+        lines = [f"{hashlib.sha256(content).hexdigest()}  {name}" for name, content in files.items()]
+        Path(root, "SHA256SUMS").write_text("\n".join(lines) + "\n")
+
+
+def test_folders_with_check_sums_are_the_deliveries_of_an_inbox() -> None:
+    delivered("inbox/may")
+    delivered("inbox/june")
+    block, found = initialise.look(Path("inbox"))
+    layout = {"name": "image_folder"}
+    assert block["source"] == {"name": "inbox", "path": "inbox", "layout": layout, "checksums": "SHA256SUMS"}
+    assert "12 examples in 2 classes (cats 6, dogs 6)" in found
+    for name in ("may", "june"):
+        Path("inbox", name, "LICENSE").write_text("MIT\n")
+        with Path("inbox", name, "SHA256SUMS").open("a") as file:
+            file.write(f"{hashlib.sha256(b'MIT' + bytes([10])).hexdigest()}  LICENSE\n")
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"]["licence_file"] == "LICENSE" and "refused" not in found
+
+
+def test_an_archive_beside_folders_of_classes_is_an_inbox() -> None:
+    delivered("inbox/may")
+    zipped("inbox/june.zip", {name.removeprefix("pets/"): content for name, content in PETS.items()})
+    Path("inbox/july.zip.part").write_bytes(b"PK")
+    Path("inbox/july.zip.sha256").write_text("0" * 64)
+    Path("inbox/README.txt").write_text("x")
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"] == {"name": "inbox", "path": "inbox", "layout": {"name": "image_folder"}}
+    assert "8 examples in 2 classes (cats 4, dogs 4)" in found
+    assert "june.zip brings no list; `source.checksums: SHA256SUMS` wants one" in found
+
+
+def test_folders_that_may_be_classes_stay_classes_with_a_word_about_the_inbox() -> None:
+    delivered("inbox/may", listed=False)
+    delivered("inbox/june", listed=False)
+    block, found = initialise.look(Path("inbox"))
+    assert block["source"]["name"] == "image_folder" and "if inbox/june is a delivery" in found
+    zipped("pets.zip", PETS).rename(images() / "old.zip")
+    block, found = initialise.look(Path("pets"))
+    assert block["source"]["name"] == "image_folder" and "delivery" not in found
+    delivered("one/may", listed=False)
+    with pytest.raises(DataError, match=r"in 1 class .*if one/may is a delivery"):
+        initialise.look(Path("one"))
+
+
 def test_a_folder_with_a_list_of_check_sums_is_a_delivery() -> None:
     for name, content in (PETS | {"pets/LICENSE": b"MIT\n", "pets/SHA256SUMS": sums(PETS)}).items():
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -287,7 +422,26 @@ def test_a_table_that_names_the_images_beside_it(path: str) -> None:
 
 def test_class_folders_beside_a_table_without_labels_stay_class_folders() -> None:
     Path(images(), "index.csv").write_text("path,bytes\ncats/1.png,1\ndogs/2.png,1\n")
-    assert initialise.look(Path("pets"))[0]["source"] == {"name": "image_folder", "path": "pets"}
+    block, found = initialise.look(Path("pets"))
+    assert block["source"] == {"name": "image_folder", "path": "pets"}
+    assert "index.csv is left out: found no columns of images and their labels in it" in found
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_a_table_of_ratings_gives_soft_labels(form: str) -> None:
+    Path("photos").mkdir()
+    for k in range(20):
+        Path(f"photos/{k}.png").touch()
+    good = [0.9, 0.5, 0.125, 1] * 5
+    bad = [1 - share for share in good[:-1]] + [7]  # one wrong row is for validation to say
+    rows = {"path": [f"{k}.png" for k in range(20)], "good": good, "bad": bad, "patient": [k // 4 for k in range(20)]}
+    table = pa.table(rows).to_pandas()
+    table.to_parquet("photos/r.parquet") if form == "parquet" else table.to_csv("photos/r.csv", index=False)
+    line = initialise.initialise(Path("photos"))
+    assert "19 examples in 2 classes" in line and "probabilities of the classes good, bad; group patient" in line
+    module, settings = config.task("photos").named("source", "sources")
+    assert settings.probability_columns == ("good", "bad") and settings.label_column is None
+    assert sum(not example.refused for example in module.read(settings)) == 19
 
 
 def test_a_parquet_table_needs_no_encoding() -> None:

@@ -255,6 +255,21 @@ def test_fast_decoding_and_the_background_reach_the_pixels() -> None:
                 assert pixels[0, 0].tolist() == pytest.approx([127, 0, 0], abs=1)
 
 
+def test_one_example_is_told_in_the_singular(caplog: pytest.LogCaptureFixture) -> None:
+    rows = texts(60)
+    rows[0]["text"] += "ABC"
+    accepted(rows)
+    with caplog.at_level("INFO"):
+        run("text", tokeniser={"name": "char"})
+    assert "prepare mine: cleaning by lower changed 1 example" in caplog.messages
+    left = sides()
+    held_out = next(name for name, side in left.items() if side == "test")
+    accepted(rows, [(next(name for name, side in left.items() if side == "train"), held_out)])
+    with caplog.at_level("INFO"):
+        run("text", tokeniser={"name": "char"})
+    assert any("; 1 leak dropped; class shares" in line for line in caplog.messages)
+
+
 def made(kind: str, caplog: pytest.LogCaptureFixture, **settings: Any) -> int:
     """How many examples a run had to decode or to cut."""
     caplog.clear()

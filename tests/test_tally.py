@@ -15,4 +15,14 @@ def test_hundreds_of_classes_stay_on_one_page() -> None:
     tally = Tally()
     for k in range(1000):
         tally.add(str(k), f"class {k}", None)
-    assert len(str(tally)) < 600 and "1,000 examples in 1000 classes" in str(tally)
+    assert (
+        len(str(tally)) < 600
+        and str(tally).endswith(", and 980 more)")
+        and "1,000 examples in 1000 classes" in str(tally)
+    )
+
+
+def test_a_text_for_a_label_is_cut_short() -> None:
+    tally = Tally()
+    tally.add("1", "很长" * 100, None)
+    assert str(tally) == f"1 example in 1 class ({('很长' * 100)[:29]}… 1)"

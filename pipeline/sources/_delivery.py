@@ -112,6 +112,11 @@ def opened(settings: Settings, path: Path, digest: str | None = None) -> Opened:
     elif path.is_file():
         if digest is None:
             _checksums.verify_archive(path)
+        if not _unpack.form(path):
+            raise DataError(
+                f"{path}: found no archive; {_unpack.EXPECTED}, or a folder; move it out of the inbox, or correct "
+                "source.path"
+            )
         unpacked = _unpack.unpack(path, settings.names, settings.limits, digest)
         found = Opened(settings, unpacked.root, unpacked.sha256, unpacked.refused)
     else:

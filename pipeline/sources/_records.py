@@ -50,7 +50,7 @@ class Record:
 def format_of(path: Path) -> Format:
     """Raises: DataError when the suffix names no table."""
     if path.suffix.lower() not in SUFFIXES:
-        raise DataError(f"{path}: found the suffix {path.suffix or 'none'}; expected {', '.join(SUFFIXES)}; rename it")
+        raise DataError(f"{path}: found the suffix {path.suffix or 'none'}; expected {', '.join(SUFFIXES)}; save it so")
     return SUFFIXES[path.suffix.lower()]
 
 

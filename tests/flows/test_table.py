@@ -1,6 +1,7 @@
 """The table at a run's end, and the summary that it is made from."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -94,8 +95,22 @@ def test_unchanged_stages_share_a_row_and_failures_are_told_once() -> None:
 
 
 def test_only_what_there_is_is_recorded(project: Path) -> None:
-    assert table.where([], recorded=False) == ['record   git add params.yaml && git commit -m "Train"']
-    assert table.where(["solar"], recorded=True) == ["ask      danlu predict solar …"]
+    run = {"train@solar": Outcome("train@solar", "ran")}
+    stage = {"train@solar": graph.Stage("train@solar", 0, False, frozenset())}
+    assert 'record   git add params.yaml && git commit -m "Train"' in train.ending(stage, run)
+    git("init", "-q")
+    git("add", "params.yaml")
+    git("commit", "-q", "-m", "x")
+    assert "record" not in train.ending(stage, run)
+    write(project / "expectations/solar.yaml", [])
+    assert 'record   git add expectations && git commit -m "Train"' in train.ending(stage, run)
+    failed = {"train@solar": Outcome("train@solar", "failed", code=2)}
+    assert "record" not in train.ending(stage, failed)
+
+
+def git(*words: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", *who, *words], check=True, capture_output=True)
 
 
 def test_the_end_tells_figures_and_what_to_do_next(project: Path) -> None:

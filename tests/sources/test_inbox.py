@@ -98,7 +98,7 @@ def test_a_refused_delivery_is_named_and_stops_no_other() -> None:
         "b/": "delivery refused: inbox/b: found differs cats/1.png; expected exactly what SUMS lists; deliver it",
         "c.zip/": "found no SUMS (no such file); expected the list of check sums; deliver it too",
         "d.zip/": "found an archive that is cut off or broken",
-        "e.txt/": "found no archive; expected zip",
+        "e.txt/": "or tar.zst, or a folder; move it out of the inbox",
         "g\n${x}/": "expected a path without control characters",
         "f/": "found a link; expected a folder or an archive",
     }
