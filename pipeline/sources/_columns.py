@@ -16,6 +16,11 @@ def require(named: Mapping[str, str], path: Path, record: Record) -> None:
         # An object of JSON Lines may lack what the others have.
         if column not in record.cells and not record.varies:
             known = ", ".join(record.cells)
+            if "\ufffd" in known:
+                raise DataError(
+                    f"{path}: found no column {column!r}, and names of columns with bytes that the encoding lacks "
+                    f"({known}); expected the encoding that the file is in; correct source.encoding, or leave it out"
+                )
             raise DataError(
                 f"{path}: found no column {column!r}{nearest(column, record.cells)}; set {key}; one of {known}"
             )

@@ -59,6 +59,12 @@ def test_a_missing_column_is_an_error_that_names_those_there_are(tmp_path: Path)
         read(path)
 
 
+def test_names_of_columns_in_another_encoding_than_the_declared_are_told_as_that(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("评论,标签\n好,正\n", "gb18030")
+    with pytest.raises(DataError, match=r"'评论', and names .* the encoding lacks .*; correct source\.encoding"):
+        read(tmp_path / "a.csv", encoding="utf-8", text_column="评论", label_column="标签")
+
+
 def test_a_folder_of_tables_is_the_users_split(tmp_path: Path) -> None:
     for name in ("train.tsv", "extra.tsv"):
         (tmp_path / name).write_text("text\tlabel\na\tx\n")
