@@ -174,29 +174,31 @@ def main(task: Task) -> None:
     if given.notna().all() and known.lacking != forgotten.lacking:  # the user's word of today, and edges for its lack
         known = forgotten
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
-    examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, known)
+
+    def split_by(record: sides.Record) -> sides.Examples:
+        return sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, record)
+
+    examples = split_by(known)
     examples = replace(examples, near=module.near(config, accepted, examples.near, summary["settings"]))
     after = split(examples, classes, known)
-    found = table(examples, classes, after)
-    lack = found.lack(classes)
-    anew = found
-    if set(known.begin) & set(classes) and (lack or found.drift > sides.DRIFT):  # is what was remembered to blame?
-        unbound = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, forgotten)
-        unbound = replace(unbound, near=examples.near)
+    found = anew = table(examples, classes, after)
+    if set(known.begin) & set(classes) and (found.lack(classes) or found.drift > sides.DRIFT):
+        unbound = replace(split_by(forgotten), near=examples.near)
         anew = table(unbound, classes, split(unbound, classes, forgotten))
-    file = sides.path(task.name)
-    if lack:  # nothing is remembered of a split that cannot be used
-        way = way_out(examples)
-        if not anew.lack(classes):
-            way = f"delete {file}, which remembers a split of other data: it is then made anew"
+    if lack := found.lack(classes):  # nothing is remembered of a split that cannot be used
+        way = (
+            way_out(examples)
+            if anew.lack(classes)
+            else f"delete {sides.path(task.name)}, which remembers a split of other data"
+        )
         raise DataError(f"{validated}: {lack}; expected some of each class; {way}")
     if anew.drift < found.drift - WORTH:
         log.warning(
             "split %s: a class's share of a split is %.1f points from its share of all; without %s, which remembers a "
-            "split of other data, the split is made anew and these are %.1f; examples then change sides",
+            "split of other data, it would be %.1f, but examples would change sides",
             task.name,
             100 * found.drift,
-            file,
+            sides.path(task.name),
             100 * anew.drift,
         )
     kept = [after if record is before else record for record in records]
