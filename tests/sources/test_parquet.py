@@ -67,7 +67,7 @@ def test_bytes_in_a_wide_encoding_are_read(tmp_path: Path, encoding: Any) -> Non
 def test_a_number_that_is_none_is_no_label_and_no_class(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", "b", "c"], "label": pa.array([1.0, float("nan"), None])})
     found = read(write(tmp_path / "a.parquet", table))
-    assert [(e.label, e.refused) for e in found] == [("1.0", None), *[(None, "no label ('label')")] * 2]
+    assert [(e.label, e.refused) for e in found] == [("1.0", None), *[(None, "no label (column 'label')")] * 2]
 
 
 def test_text_that_is_no_utf8_is_flagged_and_stops_nothing(tmp_path: Path) -> None:
