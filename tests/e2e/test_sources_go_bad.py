@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.project import Project
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_other_task_runs_and_the_bad_one_is_reported(fresh: Callable[[], Project]) -> None:
