@@ -137,12 +137,12 @@ class Session:
 def _index(found: Mapping[str, Sequence[Outcome]], out: Path) -> str:
     """A page that lists what was checked, with links to the pages in `out`."""
     rows = []
+    pages = sorted((path.relative_to(out) for path in out.rglob("*.html")), reverse=True)  # validations first
     for name, outcomes in found.items():
         broken = [outcome for outcome in outcomes if not outcome.success]
         told = "<br>".join(html.escape(f"{outcome.rule.severity}: {outcome.rule.words}") for outcome in broken)
-        pages = [path for folder in ("validations", "expectations") for path in (out / folder / name).parent.rglob("*")]
-        mine = [path for path in pages if path.name in (f"data-{name}.html", f"{name}.html")]
-        links = [f'<a href="{quote(str(path.relative_to(out)))}">{path.relative_to(out).parts[0]}</a>' for path in mine]
+        mine = [page for page in pages if page.name in (f"data-{name}.html", f"{name}.html")]
+        links = [f'<a href="{quote(str(page))}">{page.parts[0]}</a>' for page in mine]
         cells = [html.escape(name), f"{len(outcomes)}", f"{len(broken)}", told, ", ".join(links)]
         rows.append("".join(f"<td>{cell}</td>" for cell in cells))
     return INDEX.format(rows="".join(f"<tr>{row}</tr>\n" for row in rows))
