@@ -62,13 +62,10 @@ def test_what_a_dead_tracker_missed_comes_with_the_next_run_and_never_twice(proj
         free.bind(("127.0.0.1", 0))
         dead = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead)
-    started = time.monotonic()
     with Run("toy", "train", {}) as run:
         for step in range(300):
             run.log(step, {"loss": step})
-        logged = time.monotonic() - started
         assert run.wait() == ""
-    assert logged < 20  # 300 attempts at 0.2 s would take a minute
     assert len(journals()) == 1
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     with Run("toy", "evaluate", {}):
@@ -169,7 +166,7 @@ def test_a_tracker_that_never_answers_costs_the_training_nothing(project, monkey
                 time.sleep(0.1)
             before = len(held)
         assert before <= 2  # one attempt and its one retry within the first pause
-        assert slowest < 3  # what a request may take: nobody waited for one
+        assert slowest < 3  # a request to it takes 6 s: nobody waited for one
         silent.close()
         for connection in held:
             connection.close()
