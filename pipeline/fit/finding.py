@@ -24,7 +24,7 @@ from pipeline.fit.settings import Config
 from pipeline.fit.stepping import Stepper
 
 if TYPE_CHECKING:
-    from pipeline.fit.loop import Task
+    from pipeline.fit.loop import Data
 
 LOWEST, HIGHEST, STEPS = 1e-6, 3.0, 100
 SMOOTHING = 0.9  # share of the mean loss that a step keeps
@@ -51,15 +51,15 @@ class Found:
         return said
 
 
-def find(net: nn.Module, stages: Sequence[nn.Module], task: "Task", config: Config, choices: Choices) -> Found:
+def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
     given, rate = config.batch_size, config.optimizer.learning_rate
-    count = len(task.train)
+    count = len(data.train)
     found = Found(min(given, count) if isinstance(given, int) else count, 1.0, config.accumulate)
 
     def trained(size: int) -> None:
         tried = replace(found, batch_size=size)
-        one = _copied(net, stages, task, config, choices, tried)
-        with closing(feed(task, config, choices, size).epoch(0)) as some:
+        one = _copied(net, stages, data, config, choices, tried)
+        with closing(feed(data, config, choices, size).epoch(0)) as some:
             one.step(next(some), 1e-6, _blame)
         one.settle()
 
@@ -67,32 +67,32 @@ def find(net: nn.Module, stages: Sequence[nn.Module], task: "Task", config: Conf
         found = replace(found, batch_size=memory.largest(trained, count, choices.device))
     if rate != "auto":
         return replace(found, rate=rate)
-    one = _copied(net, stages, task, config, choices, found)
-    return _range_test(one, feed(task, config, choices, found.batch_size), found)
+    one = _copied(net, stages, data, config, choices, found)
+    return _range_test(one, feed(data, config, choices, found.batch_size), found)
 
 
 def _blame(values: Sequence[float]) -> TrainingError:
     return TrainingError(f"train: found {values[0]} for the loss of a first step; expected a finite number")
 
 
-def feed(task: "Task", config: Config, choices: Choices, size: int) -> Feed:
-    names = task.target.names if task.target.kind == "classes" else ()
-    return Feed(task.train, task.inputs, config, size, names, pinned=choices.device.type == "cuda")
+def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
+    names = data.target.names if data.target.kind == "classes" else ()
+    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
 
 
 def stepper(
-    net: nn.Module, stages: Sequence[nn.Module], task: "Task", config: Config, choices: Choices, found: Found
+    net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
-    loss = objective(config, task.target, task.train, choices.device)
-    return Stepper(net, stages, loss, torch.from_numpy(task.train.targets), config, choices, found)
+    loss = objective(config, data.target, data.train, choices.device)
+    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found)
 
 
 def _copied(
-    net: nn.Module, stages: Sequence[nn.Module], task: "Task", config: Config, choices: Choices, found: Found
+    net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     """On a copy of the network."""
     other, same = copy.deepcopy((net, list(stages)))
-    return stepper(other, same, task, config, choices, found)
+    return stepper(other, same, data, config, choices, found)
 
 
 def _range_test(one: Stepper, read: Feed, found: Found) -> Found:

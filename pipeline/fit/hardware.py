@@ -25,9 +25,6 @@ class Choices:
     compile: str  # a mode of torch.compile, or off
     reasons: Mapping[str, str]  # by setting: what it became and why
 
-    def said(self) -> str:
-        return "; ".join(f"{name} {reason}" for name, reason in self.reasons.items())
-
 
 def choose(config: Config, *, images: bool, examples: int) -> Choices:
     """For a train split of so many examples. Raises: ConfigError for what this machine lacks."""

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ TIMED = 4  # steps after which the run says how long it may take
 
 
 @dataclass(frozen=True)
-class Task:
+class Data:
     """What is learnt: the two splits, what the network reads of them and what it answers."""
 
     train: Split
@@ -54,7 +55,7 @@ class Hooks:
     """What a run tells, and when it is to stop."""
 
     on_epoch: Callable[[Row], None] = lambda row: None  # every epoch's row, those before a resumption at once
-    on_step: Callable[[int], None] = lambda done: None  # the number of steps done
+    on_step: Callable[[int, int], None] = lambda done, total: None  # steps done, of so many at most
     stop: Callable[[], bool] = lambda: False  # asked after each step
 
 
@@ -72,7 +73,7 @@ class Fit:
 def fit(
     net: nn.Module,
     stages: Sequence[nn.Module],
-    task: Task,
+    data: Data,
     config: Config,
     *,
     checkpoints: Path | None = None,
@@ -83,21 +84,22 @@ def fit(
     Goes on from what lies in `checkpoints`. Raises: TrainingError within a step of a number that is not finite, and
     StoppedError where `hooks.stop` said so; the last checkpoint stays.
     """
-    choices = hardware.choose(config, images=isinstance(task.inputs, ImageInputs), examples=len(task.train))
+    choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
     with _settings(config, choices.device), distributed.group(choices.device):
         net.to(choices.device, memory_format=torch.channels_last if choices.channels_last else None)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
-        found = Found(**saved["found"]) if saved else finding.find(net, stages, task, config, choices)
-        run = _Run(net, stages, task, config, choices, found, checkpoints, hooks)
+        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)
-        for row in run.history:
+        for row in run.at.history:
             hooks.on_epoch(row)
-        log.info("training: %s", "; ".join((choices.said(), found.said(config))))
+        said = dict(choices.reasons) | found.reasons(config)
+        log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
     net.load_state_dict(run.best)
     state = {name: value.cpu() for name, value in run.best.items()}
-    return Fit(state, run.best_epoch, run.history, run.found, dict(choices.reasons) | run.found.reasons(config))
+    return Fit(state, run.at.best_epoch, run.at.history, run.found, dict(choices.reasons) | run.found.reasons(config))
 
 
 @contextmanager
@@ -131,19 +133,20 @@ class _Run:
         self,
         net: nn.Module,
         stages: Sequence[nn.Module],
-        task: Task,
+        data: Data,
         config: Config,
         choices: hardware.Choices,
         found: Found,
         folder: Path | None,
         hooks: Hooks,
     ):
-        self.net, self.stages, self.task, self.config, self.choices = net, stages, task, config, choices
+        self.net, self.stages, self.data, self.config, self.choices = net, stages, data, config, choices
         self.found, self.folder, self.hooks = found, folder, hooks
-        self.feed = finding.feed(task, config, choices, found.batch_size)
-        self.stepper = finding.stepper(net, stages, task, config, choices, found)
+        self.feed = finding.feed(data, config, choices, found.batch_size)
+        self.stepper = finding.stepper(net, stages, data, config, choices, found)
         self.averages = Averages(net, config.average, config.epochs) if config.average.kind != "none" else None
         self.schedule = settings.plugin("schedules", config.schedule.name, "train.schedule.name")
+        self.total = config.epochs * self.feed.steps
         self.at = _State()
         self.best: dict[str, Tensor] = copy.deepcopy(net.state_dict())
         self.started = self.saved = time.monotonic()
@@ -202,7 +205,7 @@ class _Run:
         if self.averages:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
-        self.hooks.on_step(at.step)
+        self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
             log.info("at most %.1f minutes", self._minutes())
         due = self.folder is not None and time.monotonic() - self.saved > 60 * self.config.checkpoint_minutes
@@ -215,25 +218,23 @@ class _Run:
 
     def _factor(self, step: int) -> float:
         losses = [row["validation_loss"] for row in self.at.history]
-        place = Place(step, self.config.epochs * self.feed.steps, self.feed.steps, losses)
+        place = Place(step, self.total, self.feed.steps, losses)
         return float(self.schedule.factor(self.config.schedule, place))
 
     def _minutes(self) -> float:
         """What the whole run may take, by its first steps; a validation costs a third of training on as many."""
-        steps = self.feed.steps + len(self.task.validation) / 3 / self.found.batch_size
+        steps = self.feed.steps + len(self.data.validation) / 3 / self.found.batch_size
         return (time.monotonic() - self.started) / TIMED * steps * self.config.epochs / 60
 
     def _judged(self) -> Row:
-        found = predict(
-            shown(self.net, self.averages), self.task.validation, self.task.inputs, self.task.target,
-            device=self.choices.device, part=(distributed.rank(), distributed.world()),
-        )  # fmt: skip
-        if not found.isfinite().all():
+        data, device = self.data, self.choices.device
+        found = predict(shown(self.net, self.averages), data.validation, data.inputs, data.target, device=device)
+        if not np.isfinite(found).all():
             raise TrainingError(
                 f"train: an answer of the validation split is not a number after epoch {self.at.epoch}; expected "
                 f"numbers; lower train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
-        return judge(self.task.target, found.numpy(), self.task.validation)
+        return judge(data.target, found, data.validation)
 
     def save(self) -> None:
         """Writes a checkpoint: every rank has to come here, the first one writes."""
@@ -286,7 +287,7 @@ class _Run:
     def _diverged(self, values: Sequence[float], batch: Batch, epoch: int, step: int) -> TrainingError:
         loss, *norm = values
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm[0]}"
-        names = ", ".join(self.task.name_of(int(row)) for row in batch.rows[:NAMED])
+        names = ", ".join(self.data.name_of(int(row)) for row in batch.rows[:NAMED])
         more = f" and {len(batch.rows) - NAMED:,} more" if len(batch.rows) > NAMED else ""
         return TrainingError(
             f"train: {what} in epoch {epoch}, step {step}, with the batch of {names}{more}; expected a finite number; "

@@ -3,7 +3,7 @@
 B examples of a batch, N of a split, O outputs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import ModuleType
 
 import numpy as np
@@ -103,7 +103,7 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
     }
 
 
-def named(row: Mapping[str, float]) -> str:
-    """A validation row in words."""
-    names: Sequence[str] = [name for name in row if name.startswith("validation_")]
-    return ", ".join(f"{name.removeprefix('validation_').replace('_', ' ')} {row[name]:.4f}" for name in names)
+def told(row: Mapping[str, float]) -> str:
+    """An epoch's row in words."""
+    shown = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name.startswith(("train", "val"))]
+    return f"epoch {row['epoch']:.0f}: {', '.join(shown)}, {row['seconds']:.1f} s"
