@@ -61,8 +61,10 @@ def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.
         return None
     counts = targets.sum(axis=0, dtype=np.float64)
     if isinstance(asked, str):
-        there = np.maximum(counts, 1.0)
-        return (len(targets) - counts) / there if target.kind == "labels" else len(targets) / (np.count_nonzero(counts) * there)
+        there = np.where(counts > 0, counts, np.inf)
+        if target.kind == "labels":
+            return np.where(counts > 0, (len(targets) - counts) / there, 1.0)
+        return len(targets) / (np.count_nonzero(counts) * there)
     for name, weight in asked.items():
         if name not in target.names:
             known = f"{', '.join(target.names)}{nearest(name, target.names)}"

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,52 +14,18 @@ from torch import nn
 
 from pipeline import network
 from pipeline.config import parse
-from pipeline.errors import ConfigError, TrainingError
-from pipeline.examples import ImageInputs, Split, TextInputs
-from pipeline.fit import checkpoint, feed, groups, loop
-from pipeline.fit.settings import Config, Images, Texts
+from pipeline.errors import ConfigError, StoppedError, TrainingError
+from pipeline.examples import Split, TextInputs
+from pipeline.fit import checkpoint, feed, loop
+from pipeline.fit.settings import Average, Config, Images, Texts
 from pipeline.loader.draws import Crop
 from pipeline.optimizers import adamw
+from pipeline.schedules import reduce_on_plateau
 from pipeline.store import Ragged
-from pipeline.targets import Target
 from pipeline.texts import Texts as Ids
+from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, toy, train
 
-IMAGE = ImageInputs(8, 8, 1, (0.5,), (0.25,))
 TEXT = TextInputs(20, 8)
-TWO = Target("classes", ("a", "b"))
-CONFIG = Config(epochs=4, batch_size=8, patience=10, optimizer=adamw.Config(learning_rate=0.02))
-
-
-class Brightness(nn.Module):
-    """A toy with what a run must restore: batch norm's counts, dropout's draws."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
-
-    def forward(self, images):
-        return self.body(images.float() / 255)
-
-
-def images(count, seed=0):
-    random = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    pixels = random.integers(0, 128, (count, 8, 8, 1)) + 100 * labels[:, None, None, None]
-    return Split(labels, np.eye(2, dtype=np.float32)[labels], images=pixels.astype(np.uint8))
-
-
-def toy():
-    torch.manual_seed(0)
-    return Brightness()
-
-
-def train(net, config=CONFIG, *, data=None, checkpoints=None, **hooks):
-    found = data or loop.Data(images(40), images(16, seed=1), IMAGE, TWO)
-    return loop.fit(net, list(net.children()), found, config, checkpoints=checkpoints, hooks=loop.Hooks(**hooks))
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def without_seconds(history):
@@ -107,7 +74,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-import test_loop as t
+from tests.fit import toys as t
 
 def on_epoch(row):
     if row["epoch"] == 3:
@@ -118,7 +85,7 @@ t.train(t.toy(), checkpoints=Path({checkpoints!r}), on_epoch=on_epoch)
 
 
 def test_a_run_killed_by_the_system_ends_as_the_unbroken_one(tmp_path):
-    script = KILLED.format(folder=str(Path(__file__).parent), checkpoints=str(tmp_path))
+    script = KILLED.format(folder=str(Path(__file__).parents[2]), checkpoints=str(tmp_path))
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert checkpoint.load(tmp_path)["at"]["epoch"] == 2
@@ -152,7 +119,7 @@ def test_crops_of_images_that_keep_their_sizes_are_learnt_and_resumed(tmp_path):
 def test_no_thread_is_left_when_training_ends_in_any_way():
     train(toy())
     with pytest.raises(TrainingError):
-        train(Breaking())
+        train(Breaking("loss"))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("danlu")]
 
 
@@ -203,31 +170,71 @@ def test_text_networks_resume_too(tmp_path):
 
 
 class Breaking(Brightness):
-    """Answers NaN from its 7th training step on: the second of epoch 2 of 5 steps an epoch, after 1 estimate."""
+    """From its 7th training step on, the second of epoch 2, answers are NaN, or answers are right and gradients NaN."""
 
-    def __init__(self):
+    def __init__(self, what):
         super().__init__()
-        self.steps = 0
-
-    def __deepcopy__(self, memo):
-        return toy()
+        self.what, self.steps = what, 0
 
     def forward(self, images):
         self.steps += self.training
-        return super().forward(images) * (float("nan") if self.steps >= 7 else 1)
+        found = super().forward(images)
+        if self.steps < 7:
+            return found
+        if self.what == "loss":
+            return found * float("nan")
+        found.register_hook(lambda gradient: gradient * float("inf"))
+        return found
 
 
-def test_a_loss_that_is_not_a_number_stops_within_a_step_and_keeps_the_checkpoint(tmp_path):
-    done = []
-    with pytest.raises(
-        TrainingError, match=r"the loss is nan in epoch 2, step 7; .*lower train\.learning_rate"
-    ) as error:
-        train(Breaking(), checkpoints=tmp_path, on_step=done.append)
+@pytest.mark.parametrize(("what", "said"), [("loss", "the loss is nan"), ("gradient", "the gradient's norm is nan")])
+def test_what_is_not_a_number_stops_within_a_step_names_the_batch_and_keeps_the_checkpoint(tmp_path, what, said):
+    done, net = [], Breaking(what)
+    data = loop.Data(images(40), images(16, seed=1), IMAGE, TWO, name_of=lambda row: f"image {row}.png")
+    with pytest.raises(TrainingError, match=rf"{said} in epoch 2, step 7, with the batch of image ") as error:
+        train(net, data=data, checkpoints=tmp_path, on_step=lambda *of: done.append(of[0]))
+    assert re.search(r"(image \d+\.png, ){4}image \d+\.png and 3 more; .*lower train\.optimizer", str(error.value))
     assert error.value.exit_code == 3
     assert done[-1] == 6
     kept = checkpoint.load(tmp_path)
     assert kept["at"]["epoch"] == 1
-    assert all(value.isfinite().all() for value in kept["net"].values())
+    assert all(value.isfinite().all() for value in (*kept["net"].values(), *net.state_dict().values()))
+
+
+@pytest.mark.parametrize("setting", ["plain", "ema", "swa", "accumulated"])
+def test_a_run_stopped_at_any_of_40_steps_ends_bit_equal_to_the_unbroken_one(tmp_path, setting):
+    config = dataclasses.replace(CONFIG, epochs=8, patience=100)
+    if setting in ("ema", "swa"):
+        config = dataclasses.replace(config, average=Average(setting, decay=0.9, start=0.3))
+    if setting == "accumulated":
+        config = dataclasses.replace(config, accumulate=3, l1=1e-4, schedule=reduce_on_plateau.Config(patience=1))
+    unbroken = train(toy(), config)
+    assert len(unbroken.history) == 8
+    for stop in range(1, 41) if setting == "plain" else range(3, 41, 9):
+        folder, done = tmp_path / str(stop), []
+        with pytest.raises(StoppedError, match=rf"stopped in epoch \d, after step {stop}; .* run again to go on"):
+            train(
+                toy(), config, checkpoints=folder,
+                on_step=lambda *of: done.append(of[0]), stop=lambda: len(done) == stop,
+            )  # fmt: skip
+        torch.manual_seed(stop)
+        resumed = train(Brightness(), config, checkpoints=folder, on_step=lambda *of: done.append(of[0]))
+        assert done == list(range(1, 41))
+        assert equal(resumed.state, unbroken.state)
+        assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+        assert resumed.best_epoch == unbroken.best_epoch
+
+
+def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
+    config = dataclasses.replace(CONFIG, checkpoint_minutes=1e-9)
+    found = []
+
+    def look(done, total):
+        found.append(checkpoint.load(tmp_path)["at"])
+
+    train(toy(), config, checkpoints=tmp_path, on_step=look)
+    assert [at["step"] for at in found] == list(range(20))
+    assert [at["batch"] for at in found[:7]] == [0, 1, 2, 3, 4, 0, 1]
 
 
 def test_training_stops_when_patience_runs_out():
@@ -245,14 +252,6 @@ def test_soft_targets_are_what_is_learnt():
     net = toy()
     train(net, dataclasses.replace(CONFIG, epochs=20), data=loop.Data(soft, soft, IMAGE, TWO))
     assert np.abs(network.predict(net, soft, IMAGE, TWO) - 0.5).max() < 0.2
-
-
-def test_norms_biases_and_embeddings_do_not_decay():
-    net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3))
-    others, decayed = groups.groups(net, list(net), Config(), 1.0)
-    assert [tuple(p.shape) for p in decayed["params"]] == [(3, 4)]
-    assert decayed["weight_decay"] > 0 == others["weight_decay"]
-    assert len(others["params"]) == 4
 
 
 def test_the_device_its_reason_and_the_minutes_are_told_before_the_start(caplog):
