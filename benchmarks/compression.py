@@ -16,16 +16,16 @@ from pipeline import artifacts, config, graphs, latency, network
 def measure(task: config.Task, rounds: int) -> list[dict[str, Any]]:
     """Rows of one task's net: bytes against fp32, and median latency against eager and fp32."""
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    net, inputs, _ = network.load(artifacts.folder("models", task.name))
+    loaded = network.load(artifacts.folder("models", task.name))
     split = reader.load(artifacts.folder("prepared", task.name), artifacts.folder("features", task.name), "validation")
-    feeds = graphs.of_net(split, inputs).spread(100)
+    feeds = graphs.of_net(split, loaded.inputs).spread(100)
     folder = artifacts.folder("compressed", task.name)
     served = artifacts.read_json(folder / "compress.json")["candidates"]["net"]["chosen"]
     files = {name: folder / "net" / f"{name}.onnx" for name in ("fp32", served)}
 
     def eager(feed: graphs.Feed) -> Any:
         with torch.inference_mode():
-            return net(*(torch.from_numpy(array) for array in feed.values()))
+            return loaded.net(*(torch.from_numpy(array) for array in feed.values()))
 
     calls = {"eager": eager, **{name: graphs.answer(graphs.session(path)) for name, path in files.items()}}
     taken = latency.measure(calls, feeds, rounds, time.thread_time)

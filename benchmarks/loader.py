@@ -260,11 +260,13 @@ def step(turns: int, count: int) -> dict[str, Any]:
     from pipeline import network
     from pipeline.examples import ImageInputs
     from pipeline.models import resnet
+    from pipeline.targets import Target
 
     images = pictures(count, 96)[..., :1].copy()
     inputs = ImageInputs(96, 96, 1, (0.5,), (0.25,))
     torch.manual_seed(0)
-    net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b"]).to(memory_format=torch.channels_last)
+    net = network.network(resnet, resnet.Config(), inputs, Target("classes", ("a", "b"))).net
+    net.to(memory_format=torch.channels_last)
     optimizer, labels = torch.optim.AdamW(net.parameters()), torch.zeros(BATCH, dtype=torch.int64)
 
     def train(array: np.ndarray) -> None:

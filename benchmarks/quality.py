@@ -51,11 +51,12 @@ def answers(task: str) -> dict[str, dict[str, np.ndarray]]:
 
     prepared, features = artifacts.folder("prepared", task), artifacts.folder("features", task)
     reader = config.plugin("features", config.task(task).kind, "kind")
-    net, inputs, _ = network.load(artifacts.folder("models", task))
+    loaded = network.load(artifacts.folder("models", task))
     found: dict[str, dict[str, np.ndarray]] = {"baseline": {}, "net": {}}
     for split in ("validation", "test"):
         found["baseline"][split] = np.load(artifacts.folder("baseline", task) / f"{split}.probabilities.npy")
-        found["net"][split] = network.predict(net, reader.load(prepared, features, split), inputs)
+        examples = reader.load(prepared, features, split)
+        found["net"][split] = network.predict(loaded.net, examples, loaded.inputs, loaded.target)
     return found
 
 

@@ -211,19 +211,19 @@ def net_source(task: Task, out: Path) -> Source:
     from pipeline import export, graphs, network
 
     models = artifacts.folder("models", task.name)
-    net, inputs, classes = network.load(models)
+    loaded = network.load(models)
     graph = out / "fp32.onnx"
-    export.export(net, inputs, graph)
-    train, validation = (graphs.of_net(_load(task, split), inputs) for split in ("train", "validation"))
+    export.export(loaded.net, loaded.inputs, graph)
+    train, validation = (graphs.of_net(_load(task, split), loaded.inputs) for split in ("train", "validation"))
 
     def eager(feed: "Feed") -> np.ndarray:
         with torch.inference_mode():
-            logits: np.ndarray = net(torch.from_numpy(next(iter(feed.values())))).numpy()
+            logits: np.ndarray = loaded.net(torch.from_numpy(next(iter(feed.values())))).numpy()
         return logits
 
     recurrent = not graphs.operators(graph).keys().isdisjoint(RECURRENT)
     size = (models / "weights.safetensors").stat().st_size
-    return Source(graph, eager, size, train, validation, classes, recurrent=recurrent)
+    return Source(graph, eager, size, train, validation, loaded.target.names, recurrent=recurrent)
 
 
 def linear_source(task: Task, out: Path) -> Source:

@@ -78,7 +78,7 @@ def parse(cls: type[T], section: object, where: str) -> T:
     for key in section:
         if key not in fields:
             allowed = ", ".join(fields) or "no settings"
-            raise ConfigError(f"{where}.{key}: unknown key{nearest(str(key), fields)}; allowed: {allowed}")
+            raise ConfigError(f"{where}.{key}: unknown key{_meant(str(key), fields)}; allowed: {allowed}")
     hints = typing.get_type_hints(cls)
     values = {}
     for name, field in fields.items():
@@ -91,6 +91,21 @@ def parse(cls: type[T], section: object, where: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def _meant(key: str, fields: Mapping[str, Any]) -> str:
+    """` (did you mean …?)`, also of a key that stands in a section of this one."""
+    inner = {
+        found.name: f"{name}.{found.name}"
+        for name, field in fields.items()
+        if dataclasses.is_dataclass(field.default)
+        for found in dataclasses.fields(field.default)
+        if found.name != "name"
+    }
+    if key not in inner and (near := nearest(key, fields)):
+        return near
+    close = difflib.get_close_matches(key, list(inner), n=1)
+    return f" (did you mean {inner[close[0]]!r}?)" if close else ""
 
 
 def _show(value: object) -> str:
@@ -174,7 +189,11 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
 
 def _chosen(value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     """The Config of the plug-in that a section inside a section names, or of the default one."""
-    name = value.get("name", bounds["default"].name) if isinstance(value, Mapping) else bounds["default"].name
+    default = bounds["default"]
+    if value is None and default is None:
+        return None
+    usual = default.name if default is not None else None
+    name = value.get("name", usual) if isinstance(value, Mapping) else usual
     return parse(plugin(bounds["folder"], name, f"{where}.name").Config, value, where)
 
 

@@ -5,6 +5,7 @@ PipelineError            exit code 2 unless a subclass says otherwise
 ├── DataError            the data cannot be used as they are
 │   └── ChangingError    they changed while they were read: to run again may do (exit code 4)
 ├── TrainingError        training diverged (exit code 3)
+├── StoppedError         training was asked to stop, and left a checkpoint (exit code 143, as SIGTERM has it)
 └── RegistryError        the model registry refuses or disagrees
 
 A message reads `place: found; expected; the way out`, on one line; lines to be pasted into a file follow it.
@@ -29,6 +30,10 @@ class ChangingError(DataError):
 
 class TrainingError(PipelineError):
     exit_code = 3
+
+
+class StoppedError(PipelineError):
+    exit_code = 143
 
 
 class RegistryError(PipelineError):

@@ -119,9 +119,9 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
         weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
         terms = {split: graphs.of_terms(weights[split], labels[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
-    net, inputs, _ = network.load(artifacts.folder("models", task.name))
-    trained = {split: network.predict(net, splits[split], inputs) for split in JUDGED}
-    read = {split: graphs.of_net(splits[split], inputs) for split in JUDGED}
+    loaded = network.load(artifacts.folder("models", task.name))
+    trained = {split: network.predict(loaded.net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
+    read = {split: graphs.of_net(splits[split], loaded.inputs) for split in JUDGED}
     return {
         "baseline": Answers(baseline),
         "net": Answers({"trained": trained, "compressed": served("net", read)}),

@@ -1,11 +1,10 @@
 """A model of pipeline/models/ as the network that is trained, exported and loaded: raw arrays in, logits out.
 
-B examples, H height, W width, C channels in pixels, T tokens, K classes.
+B examples, N of a split, H height, W width, C channels in pixels, T tokens, O outputs.
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,14 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import batches, config
+from pipeline import batches, config, distributed, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.targets import Target
 
 Inputs = ImageInputs | TextInputs
 
 
 class Normalised(nn.Module):
-    """uint8 [B, H, W, C] → logits [B, K]: an image model with the statistics of its training pixels inside.
+    """uint8 [B, H, W, C] → outputs [B, O]: an image model with the statistics of its training pixels inside.
 
     The mean is a whole grey level: pixels are then integers with a zero point and a scale, which graphs read at once.
     """
@@ -40,41 +40,83 @@ class Normalised(nn.Module):
         return self.body((pixels - self.mean) / self.std)
 
 
-def network(kind: str, module: ModuleType, settings: Any, inputs: Inputs, classes: Sequence[str]) -> nn.Module:
-    """The network of a model's file: uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → logits [B, K]."""
-    body = module.build(settings, inputs=inputs, classes=len(classes))
-    return Normalised(body, inputs) if kind == "image" and isinstance(inputs, ImageInputs) else body
+class Valued(nn.Module):
+    """Outputs in standard deviations of the train split's values → values, in their own unit."""
+
+    mean: Tensor  # []
+    std: Tensor
+
+    def __init__(self, body: nn.Module, target: Target):
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(target.mean))
+        self.register_buffer("std", torch.tensor(target.std))
+
+    def forward(self, arrays: Tensor) -> Tensor:
+        return self.body(arrays) * self.std + self.mean
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and its stages from the input to the head, which is the last."""
+
+    net: nn.Module  # uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → outputs [B, O]
+    stages: list[nn.Module]
+
+
+def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:
+    """The network of a model's file."""
+    body = module.build(settings, inputs=inputs, outputs=target.outputs)
+    stages = list(module.stages(body))
+    net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
+    return Network(Valued(net, target) if target.kind == "value" else net, stages)
 
 
 def predict(
     net: nn.Module,
     split: Split,
     inputs: Inputs,
+    target: Target,
     *,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
-    """Probabilities float32 [N, K] in the split's order. The network is left in evaluation mode."""
+    """Probabilities or values float32 [N, O] in the split's order, on every rank; each answers for its part.
+
+    The network is left in evaluation mode.
+    """
     net.eval()
     rows_of = batches.by_length(split, inputs, batch_size)
-    parts = []
+    mine = rows_of[distributed.rank() :: distributed.world()]
+    outputs = torch.zeros((0, target.outputs), device=device)
     with torch.inference_mode():
-        for rows in rows_of:
+        for rows in mine:
             arrays = torch.from_numpy(batches.read(split, rows, inputs)).to(device)
-            parts.append(torch.softmax(net(arrays).float(), dim=1).cpu().numpy())
-    result = np.empty((len(split), parts[0].shape[1]), np.float32)
-    result[np.concatenate(rows_of)] = np.concatenate(parts)
+            outputs = torch.cat([outputs, net(arrays).float()])
+    every = distributed.gathered(outputs).cpu().numpy()
+    order = [rows for rank in range(distributed.world()) for rows in rows_of[rank :: distributed.world()]]
+    result = np.empty((len(split), target.outputs), np.float32)
+    result[np.concatenate(order)] = targets.read(every, target.kind)
     return result
 
 
-def describe(name: str, settings: Any, inputs: Inputs, classes: Sequence[str]) -> dict[str, Any]:
+def describe(name: str, settings: Any, inputs: Inputs, target: Target) -> dict[str, Any]:
     """What model.json needs so that `load` can build the same network."""
     kind = "image" if isinstance(inputs, ImageInputs) else "text"
-    return {"name": name, "kind": kind, "config": asdict(settings), "inputs": asdict(inputs), "classes": list(classes)}
+    about = {"name": name, "kind": kind, "config": asdict(settings), "inputs": asdict(inputs)}
+    return about | {"target": targets.described(target)}
 
 
-def load(folder: Path) -> tuple[nn.Module, Inputs, list[str]]:
-    """The trained network of data/models/<task> in evaluation mode, what it reads, and its classes."""
+@dataclass(frozen=True)
+class Loaded:
+    net: nn.Module
+    stages: list[nn.Module]
+    inputs: Inputs
+    target: Target
+
+
+def load(folder: Path) -> Loaded:
+    """The trained network of data/models/<task> in evaluation mode, what it reads and what it answers."""
     from safetensors.torch import load_file
 
     about = json.loads((folder / "model.json").read_text("utf-8"))
@@ -85,6 +127,7 @@ def load(folder: Path) -> tuple[nn.Module, Inputs, list[str]]:
         inputs = ImageInputs(**given | {name: tuple(given[name]) for name in ("mean", "std")})
     else:
         inputs = TextInputs(**given)
-    net = network(about["kind"], module, settings, inputs, about["classes"])
-    net.load_state_dict(load_file(folder / "weights.safetensors"))
-    return net.eval(), inputs, about["classes"]
+    target = targets.of(about["target"])
+    built = network(module, settings, inputs, target)
+    built.net.load_state_dict(load_file(folder / "weights.safetensors"))
+    return Loaded(built.net.eval(), built.stages, inputs, target)

@@ -14,6 +14,7 @@ import numpy as np
 from pipeline import artifacts, texts
 from pipeline.errors import DataError
 from pipeline.store import Ragged, Store
+from pipeline.targets import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +48,11 @@ def with_suffix(shard: Path, suffix: str) -> Path:
 
 def classes(prepared: Path) -> list[str]:
     return list(artifacts.read_json(prepared / "meta.json")["classes"])
+
+
+def target(prepared: Path) -> Target:
+    """What the network is to answer."""
+    return Target("classes", tuple(classes(prepared)))
 
 
 def labels(prepared: Path, split: str) -> np.ndarray:

@@ -60,7 +60,7 @@ def checked(weights: Mapping[str, float], classes: Sequence[str]) -> list[float]
     """The weights in the order of the classes, 1 where none is given. Raises: ValueError for an unknown class."""
     for name, weight in weights.items():
         if name not in classes:
-            raise ValueError(f"sampling.{name}: no such class; expected some of {', '.join(classes)}")
+            raise ValueError(f"{name}: no such class; expected some of {', '.join(classes)}")
         if not 0 < weight < 1e6:
-            raise ValueError(f"sampling.{name}: found {weight}; expected a number above 0")
+            raise ValueError(f"{name}: found {weight}; expected a number above 0")
     return [float(weights.get(name, 1.0)) for name in classes]

@@ -5,36 +5,40 @@ import hashlib
 import logging
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, stage
+from pipeline import artifacts, config, prepared, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Split
+from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
-    from pipeline import fit
+    from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
+CODE = ("fit", "loader", "losses", "models", "optimizers", "schedules")
+"""Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
 def main(task: Task) -> None:
     # Read when torch is imported. Threads that wait by spinning take five times the CPU as soon as another
     # process wants the core, which is so whenever two tasks train at once.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from pipeline import fit
     from pipeline.tracking.runs import Run
 
     values_path = artifacts.folder("tuned", task.name) / "values.json"
     values = artifacts.read_json(values_path)
-    module, model = config.named("models", values["model"], f"{values_path}: model")
-    train = config.parse(fit.Config, values["train"], f"{values_path}: train")
-    checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values, module)}"
+    _, model = config.named("models", values["model"], f"{values_path}: model")
+    train = config.parse(Config, values["train"], f"{values_path}: train")
+    checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
@@ -48,79 +52,101 @@ def main(task: Task) -> None:
 
 
 def run_training(
-    task: Task, name: str, model: Any, train: "fit.Config", checkpoints: Path, run: Any
-) -> tuple["fit.Fit", dict[str, Any]]:
+    task: Task, name: str, model: Any, train: Config, checkpoints: Path, run: Any
+) -> tuple["loop.Fit", dict[str, Any]]:
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import fit, network
+    from pipeline import network
+    from pipeline.fit import loop, objective
 
-    prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    classes = artifacts.read_json(prepared / "meta.json")["classes"]
-    splits = {name: _split(reader, prepared, features, name) for name in ("train", "validation")}
-    inputs = reader.inputs(prepared, features)
+    splits = {name: _split(reader, folder, features, name) for name in ("train", "validation")}
+    inputs, target = reader.inputs(folder, features), prepared.target(folder)
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
-    net = network.network(task.kind, module, model, inputs, classes)
+    built = network.network(module, model, inputs, target)
 
-    def on_epoch(row: dict[str, float]) -> None:
+    def name_of(row: int) -> str:
+        return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
+
+    def on_epoch(row: loop.Row) -> None:
         run.log(int(row["epoch"]), row)
-        log.info(
-            "epoch %d: train loss %.4f, validation loss %.4f, accuracy %.4f, macro-F1 %.4f, %.1f s",
-            *(row[key] for key in ("epoch", "train_loss", "validation_loss", "validation_accuracy")),
-            *(row[key] for key in ("validation_macro_f1", "seconds")),
-        )
+        log.info("%s", objective.told(row))
 
-    with _bar(fit.steps(train, fit.seen(train, splits["train"], classes))) as on_step:
-        fitted = fit.fit(
-            net, splits["train"], splits["validation"], inputs, train,
-            classes=classes, checkpoints=checkpoints, on_epoch=on_epoch, on_step=on_step,
-        )  # fmt: skip
-    about = network.describe(name, model, inputs, classes)
-    about["parameters"] = sum(p.numel() for p in net.parameters())
-    return fitted, about | {"best_epoch": fitted.best_epoch, "device": fitted.device}
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of)
+    with _bar() as on_step, _asked_to_stop() as stop:
+        hooks = loop.Hooks(on_epoch, on_step, stop)
+        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
+    about = network.describe(name, model, inputs, target)
+    about["parameters"] = sum(p.numel() for p in built.net.parameters())
+    return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
 
 
-def _split(reader: ModuleType, prepared: Path, features: Path, name: str) -> Split:
-    split: Split = reader.load(prepared, features, name)
+def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
+    split: Split = reader.load(folder, features, name)
     if not len(split):
-        raise DataError(f"{prepared}: the {name} split is empty; expected examples; add data or see the quarantine")
+        raise DataError(f"{folder}: the {name} split is empty; expected examples; add data or see the quarantine")
     return split
 
 
 @contextmanager
-def _bar(total: int) -> Iterator[Any]:
+def _bar() -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="step", disable=None, file=sys.stderr) as bar:
-        yield lambda done: bar.update(done - bar.n)
+    with tqdm(unit="step", disable=None, file=sys.stderr) as bar:
+
+        def show(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield show
 
 
-def write(folder: Path, fitted: "fit.Fit", about: dict[str, Any]) -> None:
-    """weights.safetensors, model.json and history.csv."""
+@contextmanager
+def _asked_to_stop() -> Iterator[Any]:
+    """Tells within the block whether SIGTERM has come; the next step then is the last."""
+    asked = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
+    """weights.safetensors, model.json, history.csv and, where the learning rate was found, range.csv."""
     from safetensors.torch import save_file
 
     save_file({name: value.contiguous() for name, value in fitted.state.items()}, folder / "weights.safetensors")
     artifacts.write_json(folder / "model.json", about)
-    with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, fieldnames=list(fitted.history[0]))
-        rows.writeheader()
-        rows.writerows(fitted.history)
+    _write_table(folder / "history.csv", fitted.history)
+    if fitted.found.rates:
+        pairs = zip(fitted.found.rates, fitted.found.losses, strict=True)
+        _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
 
 
-def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
+def _write_table(path: Path, rows: "list[loop.Row]") -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, fieldnames=list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+
+
+def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, fit, loader, network, sampling
+    from pipeline import batches, distributed, network, sampling, targets
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (module, fit, network, batches, sampling, resizing)]
-    sources += sorted(Path(str(loader.__file__)).parent.glob("*.py"))
+    sources = [Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, resizing)]
+    for name in CODE:
+        sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
@@ -129,11 +155,11 @@ def fingerprint(task: Task, values: dict[str, Any], module: ModuleType) -> str:
 
 def _data(task: Task) -> list[Path]:
     """The files that tell what the network reads: of the shards their index, which has a hash of their contents."""
-    prepared, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    shards = [path for split in ("train", "validation") for path in sorted((prepared / split).iterdir())]
+    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    shards = [path for split in ("train", "validation") for path in sorted((folder / split).iterdir())]
     tables = [path for path in shards if path.suffix == ".parquet" and not path.name.endswith(".texts.parquet")]
     return [
-        prepared / "meta.json",
+        folder / "meta.json",
         *(path for path in shards if path.name == "index.json"),
         *tables,
         *(path for path in sorted(features.iterdir()) if path.suffix in (".json", ".npy") and path.is_file()),

@@ -3,9 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from pipeline import artifacts, fit, stage
+from pipeline import artifacts, stage
 from pipeline.config import Task, setting
 from pipeline.errors import ConfigError
+from pipeline.fit import settings
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ def tune(task: Task, config: Config) -> dict[str, Any]:
     _, model = task.named("model", "models")
     return {
         "model": {"name": task.raw["model"]["name"], **asdict(model)},
-        "train": asdict(task.section("train", fit.Config)),
+        "train": asdict(task.section("train", settings.Config)),
     }
 
 

@@ -68,16 +68,17 @@ def _write_net(root):
     from pipeline import network
     from pipeline.examples import TextInputs
     from pipeline.models import textcnn
+    from pipeline.targets import Target
 
     settings, inputs = textcnn.Config(embedding=32, channels=32), TextInputs(WORDS, 16)
     torch.manual_seed(0)
-    net = network.network("text", textcnn, settings, inputs, CLASSES)
+    net = network.network(textcnn, settings, inputs, Target("classes", tuple(CLASSES))).net
     half = torch.where(torch.arange(WORDS) < WORDS // 2, -1.0, 1.0)
     with torch.no_grad():  # an embedding whose first value tells the class, and a head that reads what follows it
         net.embedding.weight[2:, 0] = half[2:]
     folder = root / "data/models/talk"
     save_file(net.state_dict(), folder / "weights.safetensors")
-    artifacts.write_json(folder / "model.json", network.describe("textcnn", settings, inputs, CLASSES))
+    artifacts.write_json(folder / "model.json", network.describe("textcnn", settings, inputs, Target("classes", tuple(CLASSES))))
 
 
 @pytest.fixture(scope="session")

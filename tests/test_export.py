@@ -9,6 +9,7 @@ from pipeline.errors import PipelineError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.features import image
 from pipeline.models import resnet, textcnn
+from pipeline.targets import Target
 
 IMAGES, TEXTS = ImageInputs(32, 32, 1, (0.4,), (0.2,)), TextInputs(60, 20)
 
@@ -16,7 +17,7 @@ IMAGES, TEXTS = ImageInputs(32, 32, 1, (0.4,), (0.2,)), TextInputs(60, 20)
 @pytest.fixture(scope="module")
 def image_graph(tmp_path_factory):
     torch.manual_seed(0)
-    net = network.network("image", resnet, resnet.Config(), IMAGES, ["a", "b", "c"]).eval()
+    net = network.network(resnet, resnet.Config(), IMAGES, Target("classes", ("a", "b", "c"))).net.eval()
     path = tmp_path_factory.mktemp("image") / "fp32.onnx"
     export.export(net, IMAGES, path)
     return net, path
@@ -35,7 +36,7 @@ def test_norms_are_folded_and_nothing_lies_outside_the_file(image_graph):
 def test_pixels_are_normalised_in_one_pass(tmp_path, channels):
     inputs = ImageInputs(32, 32, channels, (0.4, 0.5, 0.6)[:channels], (0.2, 0.3, 0.1)[:channels])
     torch.manual_seed(0)
-    net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b", "c"]).eval()
+    net = network.network(resnet, resnet.Config(), inputs, Target("classes", ("a", "b", "c"))).net.eval()
     export.export(net, inputs, tmp_path / "fp32.onnx")  # compares its answers with the network's
     found = graphs.operators(tmp_path / "fp32.onnx")
     assert found["DequantizeLinear"] == 1 and not {"Cast", "Sub", "Div"} & set(found)
@@ -50,7 +51,7 @@ def test_every_scaling_is_one_pass_and_answers_as_the_network(tmp_path, scaling,
     found = image.statistics(pixels, scaling)
     inputs = ImageInputs(32, 32, channels, tuple(found["mean"]), tuple(found["std"]))
     torch.manual_seed(0)
-    net = network.network("image", resnet, resnet.Config(), inputs, ["a", "b", "c"]).eval()
+    net = network.network(resnet, resnet.Config(), inputs, Target("classes", ("a", "b", "c"))).net.eval()
     export.export(net, inputs, tmp_path / "fp32.onnx")
     operators = graphs.operators(tmp_path / "fp32.onnx")
     assert operators["DequantizeLinear"] == 1 and not {"Cast", "Sub", "Div"} & set(operators)
@@ -101,7 +102,7 @@ def test_the_same_network_gives_the_same_bytes_without_a_path_of_this_machine(im
 
 def test_a_text_graph_takes_any_length_and_ignores_padding(tmp_path):
     torch.manual_seed(0)
-    net = network.network("text", textcnn, textcnn.Config(), TEXTS, ["a", "b"]).eval()
+    net = network.network(textcnn, textcnn.Config(), TEXTS, Target("classes", ("a", "b"))).net.eval()
     export.export(net, TEXTS, tmp_path / "fp32.onnx")
     answer = graphs.answer(graphs.session(tmp_path / "fp32.onnx"))
     ids = export.sample(TEXTS, 1)[:, :3]

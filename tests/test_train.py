@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import artifacts, baseline, featurize, fit, network, prepared, stage, train, tune
+from pipeline import artifacts, baseline, featurize, network, prepared, stage, train, tune
+from pipeline.fit import settings as fit
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from tests.prepared_files import write_meta, write_split
@@ -49,9 +50,9 @@ class Recorder:
 
 def run_training(task, checkpoints, record=None):
     values = tune.tune(task, tune.Config())
-    module, model = task.named("model", "models")
+    _, model = task.named("model", "models")
     settings = task.section("train", fit.Config)
-    folder = checkpoints / train.fingerprint(task, values, module)
+    folder = checkpoints / train.fingerprint(task, values)
     return train.run_training(task, "resnet", model, settings, folder, record or Recorder())
 
 
@@ -59,17 +60,17 @@ def test_the_stages_from_features_to_weights(task):
     for one in (featurize, baseline, tune, train):
         one.main(task)
     models = artifacts.folder("models", "toy")
-    net, inputs, classes = network.load(models)
-    assert classes == ["bright", "dark"]
+    loaded = network.load(models)
+    assert loaded.target.names == ("bright", "dark")
     about = artifacts.read_json(models / "model.json")
-    assert about["parameters"] == sum(p.numel() for p in net.parameters())
+    assert about["parameters"] == sum(p.numel() for p in loaded.net.parameters())
     assert about["name"] == "resnet" and about["config"]["width"] == 32
     rows = list(csv.DictReader((models / "history.csv").read_text("utf-8").splitlines()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     module, _ = task.of_kind("features", "features")
     split = module.load(artifacts.folder("prepared", "toy"), artifacts.folder("features", "toy"), "validation")
     best = rows[about["best_epoch"] - 1]
-    answers = network.predict(net, split, inputs)
+    answers = network.predict(loaded.net, split, loaded.inputs, loaded.target)
     assert (answers.argmax(axis=1) == split.labels).mean() == pytest.approx(float(best["validation_accuracy"]))
     assert not list((artifacts.STATE / "checkpoints").iterdir())
     simple = artifacts.folder("baseline", "toy")
@@ -97,16 +98,15 @@ def test_weights_are_the_same_after_a_stop_and_every_epoch_is_logged(task, tmp_p
 
 def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(task):
     featurize.main(task)
-    module, _ = task.named("model", "models")
     values = tune.tune(task, tune.Config())
-    first = train.fingerprint(task, values, module)
-    assert train.fingerprint(task, values, module) == first
+    first = train.fingerprint(task, values)
+    assert train.fingerprint(task, values) == first
     other = {**values, "train": {**values["train"], "seed": 1}}
-    assert train.fingerprint(task, other, module) != first
+    assert train.fingerprint(task, other) != first
     folder = artifacts.folder("prepared", "toy")
     labels, pixels = prepared.labels(folder, "train"), prepared.images(folder, "train")[:]
     write_split(folder, "train", 1 - labels, ["bright", "dark"], pixels)
-    assert train.fingerprint(task, values, module) != first
+    assert train.fingerprint(task, values) != first
 
 
 def test_an_empty_split_is_an_error_that_names_it(task, tmp_path):

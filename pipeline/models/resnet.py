@@ -1,7 +1,7 @@
 """A small residual network for images from 32 px up, of plain convolution, batch norm and ReLU, which int8 runs well.
 
 After He et al., Deep Residual Learning (2015), with four stages, and the strides of the stem chosen by image size.
-B images, C channels, H height and W width in pixels, K classes.
+B images, C channels, H height and W width in pixels, O outputs.
 """
 
 from dataclasses import dataclass
@@ -60,9 +60,9 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """float32 [B, C, H, W], normalised → logits [B, K]."""
+    """float32 [B, C, H, W], normalised → outputs [B, O]."""
 
-    def __init__(self, config: Config, inputs: ImageInputs, classes: int):
+    def __init__(self, config: Config, inputs: ImageInputs, outputs: int):
         super().__init__()
         side = min(inputs.height, inputs.width)
         strided, pooled = side >= 48, side >= 96
@@ -85,16 +85,21 @@ class ResNet(nn.Module):
                 before = multiple * width
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(before, classes)
+        self.head = nn.Linear(before, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.stem(images))  # [B, 4 width, H / 16, W / 16] from 96 px up
         return self.head(self.dropout(maps.mean(dim=(2, 3))))
 
 
-def build(config: Config, *, inputs: ImageInputs, classes: int) -> nn.Module:
-    net = ResNet(config, inputs, classes)
+def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
+    net = ResNet(config, inputs, outputs)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return net
+
+
+def stages(net: ResNet) -> list[nn.Module]:
+    """From the input to the head."""
+    return [net.stem, *net.blocks, net.head]

@@ -1,6 +1,6 @@
 """Convolutions over word embeddings and the maximum over time, after Kim, arXiv 1408.5882.
 
-B texts, T tokens (any number; 0 is padding), E embedding, K classes.
+B texts, T tokens (any number; 0 is padding), E embedding, O outputs.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Config:
 
 
 class TextCNN(nn.Module):
-    """ids int64 [B, T] → logits [B, K].
+    """ids int64 [B, T] → outputs [B, O].
 
     A padding token's embedding is zero, as are the values that a convolution reads beyond the end. Each kernel
     also reads one window that lies wholly beyond the end, so what it answers there takes part in every text's
@@ -36,7 +36,7 @@ class TextCNN(nn.Module):
     third of an int8 graph's time), and a text may be shorter than the widest kernel.
     """
 
-    def __init__(self, config: Config, inputs: TextInputs, classes: int):
+    def __init__(self, config: Config, inputs: TextInputs, outputs: int):
         super().__init__()
         self.embedding = nn.Embedding(inputs.vocabulary, config.embedding, padding_idx=0)
         self.embedding_dropout = nn.Dropout(config.dropout)
@@ -45,7 +45,7 @@ class TextCNN(nn.Module):
             nn.Conv1d(config.embedding, config.channels, kernel) for kernel in config.kernels
         )
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(config.channels * len(config.kernels), classes)
+        self.head = nn.Linear(config.channels * len(config.kernels), outputs)
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.embedding_dropout(self.embedding(ids)).transpose(1, 2)  # [B, E, T]
@@ -56,9 +56,14 @@ class TextCNN(nn.Module):
         return self.head(self.dropout(torch.cat(maxima, dim=1)))
 
 
-def build(config: Config, *, inputs: TextInputs, classes: int) -> nn.Module:
-    net = TextCNN(config, inputs, classes)
+def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
+    net = TextCNN(config, inputs, outputs)
     with torch.no_grad():
         net.embedding.weight.normal_(std=0.1)  # N(0, 1), torch's default, costs ten points on short texts
         net.embedding.weight[0] = 0
     return net
+
+
+def stages(net: TextCNN) -> list[nn.Module]:
+    """From the input to the head."""
+    return [net.embedding, net.convolutions, net.head]

@@ -11,9 +11,10 @@ from torch.nn import functional
 
 from pipeline import models, network
 from pipeline.examples import ImageInputs, TextInputs
+from pipeline.targets import Target
 
 MODELS = sorted(found.name for found in pkgutil.iter_modules(models.__path__))
-CLASSES = ["a", "b", "c"]
+TARGET = Target("classes", ("a", "b", "c"))
 INPUTS = {"image": ImageInputs(32, 40, 1, (0.4,), (0.2,)), "text": TextInputs(50, 16)}
 module_of = {name: importlib.import_module(f"pipeline.models.{name}") for name in MODELS}
 IMAGES = [name for name in MODELS if module_of[name].KIND == "image"]
@@ -31,7 +32,7 @@ def one_thread():
 def build(name, inputs=None, seed=0):
     module = module_of[name]
     torch.manual_seed(seed)
-    return network.network(module.KIND, module, module.Config(), inputs or INPUTS[module.KIND], CLASSES)
+    return network.network(module, module.Config(), inputs or INPUTS[module.KIND], TARGET).net
 
 
 def batch(name, size=6):

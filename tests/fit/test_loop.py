@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,48 +12,20 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import checkpoint, fit, network
+from pipeline import network
 from pipeline.config import parse
-from pipeline.errors import ConfigError, TrainingError
-from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.errors import ConfigError, StoppedError, TrainingError
+from pipeline.examples import Split, TextInputs
+from pipeline.fit import checkpoint, feed, loop
+from pipeline.fit.settings import Average, Config, Images, Texts
 from pipeline.loader.draws import Crop
+from pipeline.optimizers import adamw
+from pipeline.schedules import reduce_on_plateau
 from pipeline.store import Ragged
-from pipeline.texts import Texts
+from pipeline.texts import Texts as Ids
+from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, toy, train
 
-IMAGE = ImageInputs(8, 8, 1, (0.5,), (0.25,))
 TEXT = TextInputs(20, 8)
-CONFIG = fit.Config(epochs=4, batch_size=8, threads=1, patience=10, learning_rate=0.02)
-
-
-class Brightness(nn.Module):
-    """A toy with what a run must restore: batch norm's counts, dropout's draws."""
-
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
-
-    def forward(self, images):
-        return self.body(images.float() / 255)
-
-
-def images(count, seed=0):
-    random = np.random.default_rng(seed)
-    labels = np.arange(count) % 2
-    pixels = random.integers(0, 128, (count, 8, 8, 1)) + 100 * labels[:, None, None, None]
-    return Split(labels, np.eye(2, dtype=np.float32)[labels], images=pixels.astype(np.uint8))
-
-
-def toy():
-    torch.manual_seed(0)
-    return Brightness()
-
-
-def train(net, config=CONFIG, **others):
-    return fit.fit(net, images(40), images(16, seed=1), IMAGE, config, **others)
-
-
-def equal(a, b):
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def without_seconds(history):
@@ -62,9 +35,9 @@ def without_seconds(history):
 def test_a_toy_learns_and_its_best_weights_stay_in_it():
     net = toy()
     rows, done = [], []
-    found = train(net, on_epoch=rows.append, on_step=done.append)
+    found = train(net, on_epoch=rows.append, on_step=lambda *of: done.append(of))
     assert rows == found.history
-    assert done == list(range(1, 21))
+    assert done == [(k, 20) for k in range(1, 21)]
     assert rows[found.best_epoch - 1]["validation_accuracy"] > 0.9
     assert rows[found.best_epoch - 1]["validation_loss"] == min(row["validation_loss"] for row in rows)
     assert equal(net.state_dict(), found.state)
@@ -101,7 +74,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
-import test_fit as t
+from tests.fit import toys as t
 
 def on_epoch(row):
     if row["epoch"] == 3:
@@ -112,23 +85,24 @@ t.train(t.toy(), checkpoints=Path({checkpoints!r}), on_epoch=on_epoch)
 
 
 def test_a_run_killed_by_the_system_ends_as_the_unbroken_one(tmp_path):
-    script = KILLED.format(folder=str(Path(__file__).parent), checkpoints=str(tmp_path))
+    script = KILLED.format(folder=str(Path(__file__).parents[2]), checkpoints=str(tmp_path))
     killed = subprocess.run([sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": os.getcwd()}, timeout=120)
     assert killed.returncode == -signal.SIGKILL
-    assert checkpoint.load(tmp_path)["epoch"] == 2
+    assert checkpoint.load(tmp_path)["at"]["epoch"] == 2
     resumed = train(toy(), checkpoints=tmp_path)
     assert equal(resumed.state, train(toy()).state)
 
 
 def test_crops_of_images_that_keep_their_sizes_are_learnt_and_resumed(tmp_path):
-    config = dataclasses.replace(CONFIG, crop=Crop(0.5), epochs=3)
+    config = dataclasses.replace(CONFIG, images=Images(crop=Crop(0.5)), epochs=3)
     random = np.random.default_rng(0)
     shapes = np.concatenate([random.integers(5, 40, (40, 2)), np.ones((40, 1), int)], axis=1)
     labels = np.arange(40) % 2
     pixels = [random.integers(0, 128, shape) + 100 * label for shape, label in zip(shapes, labels)]
     ragged = Ragged([np.concatenate([some.ravel() for some in pixels]).astype(np.uint8)], [shapes])
     split = Split(labels, np.eye(2, dtype=np.float32)[labels], images=ragged)
-    unbroken = fit.fit(toy(), split, split, IMAGE, config)
+    data = loop.Data(split, split, IMAGE, TWO)
+    unbroken = train(toy(), config, data=data)
     assert max(row["validation_accuracy"] for row in unbroken.history) > 0.9
 
     def interrupt(row):
@@ -136,33 +110,33 @@ def test_crops_of_images_that_keep_their_sizes_are_learnt_and_resumed(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(toy(), split, split, IMAGE, config, checkpoints=tmp_path, on_epoch=interrupt)
-    resumed = fit.fit(toy(), split, split, IMAGE, dataclasses.replace(config, filling=3), checkpoints=tmp_path)
+        train(toy(), config, data=data, checkpoints=tmp_path, on_epoch=interrupt)
+    resumed = train(toy(), dataclasses.replace(config, filling=3), data=data, checkpoints=tmp_path)
     assert equal(resumed.state, unbroken.state)
-    assert not equal(unbroken.state, fit.fit(toy(), split, split, IMAGE, dataclasses.replace(config, crop=None)).state)
+    assert not equal(unbroken.state, train(toy(), dataclasses.replace(config, images=Images()), data=data).state)
 
 
 def test_no_thread_is_left_when_training_ends_in_any_way():
     train(toy())
     with pytest.raises(TrainingError):
-        train(Breaking())
+        train(Breaking("loss"))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("danlu")]
 
 
 @pytest.mark.parametrize(
     ("crop", "message"),
     [
-        ({"smallest": 0}, r"train\.crop\.smallest: found 0; expected a number ≤ 1 and > 0"),
-        ({"smallest": 0.9, "largest": 0.5}, r"train\.crop: smallest: found 0\.9; expected at most largest"),
-        ({"ration": 2}, r"train\.crop\.ration: unknown key \(did you mean 'ratio'\?\)"),
-        (True, r"train\.crop: found True; expected a mapping of settings"),
+        ({"smallest": 0}, r"train\.images\.crop\.smallest: found 0; expected a number ≤ 1 and > 0"),
+        ({"smallest": 0.9, "largest": 0.5}, r"train\.images\.crop: smallest: found 0\.9; expected at most largest"),
+        ({"ration": 2}, r"train\.images\.crop\.ration: unknown key \(did you mean 'ratio'\?\)"),
+        (True, r"train\.images\.crop: found True; expected a mapping of settings"),
     ],
 )
 def test_impossible_crops_are_refused(crop, message):
     with pytest.raises(ConfigError, match=message):
-        parse(fit.Config, {"crop": crop}, "train")
-    assert parse(fit.Config, {"crop": {}}, "train").crop == Crop()
-    assert parse(fit.Config, {"crop": None}, "train").crop is None
+        parse(Config, {"images": {"crop": crop}}, "train")
+    assert parse(Config, {"images": {"crop": {}}}, "train").images.crop == Crop()
+    assert parse(Config, {"images": {"crop": None}}, "train").images.crop is None
 
 
 def test_text_networks_resume_too(tmp_path):
@@ -175,14 +149,15 @@ def test_text_networks_resume_too(tmp_path):
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     ids[offsets[:-1]] = 2 + labels
     rows = [row.tolist() for row in np.split(ids, offsets[1:-1])]
-    split = Split(labels, np.eye(2, dtype=np.float32)[labels], texts=Texts.of(rows))
-    config = dataclasses.replace(CONFIG, unknown_tokens=0.1)
+    split = Split(labels, np.eye(2, dtype=np.float32)[labels], texts=Ids.of(rows))
+    config = dataclasses.replace(CONFIG, texts=Texts(unknown=0.1))
 
     def build():
         torch.manual_seed(0)
-        return network.network("text", textcnn, textcnn.Config(embedding=16, channels=16), TEXT, ["a", "b"])
+        return network.network(textcnn, textcnn.Config(embedding=16, channels=16), TEXT, TWO).net
 
-    unbroken = fit.fit(build(), split, split, TEXT, config)
+    data = loop.Data(split, split, TEXT, TWO)
+    unbroken = train(build(), config, data=data)
     assert unbroken.history[-1]["validation_accuracy"] > 0.9
 
     def interrupt(row):
@@ -190,43 +165,84 @@ def test_text_networks_resume_too(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit.fit(build(), split, split, TEXT, config, checkpoints=tmp_path, on_epoch=interrupt)
-    assert equal(fit.fit(build(), split, split, TEXT, config, checkpoints=tmp_path).state, unbroken.state)
+        train(build(), config, data=data, checkpoints=tmp_path, on_epoch=interrupt)
+    assert equal(train(build(), config, data=data, checkpoints=tmp_path).state, unbroken.state)
 
 
 class Breaking(Brightness):
-    """Answers NaN from its 7th training step on: the second of epoch 2 of 5 steps an epoch, after 1 estimate."""
+    """From its 7th training step on, the second of epoch 2, answers are NaN, or answers are right and gradients NaN."""
 
-    def __init__(self):
+    def __init__(self, what):
         super().__init__()
-        self.steps = 0
-
-    def __deepcopy__(self, memo):
-        return toy()
+        self.what, self.steps = what, 0
 
     def forward(self, images):
         self.steps += self.training
-        return super().forward(images) * (float("nan") if self.steps >= 7 else 1)
+        found = super().forward(images)
+        if self.steps < 7:
+            return found
+        if self.what == "loss":
+            return found * float("nan")
+        found.register_hook(lambda gradient: gradient * float("inf"))
+        return found
 
 
-def test_a_loss_that_is_not_a_number_stops_within_a_step_and_keeps_the_checkpoint(tmp_path):
-    done = []
-    with pytest.raises(
-        TrainingError, match=r"the loss is nan in epoch 2, step 7; .*lower train\.learning_rate"
-    ) as error:
-        train(Breaking(), checkpoints=tmp_path, on_step=done.append)
+@pytest.mark.parametrize(("what", "said"), [("loss", "the loss is nan"), ("gradient", "the gradient's norm is nan")])
+def test_what_is_not_a_number_stops_within_a_step_names_the_batch_and_keeps_the_checkpoint(tmp_path, what, said):
+    done, net = [], Breaking(what)
+    data = loop.Data(images(40), images(16, seed=1), IMAGE, TWO, name_of=lambda row: f"image {row}.png")
+    with pytest.raises(TrainingError, match=rf"{said} in epoch 2, step 7, with the batch of image ") as error:
+        train(net, data=data, checkpoints=tmp_path, on_step=lambda *of: done.append(of[0]))
+    assert re.search(r"(image \d+\.png, ){4}image \d+\.png and 3 more; .*lower train\.optimizer", str(error.value))
     assert error.value.exit_code == 3
     assert done[-1] == 6
     kept = checkpoint.load(tmp_path)
-    assert kept["epoch"] == 1
-    assert all(value.isfinite().all() for value in kept["net"].values())
+    assert kept["at"]["epoch"] == 1
+    assert all(value.isfinite().all() for value in (*kept["net"].values(), *net.state_dict().values()))
+
+
+@pytest.mark.parametrize("setting", ["plain", "ema", "swa", "accumulated"])
+def test_a_run_stopped_at_any_of_40_steps_ends_bit_equal_to_the_unbroken_one(tmp_path, setting):
+    config = dataclasses.replace(CONFIG, epochs=8, patience=100)
+    if setting in ("ema", "swa"):
+        config = dataclasses.replace(config, average=Average(setting, decay=0.9, start=0.3))
+    if setting == "accumulated":
+        config = dataclasses.replace(config, accumulate=3, l1=1e-4, schedule=reduce_on_plateau.Config(patience=1))
+    unbroken = train(toy(), config)
+    assert len(unbroken.history) == 8
+    for stop in range(1, 41) if setting == "plain" else range(3, 41, 9):
+        folder, done = tmp_path / str(stop), []
+        with pytest.raises(StoppedError, match=rf"stopped in epoch \d, after step {stop}; .* run again to go on"):
+            train(
+                toy(), config, checkpoints=folder,
+                on_step=lambda *of: done.append(of[0]), stop=lambda: len(done) == stop,
+            )  # fmt: skip
+        torch.manual_seed(stop)
+        resumed = train(Brightness(), config, checkpoints=folder, on_step=lambda *of: done.append(of[0]))
+        assert done == list(range(1, 41))
+        assert equal(resumed.state, unbroken.state)
+        assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+        assert resumed.best_epoch == unbroken.best_epoch
+
+
+def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
+    config = dataclasses.replace(CONFIG, checkpoint_minutes=1e-9)
+    found = []
+
+    def look(done, total):
+        found.append(checkpoint.load(tmp_path)["at"])
+
+    train(toy(), config, checkpoints=tmp_path, on_step=look)
+    assert [at["step"] for at in found] == list(range(20))
+    assert [at["batch"] for at in found[:7]] == [0, 1, 2, 3, 4, 0, 1]
 
 
 def test_training_stops_when_patience_runs_out():
-    config = dataclasses.replace(CONFIG, epochs=40, patience=2, learning_rate=1e-6)
+    config = dataclasses.replace(CONFIG, epochs=40, patience=2)
     labels = images(16, seed=1)
     worse = Split(1 - labels.labels, 1 - labels.targets, images=labels.images)
-    found = fit.fit(toy(), images(40), worse, IMAGE, dataclasses.replace(config, learning_rate=0.05))
+    quick = dataclasses.replace(config, optimizer=adamw.Config(learning_rate=0.05))
+    found = train(toy(), quick, data=loop.Data(images(40), worse, IMAGE, TWO))
     assert len(found.history) == found.best_epoch + 2 < 40
 
 
@@ -234,39 +250,23 @@ def test_soft_targets_are_what_is_learnt():
     split = images(40)
     soft = Split(split.labels, np.full((40, 2), 0.5, np.float32), images=split.images)
     net = toy()
-    fit.fit(net, soft, soft, IMAGE, dataclasses.replace(CONFIG, epochs=20))
-    assert np.abs(network.predict(net, soft, IMAGE) - 0.5).max() < 0.2
-
-
-def test_warm_up_rises_in_a_line_and_the_cosine_falls_to_zero():
-    config = fit.Config(learning_rate=1.0, warmup=0.1)
-    rates = [fit.rate(config, step, 100) for step in range(100)]
-    assert rates[:10] == pytest.approx([0.1 * k for k in range(1, 11)])
-    assert rates[10] == 1 and rates[55] == pytest.approx(0.5)
-    assert rates[99] < 0.001
-
-
-def test_norms_biases_and_embeddings_do_not_decay():
-    net = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3), nn.LayerNorm(3))
-    decayed, others = fit._groups(net, fit.Config())
-    assert [tuple(p.shape) for p in decayed["params"]] == [(3, 4)]
-    assert decayed["weight_decay"] > 0 == others["weight_decay"]
-    assert len(others["params"]) == 4
+    train(net, dataclasses.replace(CONFIG, epochs=20), data=loop.Data(soft, soft, IMAGE, TWO))
+    assert np.abs(network.predict(net, soft, IMAGE, TWO) - 0.5).max() < 0.2
 
 
 def test_the_device_its_reason_and_the_minutes_are_told_before_the_start(caplog):
     caplog.set_level("INFO")
     train(toy(), dataclasses.replace(CONFIG, device="cpu"))
-    assert "training on cpu (as train.device says)" in caplog.text
+    assert "training: device cpu (as train.device says); precision float32 (the same on every CPU)" in caplog.text
     assert "minutes" in caplog.text
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_what_this_machine_cannot_do_is_refused():
     with pytest.raises(ConfigError, match=r"train\.device: found cuda"):
-        train(toy(), fit.Config(device="cuda"))
+        train(toy(), Config(device="cuda"))
     with pytest.raises(ConfigError, match=r"train\.precision: found fp16 on a CPU"):
-        train(toy(), fit.Config(precision="fp16"))
+        train(toy(), Config(precision="fp16"))
 
 
 def test_bf16_on_a_cpu_learns_too():
@@ -278,7 +278,7 @@ def test_bf16_on_a_cpu_learns_too():
 @pytest.mark.gpu
 def test_automatic_mixed_precision_on_cuda():
     found = train(toy(), dataclasses.replace(CONFIG, device="cuda"))
-    assert found.device == "cuda" and max(row["validation_accuracy"] for row in found.history) > 0.9
+    assert found.choices["device"].startswith("cuda") and max(row["validation_accuracy"] for row in found.history) > 0.9
 
 
 def test_threads_and_random_state_are_as_before():
@@ -288,16 +288,16 @@ def test_threads_and_random_state_are_as_before():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("section", [{"learning_rate": 0}, {"epochs": 0}, {"shift": 0.9}, {"device": "gpu"}])
+@pytest.mark.parametrize("section", [{"l1": -1}, {"epochs": 0}, {"accumulate": 0}, {"device": "gpu"}])
 def test_impossible_settings_are_refused(section):
     with pytest.raises(ConfigError, match=rf"train\.{next(iter(section))}: found"):
-        parse(fit.Config, section, "train")
+        parse(Config, section, "train")
 
 
 def test_classes_are_resampled_in_training_alone():
     shown = []
 
-    class Counting(fit.Loader):
+    class Counting(feed.Loader):
         def epoch(self, number, step=0):
             for batch in super().epoch(number, step):
                 shown.append(batch.rows.copy())
@@ -306,17 +306,17 @@ def test_classes_are_resampled_in_training_alone():
     rare = images(44)
     rare = dataclasses.replace(rare, labels=np.r_[rare.labels[:40] * 0, rare.labels[40:] * 0 + 1])
     config = dataclasses.replace(CONFIG, epochs=1, sampling="oversample")
-    order = fit.order(config, rare, ["a", "b"])
+    order = feed.order(config, rare, ["a", "b"])
     assert np.bincount(rare.labels[order(np.random.default_rng(0))]).tolist() == [40, 40]
-    assert fit.seen(config, rare, ["a", "b"]) == 80
+    assert feed.Feed(rare, IMAGE, config, 8, ["a", "b"]).seen == 80
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fit, "Loader", Counting)
-        found = fit.fit(toy(), rare, images(16, seed=1), IMAGE, config, classes=["a", "b"])
+        patch.setattr(feed, "Loader", Counting)
+        found = train(toy(), config, data=loop.Data(rare, images(16, seed=1), IMAGE, TWO))
     assert np.bincount(rare.labels[np.concatenate(shown[-10:])]).tolist() == [40, 40] and len(found.history) == 1
     weighted = dataclasses.replace(config, sampling={"b": 10.0})
-    assert np.bincount(rare.labels[fit.order(weighted, rare, ["a", "b"])(np.random.default_rng(0))]).tolist() == [
+    assert np.bincount(rare.labels[feed.order(weighted, rare, ["a", "b"])(np.random.default_rng(0))]).tolist() == [
         22,
         22,
     ]
     with pytest.raises(ConfigError, match=r"train\.sampling\.c: no such class; expected some of a, b"):
-        fit.order(dataclasses.replace(config, sampling={"c": 2.0}), rare, ["a", "b"])
+        feed.order(dataclasses.replace(config, sampling={"c": 2.0}), rare, ["a", "b"])

@@ -4,7 +4,7 @@ import pickle
 import pytest
 import torch
 
-from pipeline import checkpoint
+from pipeline.fit import checkpoint
 
 
 def state(epoch):

@@ -1,0 +1,299 @@
+"""The one training loop: any network of network.py, on CPUs or CUDA devices, on one rank or many.
+
+All randomness is drawn from the seed, the epoch's number and the step's, so that a run resumed after any step is
+bit-equal to the unbroken one on the same device, threads and ranks.
+N examples, O outputs.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline import config as settings
+from pipeline import distributed
+from pipeline.errors import StoppedError, TrainingError
+from pipeline.examples import ImageInputs, Split
+from pipeline.fit import checkpoint, finding, groups, hardware, memory
+from pipeline.fit.averages import Averages, shown
+from pipeline.fit.feed import Batch
+from pipeline.fit.finding import Found
+from pipeline.fit.objective import judge
+from pipeline.fit.settings import Config
+from pipeline.network import Inputs, predict
+from pipeline.schedules._place import Place
+from pipeline.targets import Target
+
+log = logging.getLogger(__name__)
+Row = dict[str, float]
+NAMED = 5  # examples of a batch that an error names
+TIMED = 4  # steps after which the run says how long it may take
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is learnt: the two splits, what the network reads of them and what it answers."""
+
+    train: Split
+    validation: Split
+    inputs: Inputs
+    target: Target
+    name_of: Callable[[int], str] = str  # an example of train, by its row
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a run tells, and when it is to stop."""
+
+    on_epoch: Callable[[Row], None] = lambda row: None  # every epoch's row, those before a resumption at once
+    on_step: Callable[[int, int], None] = lambda done, total: None  # steps done, of so many at most
+    stop: Callable[[], bool] = lambda: False  # asked after each step
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The best weights, whose epoch had the lowest validation loss, and what happened on the way."""
+
+    state: dict[str, Tensor]
+    best_epoch: int  # from 1
+    history: list[Row]  # one row an epoch, as `on_epoch` got it
+    found: Found  # the batch size, the rate and the parts of a batch that the run took
+    choices: dict[str, str]  # by setting: what the run took for it and why
+
+
+def fit(
+    net: nn.Module,
+    stages: Sequence[nn.Module],
+    data: Data,
+    config: Config,
+    *,
+    checkpoints: Path | None = None,
+    hooks: Hooks = Hooks(),
+) -> Fit:
+    """Trains `net`, whose `stages` are those of its model's file, in place, and leaves the best weights in it.
+
+    Goes on from what lies in `checkpoints`. Raises: TrainingError within a step of a number that is not finite, and
+    StoppedError where `hooks.stop` said so; the last checkpoint stays.
+    """
+    choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
+    with _settings(config, choices.device), distributed.group(choices.device):
+        net.to(choices.device, memory_format=torch.channels_last if choices.channels_last else None)
+        saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
+        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
+        if saved:
+            run.resume(saved)
+        for row in run.at.history:
+            hooks.on_epoch(row)
+        said = dict(choices.reasons) | found.reasons(config)
+        log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
+        run.to_the_end()
+    net.load_state_dict(run.best)
+    state = {name: value.cpu() for name, value in run.best.items()}
+    return Fit(state, run.at.best_epoch, run.at.history, run.found, dict(choices.reasons) | run.found.reasons(config))
+
+
+@contextmanager
+def _settings(config: Config, device: torch.device) -> Iterator[None]:
+    """Threads, determinism and random state for a run; as they were before, afterwards."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds of a run beside weights, optimiser and averages."""
+
+    epoch: int = 0  # that is running, or to be run next, from 0
+    batch: int = 0  # batches of it that are done
+    step: int = 0
+    loss: float = 0.0  # sum of its losses until the checkpoint, of all ranks
+    seconds: float = 0.0  # that it has taken in earlier processes
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    history: list[Row] = field(default_factory=list)
+
+
+class _Run:
+    def __init__(
+        self,
+        net: nn.Module,
+        stages: Sequence[nn.Module],
+        data: Data,
+        config: Config,
+        choices: hardware.Choices,
+        found: Found,
+        folder: Path | None,
+        hooks: Hooks,
+    ):
+        self.net, self.stages, self.data, self.config, self.choices = net, stages, data, config, choices
+        self.found, self.folder, self.hooks = found, folder, hooks
+        self.feed = finding.feed(data, config, choices, found.batch_size)
+        self.stepper = finding.stepper(net, stages, data, config, choices, found)
+        self.averages = Averages(net, config.average, config.epochs) if config.average.kind != "none" else None
+        self.schedule = settings.plugin("schedules", config.schedule.name, "train.schedule.name")
+        self.total = config.epochs * self.feed.steps
+        self.at = _State()
+        self.best: dict[str, Tensor] = copy.deepcopy(net.state_dict())
+        self.started = self.saved = time.monotonic()
+        self.loss = torch.zeros((), dtype=torch.float64, device=choices.device)  # of the running epoch, on this rank
+
+    @property
+    def finished(self) -> bool:
+        at = self.at
+        return at.epoch >= self.config.epochs or at.epoch - at.best_epoch >= self.config.patience
+
+    def to_the_end(self) -> None:
+        if self.folder and not self.at.step:
+            self.save()  # what a run whose first batch does not fit goes on from
+        self.started = time.monotonic()
+        while not self.finished:
+            try:
+                row = self._one_epoch()
+            except Exception as error:
+                if not memory.exhausted(error):
+                    raise
+                self._smaller(error)
+                continue
+            self.hooks.on_epoch(row)
+            self.save()
+
+    def _one_epoch(self) -> Row:
+        """Trains what is left of an epoch, judges it on the validation split and remembers the weights if best."""
+        at = self.at
+        self.stepper.begin(groups.frozen(self.config.freeze, len(self.stages), at.epoch))
+        with closing(self.feed.epoch(at.epoch, at.batch)) as found:
+            for batch in found:
+                self._one_step(batch)
+        self.stepper.settle()
+        total = distributed.total(float(self.loss))
+        self.loss.zero_()
+        at.epoch, at.batch = at.epoch + 1, 0
+        if self.averages:
+            self.averages.after_epoch(self.net, at.epoch)
+        row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen} | self._judged()
+        row["learning_rate"] = self.found.rate * self._factor(at.step - 1)
+        row["seconds"] = at.seconds + time.monotonic() - self.started
+        self.started, at.seconds = time.monotonic(), 0.0
+        if row["validation_loss"] < at.best_loss:
+            at.best_loss, at.best_epoch = row["validation_loss"], at.epoch
+            self.best = copy.deepcopy(shown(self.net, self.averages).state_dict())
+        at.history.append(row)
+        return row
+
+    def _one_step(self, batch: Batch) -> None:
+        at = self.at
+
+        def blame(values: Sequence[float], epoch: int = at.epoch + 1, step: int = at.step + 1) -> TrainingError:
+            return self._diverged(values, batch, epoch, step)
+
+        self.loss += self.stepper.step(batch, self._factor(at.step), blame)
+        if self.averages:
+            self.averages.after_step(self.net)
+        at.batch, at.step = at.batch + 1, at.step + 1
+        self.hooks.on_step(at.step, self.total)
+        if at.step == TIMED:
+            log.info("at most %.1f minutes", self._minutes())
+        due = self.folder is not None and time.monotonic() - self.saved > 60 * self.config.checkpoint_minutes
+        stop, due = distributed.any_of(self.hooks.stop(), due)
+        if stop or due:
+            self.save()
+        if stop:
+            kept = f"; {self.folder} has the checkpoint: run again to go on" if self.folder else ""
+            raise StoppedError(f"train: stopped in epoch {at.epoch + 1}, after step {at.step}{kept}")
+
+    def _factor(self, step: int) -> float:
+        losses = [row["validation_loss"] for row in self.at.history]
+        place = Place(step, self.total, self.feed.steps, losses)
+        return float(self.schedule.factor(self.config.schedule, place))
+
+    def _minutes(self) -> float:
+        """What the whole run may take, by its first steps; a validation costs a third of training on as many."""
+        steps = self.feed.steps + len(self.data.validation) / 3 / self.found.batch_size
+        return (time.monotonic() - self.started) / TIMED * steps * self.config.epochs / 60
+
+    def _judged(self) -> Row:
+        data, device = self.data, self.choices.device
+        found = predict(shown(self.net, self.averages), data.validation, data.inputs, data.target, device=device)
+        if not np.isfinite(found).all():
+            raise TrainingError(
+                f"train: an answer of the validation split is not a number after epoch {self.at.epoch}; expected "
+                f"numbers; lower train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
+            )
+        return judge(data.target, found, data.validation)
+
+    def save(self) -> None:
+        """Writes a checkpoint: every rank has to come here, the first one writes."""
+        if self.folder is None:
+            return
+        self.stepper.settle()
+        self.at.loss = distributed.total(float(self.loss))
+        self.at.seconds += time.monotonic() - self.started
+        self.started = self.saved = time.monotonic()
+        if distributed.rank() == 0:
+            checkpoint.save(self.folder, self.state())
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "net": self.net.state_dict(),
+            "optimizer": self.stepper.optimizer.state_dict(),
+            "scaler": self.stepper.scaler.state_dict(),
+            "averages": self.averages.averaged.state_dict() if self.averages else {},
+            "best": self.best,
+            "found": asdict(self.found),
+            "at": asdict(self.at),
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.stepper.optimizer.load_state_dict(state["optimizer"])
+        self.stepper.scaler.load_state_dict(state["scaler"])
+        if self.averages:
+            self.averages.averaged.load_state_dict(state["averages"])
+        self.best, self.at = state["best"], _State(**state["at"])
+        self.loss.fill_(self.at.loss if distributed.rank() == 0 else 0.0)
+        where = f"epoch {self.at.epoch + 1}, after {self.at.batch} of its {self.feed.steps} batches"
+        if self.at.step:
+            log.info("resuming in %s", where)
+
+    def _smaller(self, error: BaseException) -> None:
+        """Goes on from the last checkpoint with a batch in twice as many parts."""
+        state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
+        parts = 2 * self.found.parts
+        if state is None or parts > self.found.batch_size:
+            raise TrainingError(
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); expected "
+                "room; take a smaller model or smaller inputs, or set train.accumulate"
+            ) from error
+        log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+        self.found = replace(self.found, parts=parts)
+        self.stepper.parts = parts
+        self.resume(state)
+
+    def _diverged(self, values: Sequence[float], batch: Batch, epoch: int, step: int) -> TrainingError:
+        loss, *norm = values
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm[0]}"
+        names = ", ".join(self.data.name_of(int(row)) for row in batch.rows[:NAMED])
+        more = f" and {len(batch.rows) - NAMED:,} more" if len(batch.rows) > NAMED else ""
+        return TrainingError(
+            f"train: {what} in epoch {epoch}, step {step}, with the batch of {names}{more}; expected a finite number; "
+            f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; the last checkpoint is kept"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200]

@@ -1,0 +1,111 @@
+"""What training makes small: the loss of each example, weighted by class; and how a validation split is judged.
+
+B examples of a batch, N of a split, O outputs.
+"""
+
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline import config as settings
+from pipeline import metrics
+from pipeline.config import nearest
+from pipeline.errors import ConfigError
+from pipeline.examples import Split
+from pipeline.fit.settings import Config
+from pipeline.targets import Target
+
+USUAL = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "value": "mse"}
+Objective = Callable[[Tensor, Tensor], Tensor]
+
+
+def objective(config: Config, target: Target, train: Split, device: torch.device) -> Objective:
+    """From outputs [B, O] and targets [B, O], both float32, to losses [B].
+
+    Raises: ConfigError for a loss that is not for this kind of target, and for weights of unknown classes.
+    """
+    module, own = _module(config, target)
+    loss = module.build(own, target.kind)
+    if target.kind == "value":
+        return lambda values, targets: loss((values - target.mean) / target.std, (targets - target.mean) / target.std)
+    weights = class_weights(config.class_weights, target, train.targets)
+    if weights is None:
+        return (lambda outputs, targets: loss(outputs, targets).mean(dim=1)) if target.kind == "labels" else loss
+    held = torch.from_numpy(weights).to(device, torch.float32)
+    if target.kind == "labels":
+        return lambda outputs, targets: (loss(outputs, targets) * (1 + targets * (held - 1))).mean(dim=1)
+    return lambda outputs, targets: loss(outputs, targets) * (targets @ held)
+
+
+def _module(config: Config, target: Target) -> tuple[ModuleType, object]:
+    name = config.loss.name if config.loss else USUAL[target.kind]
+    module = settings.plugin("losses", name, "train.loss.name")
+    if target.kind not in module.TARGETS:
+        raise ConfigError(
+            f"train.loss.name: found {name!r}, which is for {' and '.join(module.TARGETS)}; expected one for a target "
+            f"of kind {target.kind}, such as {USUAL[target.kind]}"
+        )
+    return module, config.loss or module.Config()
+
+
+def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.ndarray) -> np.ndarray | None:
+    """What each class's examples count for, float64 [O], or how much a label that is there counts for.
+
+    balanced: classes so that each counts for as much in all, with the mean 1; labels as much as the examples
+    without it. Raises: ConfigError.
+    """
+    if asked == "none":
+        return None
+    counts = targets.sum(axis=0, dtype=np.float64)
+    if isinstance(asked, str):
+        there = np.where(counts > 0, counts, np.inf)
+        if target.kind == "labels":
+            return np.where(counts > 0, (len(targets) - counts) / there, 1.0)
+        return len(targets) / (np.count_nonzero(counts) * there)
+    for name, weight in asked.items():
+        if name not in target.names:
+            known = f"{', '.join(target.names)}{nearest(name, target.names)}"
+            raise ConfigError(f"train.class_weights: found the class {name!r}; expected some of {known}")
+        if not 0 < weight < 1e6:
+            raise ConfigError(f"train.class_weights.{name}: found {weight}; expected a number above 0")
+    weights = np.array([asked.get(name, 1.0) for name in target.names])
+    return weights if target.kind == "labels" else weights * len(targets) / (counts @ weights)
+
+
+def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
+    """The validation row: `validation_loss`, which decides, and what people read. `found` are answers [N, O]."""
+    if target.kind == "value":
+        errors = (found - split.targets)[:, 0].astype(np.float64)
+        spread = float(np.var(split.targets))
+        return {
+            "validation_loss": float(np.mean(errors**2)) / target.std**2,
+            "validation_mae": float(np.abs(errors).mean()),
+            "validation_r2": 1 - float(np.mean(errors**2)) / spread if spread else 0.0,
+        }
+    certain = np.clip(found, 1e-7, 1)
+    if target.kind == "labels":
+        no = np.clip(1 - found, 1e-7, 1)
+        loss = -(split.targets * np.log(certain) + (1 - split.targets) * np.log(no)).mean()
+        told, true = found >= 0.5, split.targets >= 0.5
+        both, either = (told & true).sum(axis=0), told.sum(axis=0) + true.sum(axis=0)
+        return {
+            "validation_loss": float(loss),
+            "validation_exact": float((told == true).all(axis=1).mean()),
+            "validation_macro_f1": float(np.divide(2 * both, either, out=np.zeros(len(both)), where=either > 0).mean()),
+        }
+    loss = -(split.targets * np.log(certain)).sum(axis=1).mean()
+    measured = metrics.score(split.labels, found, list(target.names))
+    return {
+        "validation_loss": float(loss),
+        "validation_accuracy": measured["accuracy"],
+        "validation_macro_f1": measured["macro_f1"],
+    }
+
+
+def told(row: Mapping[str, float]) -> str:
+    """An epoch's row in words."""
+    shown = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name.startswith(("train", "val"))]
+    return f"epoch {row['epoch']:.0f}: {', '.join(shown)}, {row['seconds']:.1f} s"

@@ -1,0 +1,87 @@
+"""The section `train`: how any network is trained. Nothing here imports torch, so that a check stays quick."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pipeline.config import setting
+from pipeline.loader.draws import Crop
+from pipeline.optimizers import adamw
+from pipeline.sampling import Sampling
+from pipeline.schedules import cosine
+
+Switch = Literal["auto", "on", "off"]
+
+
+@dataclass(frozen=True)
+class Average:
+    """The weights that are judged and kept: an average of those that training goes through."""
+
+    kind: Literal["none", "ema", "swa"] = "none"
+    decay: float = setting(0.999, low=0, below=1, unit="ema: share of the average that a step keeps")
+    start: float = setting(0.75, low=0, below=1, unit="swa: share of the epochs before the first that is averaged")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is done at random to each image of a train batch."""
+
+    flips: Literal["none", "horizontal", "both"] = "horizontal"
+    shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
+    crop: Crop | None = None  # a random part of each image, resized to the whole
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is done at random to each text of a train batch."""
+
+    unknown: float = setting(0.0, low=0, below=1, unit="share of the tokens that become the unknown one")
+
+
+@dataclass(frozen=True)
+class Freeze:
+    """Layers that are not trained in the first epochs, so that a new head does not spoil what the others know."""
+
+    epochs: int = setting(0, low=0, high=10_000, unit="epochs in which the head alone is trained")
+    every: int = setting(1, low=1, high=10_000, unit="epochs after which one more stage is, from the head backwards")
+
+
+@dataclass(frozen=True)
+class Parallel:
+    """Data parallelism: each process trains on its part of every batch."""
+
+    processes: int = setting(1, low=1, high=1024, unit="ranks on this machine")
+    restarts: int = setting(3, low=0, high=1000, unit="times that all ranks start again after one has died")
+    patience: float = setting(600.0, low=10, high=86_400, unit="seconds without a step after which a run hangs")
+
+
+@dataclass(frozen=True)
+class Config:
+    epochs: int = setting(30, low=1, high=10_000)
+    batch_size: int | Literal["auto", "all"] = setting(
+        64, low=1, high=10_000_000, unit="examples of all ranks together; all: the whole split; auto: what fits"
+    )
+    loss: Any = setting(None, folder="losses")  # null: by what the task's target is
+    class_weights: Literal["none", "balanced"] | dict[str, float] = "none"  # balanced: by the train split's counts
+    optimizer: Any = setting(adamw.Config(), folder="optimizers")
+    schedule: Any = setting(cosine.Config(), folder="schedules")
+    l1: float = setting(0.0, low=0, high=10, unit="times the sign of each weight, added to the gradient")
+    gradient_norm: float | None = setting(5.0, above=0, unit="longer gradients are shortened to it; null: none is")
+    patience: int = setting(10, low=1, high=10_000, unit="epochs without a better validation loss")
+    average: Average = Average()
+    images: Images = Images()
+    texts: Texts = Texts()
+    sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
+    freeze: Freeze = Freeze()
+    layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
+    seed: int = setting(0, low=0, high=2**32 - 1)
+    threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
+    filling: int | None = setting(None, low=1, high=256, unit="threads that fill image batches; null: by the cores")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    compile: Literal["auto", "off", "default", "reduce-overhead", "max-autotune"] = "auto"  # torch.compile's modes
+    memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # of images
+    fused: Switch = "auto"  # the optimiser as one kernel
+    accumulate: int = setting(1, low=1, high=65_536, unit="parts of a batch that are computed one after the other")
+    recompute: Literal["off", "stages"] = "off"  # stages: inner values are computed twice rather than kept
+    checkpoint_minutes: float = setting(5.0, above=0, high=10_000, unit="minutes between checkpoints within an epoch")
+    parallel: Parallel = Parallel()

@@ -1,0 +1,116 @@
+"""One step of the optimiser: the gradients of a batch, over all ranks and in as many parts as fit, and what they do.
+
+B examples of this rank's part of a batch, O outputs.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from pipeline import config as settings
+from pipeline import distributed
+from pipeline.fit import groups
+from pipeline.fit.feed import Batch
+from pipeline.fit.hardware import Choices
+from pipeline.fit.objective import Objective
+from pipeline.fit.settings import Config
+from pipeline.fit.watch import Blame, Watch
+
+if TYPE_CHECKING:
+    from pipeline.fit.finding import Found
+
+LARGE = 1 << 62
+
+
+class Stepper:
+    """Trains `net` in place, a batch at a time; `targets` float32 [N, O] are those of the whole train split."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        stages: Sequence[nn.Module],
+        objective: Objective,
+        targets: Tensor,
+        config: Config,
+        choices: Choices,
+        found: "Found",
+    ):
+        self.net, self.stages, self.config, self.choices = net, stages, config, choices
+        self.parts = found.parts
+        module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
+        found = groups.groups(net, stages, config, found.rate)
+        self.optimizer = module.build(config.optimizer, found, fused=choices.fused)
+        self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
+        self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
+        self._frozen = -1
+        self._forward: nn.Module = net
+
+    def begin(self, frozen: int) -> None:
+        """Before an epoch: the network trains, but for its first `frozen` stages."""
+        self.net.train()
+        groups.freeze(self.stages, frozen)
+        if frozen != self._frozen:  # ranks are told once which gradients there will be
+            self._frozen = frozen
+            self._forward = distributed.wrapped(self.net, self.choices.device)
+            if self.choices.compile != "off":
+                self._forward = torch.compile(self._forward, mode=self.choices.compile)
+
+    def step(self, batch: Batch, factor: float, blame: Blame) -> Tensor:
+        """The sum of the batch's losses [] of this rank, on the device; `factor` multiplies every group's rate.
+
+        Raises: what `blame` makes of losses or a norm of the gradients that are not finite, before the weights change
+        (on a GPU one step later).
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * factor
+        torch.manual_seed(int(batch.random.integers(LARGE)) + distributed.rank())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._gradients(batch)
+        self.scaler.unscale_(self.optimizer)
+        if self.config.l1:
+            self._shrink()
+        limit = self.config.gradient_norm
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit if limit is not None else float("inf"))
+        self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def settle(self) -> None:
+        """Raises what is still to be blamed."""
+        self._watch.settle()
+
+    def _gradients(self, batch: Batch) -> Tensor:
+        count = len(batch.rows)
+        parts = max(1, min(self.parts, count))
+        cuts = [count * k // parts for k in range(parts + 1)]
+        total = torch.zeros((), device=self.choices.device)
+        for k, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+            whole = k == parts - 1
+            with contextlib.nullcontext() if whole else distributed.unsynced(self._forward):
+                loss = self.losses(batch, slice(first, last)).sum()
+                self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
+            total += loss.detach()
+        return total
+
+    def losses(self, batch: Batch, part: slice) -> Tensor:
+        """Of some of the batch's examples, [B]."""
+        device, precision = self.choices.device, self.choices.precision
+        arrays = torch.from_numpy(batch.arrays[part]).to(device, non_blocking=True)
+        targets = self._targets[torch.from_numpy(batch.rows[part])].to(device, non_blocking=True)
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            outputs = self._forward(arrays)
+        if device.type == "cuda":  # the arrays are filled anew as soon as the next batch is asked for
+            torch.cuda.current_stream().synchronize()
+        return self._objective(outputs.float(), targets)
+
+    def _shrink(self) -> None:
+        """L1: the sign of each weight that decays, added to its gradient."""
+        for group in self.optimizer.param_groups:
+            trained = [p for p in group["params"] if group["decayed"] and p.grad is not None]
+            if trained:
+                signs = torch._foreach_sign(trained)
+                torch._foreach_add_([p.grad for p in trained], signs, alpha=self.config.l1)

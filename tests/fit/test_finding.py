@@ -1,0 +1,150 @@
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, toy, train
+from torch import nn
+
+from pipeline.errors import TrainingError
+from pipeline.examples import Split
+from pipeline.fit import checkpoint, finding, loop, memory
+from pipeline.optimizers import adamw, sgd
+
+
+def test_the_rate_at_which_the_loss_falls_fastest():
+    rates = np.logspace(-6, 0, 61).tolist()
+    falling = [1 - 0.9 / (1 + np.exp(-3 * np.log(rate / 1e-3))) for rate in rates[:50]] + [2.0] * 11
+    assert finding.steepest(rates, falling) == pytest.approx(1e-3, rel=0.3)
+    for losses in ([], [1.0], [1.0, 2.0, 3.0, 4.0]):
+        with pytest.raises(TrainingError, match=r"train\.optimizer\.learning_rate: found no rate at which the loss falls"):
+            finding.steepest(rates[: len(losses)], losses)
+
+
+@pytest.mark.parametrize("optimizer", [adamw.Config(learning_rate="auto"), sgd.Config(learning_rate="auto")])
+def test_a_rate_found_by_a_range_test_learns_and_says_so(optimizer, tmp_path, caplog):
+    caplog.set_level("INFO")
+    config = dataclasses.replace(CONFIG, optimizer=optimizer)
+    found = train(toy(), config)
+    assert max(row["validation_accuracy"] for row in found.history) > 0.8
+    assert found.found.rate in pytest.approx(found.found.rates, rel=0.1)
+    assert len(found.found.rates) == len(found.found.losses) > 20
+    assert f"learning_rate {found.found.rate:g} (the loss falls fastest there" in caplog.text
+    assert max(row["learning_rate"] for row in found.history) <= found.found.rate
+    with pytest.raises(Exception, match="stopped"):
+        train(toy(), config, checkpoints=tmp_path, stop=lambda: True)
+    assert equal(train(Brightness(), config, checkpoints=tmp_path).state, found.state)
+
+
+def test_the_largest_batch_that_fits(monkeypatch):
+    tried = []
+
+    def attempt(size):
+        tried.append(size)
+        if size > 100:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+
+    assert memory.largest(attempt, 1000, torch.device("cpu")) == 64
+    assert tried == [16, 32, 64, 128]
+    assert memory.largest(lambda size: None, 50, torch.device("cpu")) == 50
+    few = []
+
+    def only_two(size):
+        few.append(size)
+        if size > 2:
+            raise MemoryError
+
+    assert memory.largest(only_two, 1000, torch.device("cpu")) == 2
+    assert few == [16, 8, 4, 2]
+    with pytest.raises(MemoryError):
+        memory.largest(lambda size: (_ for _ in ()).throw(MemoryError()), 1000, torch.device("cpu"))
+    with pytest.raises(ValueError, match="another"):
+        memory.largest(lambda size: (_ for _ in ()).throw(ValueError("another")), 1000, torch.device("cpu"))
+
+
+def test_a_batch_of_what_fits_and_of_all():
+    found = train(toy(), dataclasses.replace(CONFIG, batch_size="auto", epochs=1))
+    assert found.found.batch_size == 40 and found.choices["batch_size"] == "40 (the largest that fits)"
+    done = []
+    train(toy(), dataclasses.replace(CONFIG, batch_size="all"), on_step=lambda *of: done.append(of))
+    assert done == [(k, 4) for k in range(1, 5)]
+    done.clear()
+    train(toy(), dataclasses.replace(CONFIG, batch_size=2, epochs=1), on_step=lambda *of: done.append(of))
+    assert len(done) == 20
+
+
+class Hungry(Brightness):
+    """Finds no memory for more than a quarter of its batch."""
+
+    most = 2
+
+    def forward(self, images):
+        if self.training and len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
+        return super().forward(images)
+
+
+def test_too_little_memory_doubles_the_parts_of_the_same_batch_from_the_checkpoint(tmp_path, caplog):
+    torch.manual_seed(0)
+    found = train(Hungry(), dataclasses.replace(CONFIG, checkpoint_minutes=100), checkpoints=tmp_path)
+    assert found.found.parts == 4 and found.found.batch_size == 8
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB.; a batch is computed in 4 parts" in caplog.text
+    assert found.choices["accumulate"] == "4 (the memory was too small for fewer parts)"
+    parts = train(toy(), dataclasses.replace(CONFIG, accumulate=4))
+    assert equal(found.state, parts.state)
+    assert [row["train_loss"] for row in found.history] == [row["train_loss"] for row in parts.history]
+
+
+def test_memory_for_not_even_one_example_is_an_error(tmp_path):
+    net = Hungry()
+    net.most = 0
+    with pytest.raises(TrainingError, match="too small for a batch in 8 parts .CUDA out of memory.* smaller model"):
+        train(net, checkpoints=tmp_path)
+    with pytest.raises(TrainingError, match="too small for a batch in 1 parts"):
+        train(net)
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import numpy as np, torch
+from torch import nn
+sys.path.insert(0, {root!r})
+from tests.fit import toys
+from pipeline.examples import ImageInputs, Split
+from pipeline.fit import loop
+import dataclasses
+
+class Wide(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 64, 3, padding=1), nn.Linear(64, 2)
+    def forward(self, images):
+        return self.head(torch.relu(self.conv(images.permute(0, 3, 1, 2) / 255)).mean(dim=(2, 3)))
+
+random = np.random.default_rng(0)
+labels = np.arange(64) % 2
+pixels = (random.integers(0, 100, (64, 96, 96, 1)) + 100 * labels[:, None, None, None]).astype(np.uint8)
+split = Split(labels, np.eye(2, dtype=np.float32)[labels], images=pixels)
+data = loop.Data(split, split, ImageInputs(96, 96, 1, (0.5,), (0.25,)), toys.TWO)
+torch.manual_seed(0)
+net = Wide()
+config = dataclasses.replace(toys.CONFIG, batch_size=64, epochs=1)
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + {spare} * 2**20,) * 2)
+found = toys.train(net, config, data=data, checkpoints=Path({folder!r}))
+print(found.found.parts)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory that Linux keeps")
+def test_a_real_limit_of_memory_is_survived(tmp_path):
+    """A batch of 64 keeps 64 × 64 × 96 × 96 floats several times: over 450 MB."""
+    script = LIMITED.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path), spare=450)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1
+    assert checkpoint.load(tmp_path)["found"]["parts"] == int(done.stdout)

@@ -1,0 +1,92 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import f1_score, r2_score
+
+from pipeline.errors import ConfigError
+from pipeline.examples import Split
+from pipeline.fit.objective import class_weights, judge, objective, told
+from pipeline.fit.settings import Config
+from pipeline.losses import cross_entropy, focal, huber, mae
+from pipeline.targets import Target
+
+CPU = torch.device("cpu")
+CLASSES, LABELS = Target("classes", ("a", "b", "c")), Target("labels", ("a", "b", "c"))
+VALUE = Target("value", ("probability",), mean=10.0, std=4.0)
+ROWS = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 1, 1, 2, 2]]
+
+
+def of(targets):
+    targets = np.asarray(targets, np.float32)
+    return Split(targets.argmax(axis=1), targets)
+
+
+def test_the_usual_loss_is_by_the_target():
+    outputs = torch.zeros(8, 3)
+    found = objective(Config(), CLASSES, of(ROWS), CPU)(outputs, torch.from_numpy(ROWS))
+    torch.testing.assert_close(found, torch.full((8,), np.log(3).item()))
+    found = objective(Config(), LABELS, of(ROWS), CPU)(outputs, torch.from_numpy(ROWS))
+    torch.testing.assert_close(found, torch.full((8,), np.log(2).item()))
+    found = objective(Config(), VALUE, of(ROWS[:, :1]), CPU)(torch.tensor([[10.0], [18.0]]), torch.tensor([[10.0], [10.0]]))
+    assert found.tolist() == [0, 4]
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "message"),
+    [
+        (mae.Config(), CLASSES, r"train\.loss\.name: found 'mae', which is for value; .* such as cross_entropy"),
+        (cross_entropy.Config(), LABELS, "which is for classes; .* such as binary_cross_entropy"),
+        (focal.Config(), VALUE, "which is for classes and labels; .* such as mse"),
+        (huber.Config(), LABELS, "which is for value"),
+    ],
+)
+def test_a_loss_for_another_kind_of_target_is_refused(loss, target, message):
+    with pytest.raises(ConfigError, match=message):
+        objective(Config(loss=loss), target, of(ROWS), CPU)
+
+
+def test_balanced_classes_count_for_as_much_each_and_the_mean_stays():
+    weights = class_weights("balanced", CLASSES, ROWS)
+    assert weights.tolist() == pytest.approx([2 / 3, 4 / 3, 4 / 3])
+    assert (ROWS @ weights).mean() == pytest.approx(1)
+    assert (ROWS * weights).sum(axis=0).tolist() == pytest.approx([8 / 3] * 3)
+    soft = np.array([[0.5, 0.5, 0], [1, 0, 0]], np.float32)
+    assert (soft @ class_weights("balanced", CLASSES, soft)).mean() == pytest.approx(1)
+    config = dataclasses.replace(Config(), class_weights="balanced")
+    found = objective(config, CLASSES, of(ROWS), CPU)(torch.zeros(8, 3), torch.from_numpy(ROWS))
+    assert found.numpy() == pytest.approx(np.log(3) * (ROWS @ weights))
+
+
+def test_weights_by_name_and_of_labels():
+    assert class_weights("none", CLASSES, ROWS) is None
+    given = class_weights({"b": 3.0}, CLASSES, ROWS)
+    assert given[1] / given[0] == pytest.approx(3) and (ROWS @ given).mean() == pytest.approx(1)
+    assert class_weights("balanced", LABELS, ROWS).tolist() == [1, 3, 3]
+    config = Config(class_weights={"b": 5.0})
+    found = objective(config, LABELS, of(ROWS), CPU)(torch.zeros(8, 3), torch.from_numpy(ROWS))
+    assert found.numpy() == pytest.approx(np.log(2) * np.where(ROWS[:, 1] > 0, 7 / 3, 1))
+    with pytest.raises(ConfigError, match=r"train\.class_weights: found the class 'd'; expected some of a, b, c"):
+        class_weights({"d": 1.0}, CLASSES, ROWS)
+    with pytest.raises(ConfigError, match=r"train\.class_weights\.b: found 0; expected a number above 0"):
+        class_weights({"b": 0}, CLASSES, ROWS)
+
+
+def test_a_validation_split_is_judged_by_its_kind():
+    random = np.random.default_rng(0)
+    found = random.dirichlet(np.ones(3), 8).astype(np.float32)
+    row = judge(CLASSES, found, of(ROWS))
+    assert row["validation_loss"] == pytest.approx(-np.log((found * ROWS).sum(axis=1)).mean())
+    assert row["validation_accuracy"] == (found.argmax(axis=1) == ROWS.argmax(axis=1)).mean()
+    several = (random.random((8, 3)) < 0.5).astype(np.float32)
+    row = judge(LABELS, found, of(several))
+    expected = f1_score(several, found >= 0.5, average="macro", zero_division=0)
+    assert row["validation_macro_f1"] == pytest.approx(expected)
+    assert row["validation_exact"] == ((found >= 0.5) == several).all(axis=1).mean()
+    values = random.normal(10, 4, (8, 1)).astype(np.float32)
+    row = judge(VALUE, values + 1, of(values))
+    assert row["validation_loss"] == pytest.approx(1 / 16) and row["validation_mae"] == pytest.approx(1)
+    assert row["validation_r2"] == pytest.approx(r2_score(values, values + 1))
+    said = told({"epoch": 3, "train_loss": 0.5, "validation_loss": 1, "seconds": 2, "learning_rate": 0.1})
+    assert said == "epoch 3: train loss 0.5000, validation loss 1.0000, 2.0 s"
