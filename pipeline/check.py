@@ -22,7 +22,13 @@ from pipeline.validation import _settings
 
 FOLDERS_BY_KIND = {"prepare": "preparation", "features": "features", "baseline": "baselines"}
 FOLDERS_BY_NAME = {"source": "sources", "model": "models"}
-MODULES = {"tune": "tune", "train": "fit.settings", "compress": "compress", "evaluate": "evaluate", "register": "register"}
+MODULES = {
+    "tune": "tune",
+    "train": "fit.settings",
+    "compress": "compress",
+    "evaluate": "evaluate",
+    "register": "register",
+}
 
 
 def _section(task: Task, name: str) -> Any:

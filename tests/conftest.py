@@ -78,7 +78,9 @@ def _write_net(root):
         net.embedding.weight[2:, 0] = half[2:]
     folder = root / "data/models/talk"
     save_file(net.state_dict(), folder / "weights.safetensors")
-    artifacts.write_json(folder / "model.json", network.describe("textcnn", settings, inputs, Target("classes", tuple(CLASSES))))
+    artifacts.write_json(
+        folder / "model.json", network.describe("textcnn", settings, inputs, Target("classes", tuple(CLASSES)))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline import artifacts, baseline, featurize, network, prepared, stage, train, tune
-from pipeline.fit import settings as fit
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
+from pipeline.fit import settings as fit
 from tests.prepared_files import write_meta, write_split
 
 SECTIONS = {

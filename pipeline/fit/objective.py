@@ -107,5 +107,7 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
 
 def told(row: Mapping[str, float]) -> str:
     """An epoch's row in words."""
-    shown = [f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name.startswith(("train", "val"))]
+    shown = [
+        f"{name.replace('_', ' ')} {value:.4f}" for name, value in row.items() if name.startswith(("train", "val"))
+    ]
     return f"epoch {row['epoch']:.0f}: {', '.join(shown)}, {row['seconds']:.1f} s"

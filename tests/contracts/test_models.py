@@ -13,7 +13,7 @@ from pipeline import models, network
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.targets import Target
 
-MODELS = sorted(found.name for found in pkgutil.iter_modules(models.__path__))
+MODELS = sorted(found.name for found in pkgutil.iter_modules(models.__path__) if not found.name.startswith("_"))
 TARGET = Target("classes", ("a", "b", "c"))
 INPUTS = {"image": ImageInputs(32, 40, 1, (0.4,), (0.2,)), "text": TextInputs(50, 16)}
 module_of = {name: importlib.import_module(f"pipeline.models.{name}") for name in MODELS}

@@ -67,7 +67,10 @@ def test_an_optimiser_descends_and_takes_rates_and_decay_from_its_groups(name, f
     if fused and "cpu" not in chosen.FUSED:
         pytest.skip("PyTorch has no fused one")
     weights, still = torch.nn.Parameter(torch.full((4,), 2.0)), torch.nn.Parameter(torch.full((4,), 2.0))
-    groups = [{"params": [weights], "lr": 0.1, "weight_decay": 0.0}, {"params": [still], "lr": 0.0, "weight_decay": 0.1}]
+    groups = [
+        {"params": [weights], "lr": 0.1, "weight_decay": 0.0},
+        {"params": [still], "lr": 0.0, "weight_decay": 0.1},
+    ]
     one = chosen.build(chosen.Config(), groups, fused=fused)
     for _ in range(60):
         one.zero_grad()
@@ -92,7 +95,9 @@ def test_an_optimisers_state_restored_goes_on_as_it_would_have(name):
 
     def made():
         weights = torch.nn.Parameter(torch.linspace(1, 2, 4))
-        return weights, chosen.build(chosen.Config(), [{"params": [weights], "lr": 0.01, "weight_decay": 0.0}], fused=False)
+        return weights, chosen.build(
+            chosen.Config(), [{"params": [weights], "lr": 0.01, "weight_decay": 0.0}], fused=False
+        )
 
     unbroken, one = made()
     steps(one, unbroken, 6)

@@ -2,11 +2,11 @@ import dataclasses
 
 import pytest
 import torch
-from tests.fit.toys import CONFIG, toy, train
 from torch import nn
 
 from pipeline.fit.averages import Averages, shown
 from pipeline.fit.settings import Average
+from tests.fit.toys import CONFIG, toy, train
 
 
 def moved(net, by):

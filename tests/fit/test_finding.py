@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, toy, train
-from torch import nn
 
 from pipeline.errors import TrainingError
-from pipeline.examples import Split
-from pipeline.fit import checkpoint, finding, loop, memory
+from pipeline.fit import checkpoint, finding, memory
 from pipeline.optimizers import adamw, sgd
+from tests.fit.toys import CONFIG, Brightness, equal, toy, train
 
 
 def test_the_rate_at_which_the_loss_falls_fastest():
@@ -20,7 +18,9 @@ def test_the_rate_at_which_the_loss_falls_fastest():
     falling = [1 - 0.9 / (1 + np.exp(-3 * np.log(rate / 1e-3))) for rate in rates[:50]] + [2.0] * 11
     assert finding.steepest(rates, falling) == pytest.approx(1e-3, rel=0.3)
     for losses in ([], [1.0], [1.0, 2.0, 3.0, 4.0]):
-        with pytest.raises(TrainingError, match=r"train\.optimizer\.learning_rate: found no rate at which the loss falls"):
+        with pytest.raises(
+            TrainingError, match=r"train\.optimizer\.learning_rate: found no rate at which the loss falls"
+        ):
             finding.steepest(rates[: len(losses)], losses)
 
 

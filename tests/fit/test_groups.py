@@ -2,12 +2,12 @@ import dataclasses
 
 import pytest
 import torch
-from tests.fit.toys import CONFIG, stages, toy, train
 from torch import nn
 
 from pipeline.fit import groups
 from pipeline.fit.settings import Config, Freeze
 from pipeline.optimizers import adamw, sgd
+from tests.fit.toys import CONFIG, stages, toy, train
 
 
 def test_norms_biases_and_embeddings_do_not_decay():
@@ -29,7 +29,11 @@ def test_each_stage_has_the_rate_of_the_one_after_it_times_the_decay():
 
 @pytest.mark.parametrize(
     ("freeze", "expected"),
-    [(Freeze(0), [0, 0, 0]), (Freeze(2, every=1), [4, 4, 3, 2, 1, 0, 0]), (Freeze(1, every=2), [4, 3, 3, 2, 2, 1, 1, 0])],
+    [
+        (Freeze(0), [0, 0, 0]),
+        (Freeze(2, every=1), [4, 4, 3, 2, 1, 0, 0]),
+        (Freeze(1, every=2), [4, 3, 3, 2, 2, 1, 1, 0]),
+    ],
 )
 def test_stages_thaw_from_the_head_backwards(freeze, expected):
     assert [groups.frozen(freeze, 5, epoch) for epoch in range(len(expected))] == expected
@@ -57,6 +61,8 @@ def test_a_run_that_thaws_is_resumed_bit_by_bit(tmp_path):
     done = []
     for stop in (3, 7, 12):
         with pytest.raises(Exception, match="stopped"):
-            train(toy(), config, checkpoints=tmp_path, on_step=lambda *of: done.append(of), stop=lambda: len(done) == stop)
+            train(
+                toy(), config, checkpoints=tmp_path, on_step=lambda *of: done.append(of), stop=lambda: len(done) == stop
+            )
     resumed = train(toy(), config, checkpoints=tmp_path)
     assert all(torch.equal(value, resumed.state[name]) for name, value in unbroken.state.items())

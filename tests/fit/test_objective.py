@@ -29,7 +29,9 @@ def test_the_usual_loss_is_by_the_target():
     torch.testing.assert_close(found, torch.full((8,), np.log(3).item()))
     found = objective(Config(), LABELS, of(ROWS), CPU)(outputs, torch.from_numpy(ROWS))
     torch.testing.assert_close(found, torch.full((8,), np.log(2).item()))
-    found = objective(Config(), VALUE, of(ROWS[:, :1]), CPU)(torch.tensor([[10.0], [18.0]]), torch.tensor([[10.0], [10.0]]))
+    found = objective(Config(), VALUE, of(ROWS[:, :1]), CPU)(
+        torch.tensor([[10.0], [18.0]]), torch.tensor([[10.0], [10.0]])
+    )
     assert found.tolist() == [0, 4]
 
 

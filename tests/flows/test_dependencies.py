@@ -67,9 +67,12 @@ def imports(path: str) -> frozenset[str]:
 
 @cache
 def folders(path: str) -> frozenset[str]:
-    """The plug-in folders that a file's calls of `of_kind`, `named` and `plugin` name."""
+    """The plug-in folders that a file's calls of `of_kind`, `named` and `plugin` name, and those of its settings."""
     found = set()
     for node in ast.walk(ast.parse((ROOT / path).read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "setting":
+            words = [word.value for word in node.keywords if word.arg == "folder"]
+            found |= {str(word.value) for word in words if isinstance(word, ast.Constant)}
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in PLUGINS:
             config_call = isinstance(node.func.value, ast.Name) and node.func.value.id == "config"
             place = 0 if config_call else PLUGINS[node.func.attr]
@@ -182,9 +185,11 @@ def test_every_stage_depends_on_all_its_code(stages: list[Stage]) -> None:
 
 
 def test_no_stage_depends_on_code_that_it_cannot_reach(stages: list[Stage]) -> None:
-    """What the other kind or another source alone imports is allowed where a stage is cheap, and nowhere else."""
+    """What the other kind or another source alone imports is allowed where a stage is cheap, and nowhere else; but for
+    what several models share, which dvc.yaml cannot tell from a model's name.
+    """
     for stage in stages:
-        surplus = stage.code - expected(stage)
+        surplus = {path for path in stage.code - expected(stage) if not path.startswith("pipeline/models/_")}
         if stage.step not in COSTLY:
             surplus -= set().union(*everything(stage))
         assert not surplus, f"{stage.step}@{stage.task} has deps that its code never imports"
