@@ -86,7 +86,7 @@ def fit(
     StoppedError where `hooks.stop` said so; the last checkpoint stays.
     """
     choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
-    with _settings(config, choices.device), distributed.group(choices.device):
+    with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
@@ -106,10 +106,10 @@ def fit(
 
 
 @contextmanager
-def _settings(config: Config, device: torch.device) -> Iterator[None]:
+def _settings(choices: hardware.Choices) -> Iterator[None]:
     """Threads, determinism and random state for a run; as they were before, afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(choices.threads)
     try:
         with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             yield
@@ -279,14 +279,20 @@ class _Run:
         """Goes on from the last checkpoint with a batch in twice as many parts."""
         state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
         parts = 2 * self.found.parts
-        if state is None or parts > self.found.batch_size:
+        last = parts > self.found.batch_size
+        if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
                 f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
                 "expected room; take a smaller model or smaller inputs, or set train.accumulate"
             ) from error
-        log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
-        self.found = replace(self.found, parts=parts)
-        self.stepper.parts = parts
+        if last:
+            log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
+            self.found = replace(self.found, recompute=True)
+            self.stepper.recompute()
+        else:
+            log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+            self.found = replace(self.found, parts=parts)
+            self.stepper.parts = parts
         self.resume(state)
 
     def _diverged(self, values: Sequence[float], batch: Batch, epoch: int, step: int) -> TrainingError:
