@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import network
+    from pipeline import architecture, network
     from pipeline.fit import loop, objective
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
@@ -80,8 +81,11 @@ def run_training(
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
     about = network.describe(name, model, inputs, target)
-    about["parameters"] = sum(p.numel() for p in built.net.parameters())
-    return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    made = architecture.layers(built.net, inputs)
+    about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    about["learning_rate"] = fitted.found.rate
+    about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
+    return fitted, about | {"layers": [asdict(layer) for layer in made]}
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
