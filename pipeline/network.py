@@ -4,6 +4,7 @@ B examples, N of a split, H height, W width, C channels in pixels, T tokens, O o
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from pipeline import batches, config, distributed, memory, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.targets import Target
+from pipeline.vocabulary import Vocabulary
 
 Inputs = ImageInputs | TextInputs
 
@@ -62,6 +64,7 @@ class Network:
 
     net: nn.Module  # uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → outputs [B, O]
     stages: list[nn.Module]
+    body: nn.Module  # what the model's file built of it
 
 
 def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:
@@ -69,7 +72,13 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
     body = module.build(settings, inputs=inputs, outputs=target.outputs)
     stages = list(module.stages(body))
     net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
-    return Network(Valued(net, target) if target.kind == "value" else net, stages)
+    return Network(Valued(net, target) if target.kind == "value" else net, stages, body)
+
+
+def acquaint(module: ModuleType, body: nn.Module, vocabulary: Callable[[], Vocabulary]) -> None:
+    """Before training: a text model whose file has `words` is told the vocabulary, and keeps what it needs in buffers."""
+    if hasattr(module, "words"):
+        module.words(body, vocabulary())
 
 
 def predict(

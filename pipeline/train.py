@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import artifacts, config, prepared, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Split
+from pipeline.examples import Split, TextInputs
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import architecture, network
+    from pipeline import architecture, network, vocabulary
     from pipeline.fit import loop, objective
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
@@ -68,6 +68,12 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+
+    def words() -> vocabulary.Vocabulary:
+        assert isinstance(inputs, TextInputs)
+        return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
+
+    network.acquaint(module, built.body, words)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -143,12 +149,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets
+    from pipeline import batches, distributed, network, sampling, targets, vocabulary
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, resizing)]
+    sources = [
+        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, vocabulary, resizing)
+    ]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:
