@@ -76,7 +76,7 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
 
 
 def acquaint(module: ModuleType, body: nn.Module, vocabulary: Callable[[], Vocabulary]) -> None:
-    """Before training: a text model whose file has `words` is told the vocabulary, and keeps what it needs in buffers."""
+    """Tells a text model whose file has `words` the vocabulary, before training; buffers keep what it needs of it."""
     if hasattr(module, "words"):
         module.words(body, vocabulary())
 
