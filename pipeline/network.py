@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from pipeline import batches, config, distributed, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.models._vocabulary import Vocabulary
 from pipeline.targets import Target
-from pipeline.vocabulary import Vocabulary
 
 Inputs = ImageInputs | TextInputs
 

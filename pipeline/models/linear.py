@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs
-from pipeline.vocabulary import Vocabulary
+from pipeline.models._vocabulary import Vocabulary
 
 KIND = "text"
 

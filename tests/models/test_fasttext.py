@@ -3,7 +3,7 @@ import torch
 
 from pipeline.examples import TextInputs
 from pipeline.models import fasttext
-from pipeline.vocabulary import Vocabulary
+from pipeline.models._vocabulary import Vocabulary
 
 WORDS = ["<pad>", "<unk>", "喜欢", "欢喜", "桌", "喜"]
 INPUTS = TextInputs(len(WORDS), 12)
