@@ -4,6 +4,7 @@ B examples of this rank's part of a batch, O outputs.
 """
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import config as settings
 from pipeline import distributed
+from pipeline.augmentation.batches import Augmentation
 from pipeline.fit import groups
 from pipeline.fit.feed import Batch
 from pipeline.fit.hardware import Choices
@@ -37,6 +39,7 @@ class Stepper:
         config: Config,
         choices: Choices,
         found: "Found",
+        augmentation: Augmentation,
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
@@ -45,6 +48,7 @@ class Stepper:
         self.optimizer = module.build(config.optimizer, found, fused=choices.fused)
         self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
         self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
+        self._augmentation = augmentation
         self._frozen = -1
         self._forward: nn.Module = net
 
@@ -88,23 +92,32 @@ class Stepper:
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
-        for k, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        arrays, targets, copied = self._on_device(batch)
+        for k, (first, last) in enumerate(itertools.pairwise(cuts)):
             whole = k == parts - 1
             with contextlib.nullcontext() if whole else distributed.unsynced(self._forward):
-                loss = self.losses(batch, slice(first, last)).sum()
+                loss = self._losses(arrays[first:last], targets[first:last]).sum()
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
+        if copied is not None:  # the batch's memory is filled anew as soon as the next one is asked for
+            copied.synchronize()
         return total
 
-    def losses(self, batch: Batch, part: slice) -> Tensor:
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor, torch.cuda.Event | None]:
+        """This rank's part as the network is to see it, its targets, and what tells that a GPU has copied them."""
+        device = self.choices.device
+        arrays = torch.from_numpy(batch.arrays).to(device, non_blocking=True)
+        targets = self._targets[torch.from_numpy(batch.rows)].to(device, non_blocking=True)
+        copied = torch.cuda.Event() if device.type == "cuda" else None
+        if copied is not None:
+            copied.record()
+        return *self._augmentation(arrays, targets, batch.random, batch.count), copied
+
+    def _losses(self, arrays: Tensor, targets: Tensor) -> Tensor:
         """Of some of the batch's examples, [B]."""
         device, precision = self.choices.device, self.choices.precision
-        arrays = torch.from_numpy(batch.arrays[part]).to(device, non_blocking=True)
-        targets = self._targets[torch.from_numpy(batch.rows[part])].to(device, non_blocking=True)
         with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
             outputs = self._forward(arrays)
-        if device.type == "cuda":  # the arrays are filled anew as soon as the next batch is asked for
-            torch.cuda.current_stream().synchronize()
         return self._objective(outputs.float(), targets)
 
     def _shrink(self) -> None:
