@@ -214,6 +214,12 @@ def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequenc
     return found
 
 
+def augmented(folder: Path) -> str | None:
+    """The picture that train drew of its augmentation, in base64; None where there is none."""
+    path = folder / "augmented.png"
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+
+
 def describe(task: str, kind: str) -> dict[str, Any]:
     """What the page says of one task."""
     import pandas as pd
@@ -239,6 +245,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "rows": candidate_rows(report, headlines),
         "curves": curves(history),
         "curve_words": curve_words(history),
+        "augmented": augmented(folder("models", task)),
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],

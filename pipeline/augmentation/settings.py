@@ -105,6 +105,13 @@ class Images:
     blur: Blur = Blur()
     erasing: Erasing = Erasing()
 
+    @property
+    def on(self) -> bool:
+        """Whether anything is done to any image."""
+        loaded = self.flips != "none" or self.shift > 0 or self.crop is not None
+        drawn = self.affine.on or self.policy.kind != "none" or self.colours.of(3) or self.blur.share
+        return bool(loaded or drawn or self.erasing.share)
+
 
 @dataclass(frozen=True)
 class Mixing:
