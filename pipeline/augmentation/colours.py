@@ -47,7 +47,7 @@ def _saturated(pixels: Tensor, factors: Tensor) -> Tensor:
     own = torch.eye(3 * some, device=pixels.device)
     greys = torch.kron(torch.eye(some, device=pixels.device), pixels.new_tensor(LUMA)[:, None].expand(3, 3))
     mixing = factors[:, None, None] * (own - greys) + greys
-    return torch.bmm(pixels.view(count, -1, 3 * some), mixing).view(pixels.shape)
+    return torch.bmm(pixels.reshape(count, -1, 3 * some), mixing).view(pixels.shape)
 
 
 def _turned(pixels: Tensor, hue: Tensor) -> Tensor:
@@ -70,10 +70,6 @@ def _turned(pixels: Tensor, hue: Tensor) -> Tensor:
     return found
 
 
-def inverted(images: Tensor) -> Tensor:
-    return 255 - images
-
-
 def posterized(images: Tensor, bits: Tensor) -> Tensor:
     """Keeps the highest bits of each value; `bits` are whole, 0 to 8."""
     return images & each((LEVELS - 2 ** (8 - bits)).to(torch.uint8))
@@ -91,11 +87,10 @@ def autocontrasted(images: Tensor) -> Tensor:
     flat = high == low
     scale = torch.where(flat, 1.0, 255 / (high - low).clamp(min=1))
     start = torch.where(flat, 0.0, low * scale)
-    lines = (found.repeat(1, images.shape[2])[:, None] for found in (scale, start))  # [B, 1, W C], to run along memory
-    pixels = images.float()
-    for line, change in zip(lines, (Tensor.mul_, Tensor.sub_), strict=True):
-        change(pixels.flatten(2), line)
-    return rounded(pixels)
+    factors, terms = (
+        found.repeat(1, images.shape[2])[:, None] for found in (scale, start)
+    )  # [B, 1, W C], as in memory
+    return rounded(images.flatten(2).float().mul_(factors).sub_(terms)).view(images.shape)
 
 
 def equalized(images: Tensor) -> Tensor:

@@ -27,29 +27,43 @@ def boxes(areas: np.ndarray, ratios: np.ndarray, corners: np.ndarray, height: in
     return np.stack([top, left, top + tall, left + wide], axis=1).astype(np.int64)
 
 
-def inside(found: Tensor, height: int, width: int) -> Tensor:
-    """Whether each pixel lies in its image's rectangle, bool [B, H, W]."""
-    down, along = (torch.arange(side, device=found.device) for side in (height, width))
+def masks(found: Tensor, height: int, width: int, channels: int) -> Tensor:
+    """All bits of the values inside of each image's rectangle, none of the others: uint8 [B, H, W C]."""
     top, left, bottom, right = found[:, :, None].unbind(dim=1)
-    return ((down >= top) & (down < bottom))[:, :, None] & ((along >= left) & (along < right))[:, None, :]
+    down = torch.arange(height, device=found.device)
+    along = torch.arange(width * channels, device=found.device) // channels
+    rows, columns = (down >= top) & (down < bottom), (along >= left) & (along < right)
+    return rows[:, :, None] * (columns[:, None, :].to(torch.uint8) * 255)
 
 
-class Erase:
-    """uint8 [B, H, W, C] → the same, with a rectangle of each filled."""
+def replaced(images: Tensor, others: Tensor, found: Tensor) -> Tensor:
+    """uint8 [B, H, W, C]: `others` (or [B, 1, W, C]) inside of the rectangles int64 [B, 4], `images` elsewhere.
+
+    By bits, which a CPU does several times as fast as by a choice for each value.
+    """
+    flat = images.flatten(2)
+    inside = masks(found, *images.shape[1:])
+    return (flat ^ ((flat ^ others.flatten(2)) & inside)).view(images.shape)
+
+
+class Fill:
+    """Fills rectangles of uint8 [B, H, W, C] with noise, with black or with each image's mean, by channel."""
 
     def __init__(self, fill: str, height: int, width: int, channels: int):
-        self._fill, self._shape = fill, (height, width, channels)
+        self._fill = fill
         count = height * width * channels + NOISES - 1
         self._bytes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, count, dtype=np.uint8))
 
     def __call__(self, images: Tensor, found: Tensor, noises: Tensor) -> Tensor:
-        """found: int64 [B, 4] as `boxes` gives; noises: int64 [B], below NOISES."""
-        height, width, _ = self._shape
-        where = inside(found, height, width)[..., None]
-        if self._fill == "black":
-            return images * ~where
+        """found: int64 [B, 4] as `boxes` gives, an empty one fills nothing; noises: int64 [B], below NOISES."""
+        return replaced(images, self._of(images, noises), found)
+
+    def _of(self, images: Tensor, noises: Tensor) -> Tensor:
+        if self._fill == "noise":
+            self._bytes = self._bytes.to(images.device)
+            windows = self._bytes.unfold(0, images[0].numel(), 1)  # one noise begins at each byte: [NOISES, H W C]
+            return windows.index_select(0, noises).view(images.shape)
+        width = images.shape[2]
         if self._fill == "mean":
-            return torch.where(where, rounded(images.float().mean(dim=1).mean(dim=1))[:, None, None], images)
-        self._bytes = self._bytes.to(images.device)
-        windows = self._bytes.unfold(0, images[0].numel(), 1)  # one noise begins at each byte: [NOISES, H W C]
-        return torch.where(where, windows.index_select(0, noises).view(images.shape), images)
+            return rounded(images.float().mean(dim=1).mean(dim=1))[:, None, None].repeat(1, 1, width, 1)
+        return torch.zeros_like(images[:, :1])

@@ -9,16 +9,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from pipeline.augmentation import colours, erasing, filters, geometry, policies
-from pipeline.augmentation.layout import on
+from pipeline.augmentation.layout import in_pieces, on
 from pipeline.augmentation.settings import Affine, Blur, Colours, Erasing, Images
 
 Drawn = Mapping[str, np.ndarray]  # arrays [B, …]
-CACHED = 600_000
-"""Values of the images that a CPU does at once: what is computed of them then stays in its second cache."""
 
 
 @dataclass(frozen=True)
@@ -45,10 +42,6 @@ class Augmenter:
         """The images augmented, in an array of their own; `drawn` are the draws of these examples alone."""
         if not self._steps or not len(images):
             return images
-        result = [self._some(images[piece], part(drawn, piece)) for piece in pieces(images)]
-        return torch.cat(result) if len(result) != 1 else result[0]
-
-    def _some(self, images: Tensor, drawn: list[Drawn]) -> Tensor:
         for step, found in zip(self._steps, drawn, strict=True):
             images = step.apply(images, found)
         return images
@@ -56,14 +49,11 @@ class Augmenter:
 
 def part(drawn: list[Drawn], examples: slice) -> list[Drawn]:
     """The draws of some of the examples."""
-    return [{name: array[examples] for name, array in found.items()} for found in drawn]
+    return [_cut(found, examples) for found in drawn]
 
 
-def pieces(images: Tensor) -> list[slice]:
-    """The examples of a batch in parts that a CPU's cache holds; on a GPU all at once."""
-    count = len(images)
-    size = max(1, CACHED // images.shape[1:].numel()) if images.device.type == "cpu" else max(1, count)
-    return [slice(first, min(first + size, count)) for first in range(0, max(1, count), size)]
+def _cut(found: Drawn, examples: slice) -> Drawn:
+    return {name: array[examples] for name, array in found.items()}
 
 
 def _steps(settings: Images, height: int, width: int, channels: int) -> Iterator[Step]:
@@ -79,8 +69,8 @@ def _steps(settings: Images, height: int, width: int, channels: int) -> Iterator
     if settings.blur.share:
         yield Step(functools.partial(_sigmas, settings.blur), functools.partial(_blurred, settings.blur))
     if settings.erasing.share:
-        erase = erasing.Erase(settings.erasing.fill, height, width, channels)
-        yield Step(functools.partial(_boxes, settings.erasing, height, width), functools.partial(_erased, erase))
+        fill = erasing.Fill(settings.erasing.fill, height, width, channels)
+        yield Step(functools.partial(_boxes, settings.erasing, height, width), functools.partial(_filled, fill))
 
 
 def _moves(affine: Affine, height: int, width: int, random: np.random.Generator, count: int) -> Drawn:
@@ -96,7 +86,10 @@ def _moves(affine: Affine, height: int, width: int, random: np.random.Generator,
 
 
 def _moved(affine: Affine, images: Tensor, drawn: Drawn) -> Tensor:
-    return geometry.affine(images, geometry.Moves(**drawn), affine.outside)
+    def change(some: Tensor, place: slice) -> Tensor:
+        return geometry.affine(some, geometry.Moves(**_cut(drawn, place)), affine.outside)
+
+    return in_pieces(images, change)
 
 
 def _factors(settings: Colours, channels: int, random: np.random.Generator, count: int) -> Drawn:
@@ -107,7 +100,12 @@ def _factors(settings: Colours, channels: int, random: np.random.Generator, coun
 
 
 def _coloured(images: Tensor, drawn: Drawn) -> Tensor:
-    return colours.jitter(images, **{name: on(images.device, found) for name, found in drawn.items()})
+    amounts = {name: on(images.device, found) for name, found in drawn.items()}
+
+    def change(some: Tensor, place: slice) -> Tensor:
+        return colours.jitter(some, **{name: found[place] for name, found in amounts.items()})
+
+    return in_pieces(images, change)
 
 
 def _sigmas(blur: Blur, random: np.random.Generator, count: int) -> Drawn:
@@ -116,32 +114,27 @@ def _sigmas(blur: Blur, random: np.random.Generator, count: int) -> Drawn:
 
 
 def _blurred(blur: Blur, images: Tensor, drawn: Drawn) -> Tensor:
-    def change(some: Tensor, rows: np.ndarray) -> Tensor:
-        return filters.blurred(some, on(some.device, drawn["sigmas"][rows]), blur.largest)
+    rows = np.flatnonzero(drawn["chosen"])
+    if not len(rows):
+        return images
+    places, sigmas = on(images.device, rows), on(images.device, drawn["sigmas"][rows])
 
-    return _of_chosen(images, drawn["chosen"], change)
+    def change(some: Tensor, place: slice) -> Tensor:
+        return filters.blurred(some, sigmas[place], blur.largest)
+
+    return images.index_copy(0, places, in_pieces(images.index_select(0, places), change))
 
 
 def _boxes(settings: Erasing, height: int, width: int, random: np.random.Generator, count: int) -> Drawn:
+    """Rectangles, empty where an image is not chosen, and which noise fills them."""
     chosen = random.random(count) < settings.share
     areas = random.uniform(settings.smallest, settings.largest, count)
     longest = np.log(settings.ratio)
     ratios = np.exp(random.uniform(-longest, longest, count))
     found = erasing.boxes(areas, ratios, random.random((count, 2)), height, width)
-    return {"chosen": chosen, "boxes": found, "noises": random.integers(erasing.NOISES, size=count)}
+    return {"boxes": found * chosen[:, None], "noises": random.integers(erasing.NOISES, size=count)}
 
 
-def _erased(erase: erasing.Erase, images: Tensor, drawn: Drawn) -> Tensor:
-    def change(some: Tensor, rows: np.ndarray) -> Tensor:
-        return erase(some, *(on(some.device, drawn[name][rows]) for name in ("boxes", "noises")))
-
-    return _of_chosen(images, drawn["chosen"], change)
-
-
-def _of_chosen(images: Tensor, chosen: np.ndarray, change: Callable[[Tensor, np.ndarray], Tensor]) -> Tensor:
-    """The images, with those changed that are chosen, bool [B]."""
-    rows = np.flatnonzero(chosen)
-    if not len(rows):
-        return images
-    places = on(images.device, rows)
-    return images.index_copy(0, places, change(images.index_select(0, places), rows))
+def _filled(fill: erasing.Fill, images: Tensor, drawn: Drawn) -> Tensor:
+    boxes, noises = (on(images.device, drawn[name]) for name in ("boxes", "noises"))
+    return in_pieces(images, lambda some, place: fill(some, boxes[place], noises[place]))

@@ -3,9 +3,14 @@
 B examples, H height, W width, C channels in pixels.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
+
+CACHED = 600_000
+"""Values of the images that a CPU does at once: what is computed of them then stays in its second cache."""
 
 
 def planar(images: Tensor) -> Tensor:
@@ -36,3 +41,12 @@ def on(device: torch.device, array: np.ndarray) -> Tensor:
     kind = np.float32 if array.dtype.kind == "f" else array.dtype
     held = torch.from_numpy(np.ascontiguousarray(array, dtype=kind))
     return held.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else held
+
+
+def in_pieces(images: Tensor, change: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """`change` of a few examples after the other, told which; on a GPU of all at once."""
+    count = len(images)
+    size = max(1, CACHED // images.shape[1:].numel()) if images.device.type == "cpu" else max(1, count)
+    places = [slice(first, min(first + size, count)) for first in range(0, max(1, count), size)]
+    found = [change(images[place], place) for place in places]
+    return torch.cat(found) if len(found) > 1 else found[0]

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from pipeline import distributed
-from pipeline.augmentation.erasing import inside
-from pipeline.augmentation.images import pieces
-from pipeline.augmentation.layout import each, on, rounded
+from pipeline.augmentation.erasing import replaced
+from pipeline.augmentation.layout import each, in_pieces, on, rounded
 from pipeline.augmentation.settings import Mixing
 
 
@@ -55,26 +54,21 @@ def apply(images: Tensor, targets: Tensor, mix: Mix, examples: slice) -> tuple[T
     """
     device = images.device
     every, every_target = distributed.gathered(images), distributed.gathered(targets)
-    partners = on(device, mix.partners[examples])
-    own = on(device, mix.own[examples])[:, None]
-    result = torch.cat(
-        [
-            _mixed(images[piece], every.index_select(0, partners[piece]), mix, _within(examples, piece))
-            for piece in pieces(images)
-        ]
+    partners, boxes, weights, own = (
+        on(device, array[examples]) for array in (mix.partners, mix.boxes, mix.weights, mix.own)
     )
-    return result, own * targets + (1 - own) * every_target.index_select(0, partners)
+    own = own[:, None]
+    mixed = own * targets + (1 - own) * every_target.index_select(0, partners)
 
+    def cut(some: Tensor, place: slice) -> Tensor:
+        return replaced(some, every.index_select(0, partners[place]), boxes[place])
 
-def _mixed(images: Tensor, others: Tensor, mix: Mix, examples: slice) -> Tensor:
-    boxes, weights = mix.boxes[examples], mix.weights[examples]
-    if (boxes[:, 2:] > boxes[:, :2]).any():
-        where = inside(on(images.device, boxes), images.shape[1], images.shape[2])
-        images = torch.where(where[..., None], others, images)
-    if (weights < 1).any():
-        images = rounded(torch.lerp(others.float(), images.float(), each(on(images.device, weights))))
-    return images
+    def blended(some: Tensor, place: slice) -> Tensor:
+        others = every.index_select(0, partners[place])
+        return rounded(torch.lerp(others.float(), some.float(), each(weights[place])))
 
-
-def _within(examples: slice, piece: slice) -> slice:
-    return slice(examples.start + piece.start, examples.start + piece.stop)
+    if (mix.weights < 1).any():  # no example has both
+        images = in_pieces(images, blended)
+    if (mix.boxes[:, 2:] > mix.boxes[:, :2]).all(axis=1).any():
+        images = in_pieces(images, cut)
+    return images, mixed

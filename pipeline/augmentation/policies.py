@@ -8,10 +8,11 @@ B examples, K operations an image, H height, W width, C channels in pixels.
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from pipeline.augmentation import colours, filters, geometry
-from pipeline.augmentation.layout import on
+from pipeline.augmentation.layout import in_pieces, on
 from pipeline.augmentation.settings import Policy
 
 LEVELS = 30  # the highest magnitude
@@ -87,16 +88,21 @@ def _one(policy: Policy, images: Tensor, chosen: np.ndarray, amounts: np.ndarray
     groups: dict[str, np.ndarray] = {name: np.flatnonzero(chosen == name) for name in OPERATIONS}
     groups["move"] = np.flatnonzero(np.isin(chosen, MOVES))
     for name, rows in groups.items():
-        if not len(rows):
-            continue
-        places = on(images.device, rows)
-        some = images.index_select(0, places)
-        if name == "move":
-            found = geometry.affine(some, _moves(chosen[rows], amounts[rows]), policy.outside)
-        else:
-            found = OPERATIONS[name](some, on(images.device, amounts[rows]))
-        result.index_copy_(0, places, found)
+        if len(rows):
+            places = on(images.device, rows)
+            change = _change(policy, name, chosen[rows], amounts[rows], images.device)
+            result.index_copy_(0, places, in_pieces(images.index_select(0, places), change))
     return result
+
+
+def _change(
+    policy: Policy, name: str, chosen: np.ndarray, amounts: np.ndarray, device: torch.device
+) -> Callable[[Tensor, slice], Tensor]:
+    """What is done to some of the images of a group."""
+    if name == "move":
+        return lambda some, place: geometry.affine(some, _moves(chosen[place], amounts[place]), policy.outside)
+    held = on(device, amounts)
+    return lambda some, place: OPERATIONS[name](some, held[place])
 
 
 def _moves(chosen: np.ndarray, amounts: np.ndarray) -> geometry.Moves:
