@@ -26,6 +26,7 @@ from pipeline.augmentation.settings import Affine, Blur, Colours, Erasing, Image
 BILINEAR = InterpolationMode.BILINEAR
 CLASSES = 10
 OFF: dict[str, Any] = {"flips": "none", "shift": 0.0}
+MIXED = ("mixup", "cutmix")  # of which torchvision draws one weight and one box for a whole batch
 Call = Callable[[], Tensor]
 
 
@@ -129,8 +130,9 @@ def measure(name: str, ours: Call, peer: Call, images: int, rounds: int) -> dict
     for call in (ours, peer):  # what is made once is made before the clock runs
         call()
     taken = [(cpu_seconds(ours), cpu_seconds(peer)) for _ in range(rounds)]
+    goal = None if name.startswith(MIXED) else 1
     mine, other = (1000 * statistics.median(times) / images for times in zip(*taken, strict=True))
-    return {"name": name, "ours": mine, "peer": other, "ratio": other / mine, "goal": 1, "unit": "CPU ms an image"}
+    return {"name": name, "ours": mine, "peer": other, "ratio": other / mine, "goal": goal, "unit": "CPU ms an image"}
 
 
 def main() -> None:
@@ -145,7 +147,8 @@ def main() -> None:
         for name, ours, peer in pairs(images):
             row = measure(f"{name}, {side} px", ours, peer, count, 1 if options.quick else 9)
             rows.append(row)
-            print(f"{row['name']:28} {row['ours']:8.4f} {row['peer']:8.4f} {row['unit']} {row['ratio']:6.2f}×  goal 1×")
+            figures = f"{row['ours']:8.4f} {row['peer']:8.4f} {row['unit']} {row['ratio']:6.2f}×"
+            print(f"{row['name']:28} {figures}  goal {row['goal'] or '-'}")
     if options.json:
         artifacts.write_json(options.json, rows)
 

@@ -31,7 +31,7 @@ def jitter(
         pixels.mul_(each(brightness)).clamp_(0, 255)
     if contrast is not None:
         means = pixels.mean(dim=1).mean(dim=1)
-        middle = means @ means.new_tensor(LUMA) if colour else means[:, 0]
+        middle = means @ _luma(means.device) if colour else means[:, 0]
         pixels.mul_(each(contrast)).add_(each((1 - contrast) * middle)).clamp_(0, 255)
     if colour and saturation is not None:
         pixels = _saturated(pixels, saturation)
@@ -45,9 +45,17 @@ def _saturated(pixels: Tensor, factors: Tensor) -> Tensor:
     count, height, width, _ = pixels.shape
     some = BLOCK if height * width % BLOCK == 0 else 1
     own = torch.eye(3 * some, device=pixels.device)
-    greys = torch.kron(torch.eye(some, device=pixels.device), pixels.new_tensor(LUMA)[:, None].expand(3, 3))
+    greys = torch.kron(torch.eye(some, device=pixels.device), _luma(pixels.device)[:, None].expand(3, 3))
     mixing = factors[:, None, None] * (own - greys) + greys
     return torch.bmm(pixels.reshape(count, -1, 3 * some), mixing).view(pixels.shape)
+
+
+def _luma(device: torch.device) -> Tensor:
+    """float32 [3], filled on the device: a copy from the CPU would be waited for."""
+    found = torch.empty(3, device=device)
+    for k, share in enumerate(LUMA):
+        found[k].fill_(share)
+    return found
 
 
 def _turned(pixels: Tensor, hue: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from pipeline.augmentation.batches import Augmentation
 from pipeline.examples import ImageInputs, Split
 from pipeline.fit.feed import Feed
 from pipeline.fit.settings import Config
+from pipeline.fit.stepping import LARGE
 from pipeline.store import Ragged
 
 NAME = "augmented.png"
@@ -36,6 +37,7 @@ def _epochs(few: Split, inputs: ImageInputs, config: Config) -> Iterator[np.ndar
     augmentation = Augmentation(config.images, config.mixing, inputs)
     for epoch in range(EPOCHS):
         for batch in feed.epoch(epoch):  # one
+            batch.random.integers(LARGE)  # the seed of the network's own draws, which a step takes first
             images, targets = torch.from_numpy(batch.arrays), torch.from_numpy(few.targets[batch.rows])
             yield augmentation(images, targets, batch.random, batch.count)[0].numpy().copy()
 

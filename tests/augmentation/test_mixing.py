@@ -1,5 +1,11 @@
 """Pixels and targets are mixed by the same shares, and any number of ranks mixes alike."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +103,41 @@ def test_texts_are_refused_with_the_reason():
     with pytest.raises(ConfigError, match=r"train\.mixing: found mixup 0\.2 .*for texts; expected 0: a token is"):
         Augmentation(Images(), Mixing(mixup=0.2), TextInputs(50, 9))
     Augmentation(Images(), Mixing(), TextInputs(50, 9))
+
+
+RANK = """
+import sys
+import numpy as np, torch
+from pipeline import distributed
+from pipeline.augmentation.batches import Augmentation
+from tests.augmentation import test_mixing as t
+
+with distributed.group(torch.device("cpu")):
+    images, targets = t.flat()
+    mine = distributed.part(t.COUNT)
+    augmentation = Augmentation(t.Images(), t.Mixing(0.5, 1.0), t.INPUTS)
+    found, mixed = augmentation(images[mine], targets[mine], np.random.default_rng(3), t.COUNT)
+    torch.save((found, mixed), sys.argv[1])
+"""
+
+
+def test_two_ranks_that_talk_to_each_other_mix_as_one(tmp_path):
+    images, targets = flat()
+    whole = Augmentation(Images(), Mixing(0.5, 1.0), INPUTS)(images, targets, np.random.default_rng(3), COUNT)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = str(found.getsockname()[1])
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    paths = [tmp_path / "0.pt", tmp_path / "1.pt"]
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANK, str(path)],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, **where, "RANK": str(rank), "PYTHONPATH": os.getcwd()},
+        )
+        for rank, path in enumerate(paths)
+    ]
+    assert [rank.wait(timeout=120) for rank in ranks] == [0, 0]
+    parts = [torch.load(path) for path in paths]
+    for place in (0, 1):
+        assert torch.equal(torch.cat([part[place] for part in parts]), whole[place])
