@@ -188,6 +188,12 @@ def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequenc
     return found
 
 
+def augmented(folder: Path) -> str | None:
+    """The picture that train drew of its augmentation, in base64; None where there is none."""
+    path = folder / "augmented.png"
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+
+
 def describe(task: str, kind: str) -> dict[str, Any]:
     """What the page says of one task."""
     import pandas as pd
@@ -213,6 +219,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "tiles": tiles(report, compressed, headlines),
         "rows": candidate_rows(report, headlines),
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
+        "augmented": augmented(folder("models", task)),
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
-CODE = ("fit", "loader", "losses", "models", "optimizers", "schedules")
+CODE = ("augmentation", "fit", "loader", "losses", "models", "optimizers", "schedules")
 """Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
@@ -45,6 +45,7 @@ def main(task: Task) -> None:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
+            draw_augmented(building, task, train)
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -136,6 +137,20 @@ def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
     if fitted.found.rates:
         pairs = zip(fitted.found.rates, fitted.found.losses, strict=True)
         _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
+
+
+def draw_augmented(folder: Path, task: Task, train: Config) -> None:
+    """augmented.png, where anything is done to images at random: what it makes of eight examples."""
+    from pipeline.examples import ImageInputs
+
+    prepared_folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    inputs = reader.inputs(prepared_folder, features)
+    if isinstance(inputs, ImageInputs) and (train.images.on or train.mixing.on):
+        from pipeline.fit import augmented
+
+        split = _split(reader, prepared_folder, features, "train")
+        augmented.write(augmented.draw(split, inputs, train), folder / augmented.NAME)
 
 
 def _write_table(path: Path, rows: "list[loop.Row]") -> None:

@@ -1,9 +1,8 @@
 import pytest
 import torch
 
-from pipeline.examples import TextInputs
+from pipeline.examples import TextInputs, Vocabulary
 from pipeline.models import fasttext
-from pipeline.models._vocabulary import Vocabulary
 
 WORDS = ["<pad>", "<unk>", "喜欢", "欢喜", "桌", "喜"]
 INPUTS = TextInputs(len(WORDS), 12)

@@ -3,9 +3,8 @@ import pytest
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from pipeline.examples import TextInputs
+from pipeline.examples import TextInputs, Vocabulary
 from pipeline.models import linear
-from pipeline.models._vocabulary import Vocabulary
 
 INPUTS = TextInputs(8, 12)
 IDS = torch.tensor([[2, 3, 2, 5, 0], [4, 4, 4, 2, 3], [6, 0, 0, 0, 0]])
