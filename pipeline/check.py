@@ -38,16 +38,19 @@ def _section(task: Task, name: str) -> Any:
     if name in FOLDERS_BY_KIND:
         settings = task.of_kind(name, FOLDERS_BY_KIND[name])[1]
         if name == "prepare" and task.kind == "text":
-            _existing(settings.tokeniser, f"{task.where}.prepare.tokeniser")
+            _existing(_words.users(settings.tokeniser), f"{task.where}.prepare.tokeniser")
+        if name == "features" and task.kind == "text":
+            given = {"vectors.file": settings.vectors.file, "synonyms.file": settings.synonyms.file}
+            _existing({key: Path(path) for key, path in given.items() if path}, f"{task.where}.features")
         return settings
     if name in FOLDERS_BY_NAME:
         return task.named(name, FOLDERS_BY_NAME[name])[1]
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
 
 
-def _existing(tokeniser: Any, where: str) -> None:
+def _existing(files: Mapping[str, Path], where: str) -> None:
     """Raises: ConfigError for a user's file that is not there."""
-    for name, path in _words.users(tokeniser).items():
+    for name, path in files.items():
         if not path.is_file():
             raise ConfigError(f"{where}.{name}: found {str(path)!r}, which is missing; expected a file; correct it")
 

@@ -44,6 +44,8 @@ def main(task: Task) -> None:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
+            if task.kind == "text":
+                _show_augmentation(task, train, building)
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -57,8 +59,8 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import network
-    from pipeline.fit import loop, objective
+    from pipeline import network, starting
+    from pipeline.fit import loop, objective, rewording
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -67,6 +69,8 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+    starting.embed(built.net, module, features, train.vectors)
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -75,13 +79,24 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of)
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
     about = network.describe(name, model, inputs, target)
     about["parameters"] = sum(p.numel() for p in built.net.parameters())
     return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+
+
+def _show_augmentation(task: Task, train: Config, out: Path) -> None:
+    """Writes what the augmentation of texts does to some of them."""
+    from pipeline import augmented
+    from pipeline.fit import rewording
+
+    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    split, inputs = _split(reader, folder, features, "train"), reader.inputs(folder, features)
+    augmented.write(out, features, split, inputs, rewording.load(features, train.texts), train)
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
@@ -139,12 +154,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets
+    from pipeline import batches, distributed, network, sampling, starting, targets
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, resizing)]
+    sources = [
+        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, starting, targets, resizing)
+    ]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:

@@ -67,3 +67,8 @@ def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
 def stages(net: TextCNN) -> list[nn.Module]:
     """From the input to the head."""
     return [net.embedding, net.convolutions, net.head]
+
+
+def embedding(net: TextCNN) -> nn.Embedding:
+    """Of the tokens, which train.vectors may fill."""
+    return net.embedding
