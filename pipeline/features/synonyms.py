@@ -28,8 +28,9 @@ AT_ONCE = 512  # words whose neighbours are looked for at once
 class Config:
     source: Literal["off", "dictionary", "vectors"] = "off"
     file: str | None = None  # dictionary: a file in dictionaries/, in Cilin's form or word<TAB>synonym
-    neighbours: int = setting(3, low=1, high=50, unit="vectors: nearest words of a word, at most")
-    similarity: float = setting(0.7, low=0, high=1, unit="vectors: least cosine of two neighbours")
+    neighbours: int = setting(3, low=1, high=50, unit="vectors: nearest words of a word, at most; each of the other")
+    similarity: float = setting(0.8, low=0, high=1, unit="vectors: least cosine of two neighbours")
+    minimum_count: int = setting(20, low=1, high=1_000_000, unit="vectors: train texts that hold a word, at least")
     label: float = setting(3.84, above=0, high=10_000, unit="chi-square with an output that makes a word its sign")
     protected: tuple[str, ...] = ()  # more words that are left alone
 
@@ -54,23 +55,26 @@ def find(
     Raises: DataError for a dictionary that cannot be read.
     """
     negating = np.array([markers.negates(word) for word in words])
-    carrying = chi_square(texts, targets, len(words)) >= config.label
+    held, surely = chi_square(texts, targets, len(words))
+    carrying = surely >= config.label
     free = ~negating & ~carrying & ~np.isin(np.array(words, object), np.array(config.protected, object))
     free[:special] = False
     if config.source == "dictionary":
         pairs = _of_dictionary(Path(str(config.file)), words, free)
     else:
         assert vectors is not None
-        pairs = _of_vectors(vectors, free & [markers.bare(word).isalpha() for word in words], config)
+        free &= np.array([markers.bare(word).isalpha() for word in words]) & (held >= config.minimum_count)
+        pairs = _of_vectors(vectors, free, config)
     found = np.array(sorted(pairs), np.int32).reshape(-1, 2)
     counts = {"words": len(np.unique(found[:, 0])), "pairs": len(found)}
     return Found(found, counts | {"negating": int(negating.sum()), "carrying_the_label": int(carrying.sum())})
 
 
-def chi_square(texts: Texts, targets: np.ndarray, words: int) -> np.ndarray:
-    """How surely a word's presence in a text and an output go together, float64 [V]: the most over all outputs.
+def chi_square(texts: Texts, targets: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many texts hold a word, and how surely its presence and an output go together, both [V].
 
-    N times the squared correlation, which is Pearson's statistic of the 2 × 2 table where a target is 0 or 1.
+    The latter is the most over all outputs of N times the squared correlation, Pearson's statistic of the 2 × 2 table where a
+    target is 0 or 1.
     """
     from scipy.sparse import csr_matrix
 
@@ -90,7 +94,7 @@ def chi_square(texts: Texts, targets: np.ndarray, words: int) -> np.ndarray:
     below = np.outer(held * (1 - held / max(count, 1)), spread)
     above = (sums - np.outer(held, mean)) ** 2
     found: np.ndarray = np.divide(count * above, below, out=np.zeros_like(above), where=below > 1e-9).max(axis=1)
-    return found
+    return held, found
 
 
 def _of_dictionary(path: Path, words: Sequence[str], free: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -156,16 +160,23 @@ def _cilin(groups: Iterable[tuple[str, list[str]]]) -> dict[str, list[str]]:
     return found
 
 
-def _of_vectors(vectors: np.ndarray, free: np.ndarray, config: Config) -> Iterator[tuple[int, int]]:
-    """Neighbours among the free words, the nearest first to be taken."""
-    norms = np.linalg.norm(vectors, axis=1)
-    rows = np.flatnonzero(free & (norms > 0))
-    unit = vectors[rows] / norms[rows, None]
+def _of_vectors(vectors: np.ndarray, free: np.ndarray, config: Config) -> set[tuple[int, int]]:
+    """Free words of which each is among the other's nearest, by the cosine once the mean of all is taken off.
+
+    What all vectors share says nothing of a word, after Mu and Viswanath, arXiv 1702.01417.
+    """
+    rows = np.flatnonzero(free & vectors.any(axis=1))
     most = min(config.neighbours, len(rows) - 1)
-    for start in range(0, len(rows) if most > 0 else 0, AT_ONCE):
+    if most < 1:
+        return set()
+    unit = vectors[rows] - vectors[rows].mean(axis=0)
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-9)
+    found = set()
+    for start in range(0, len(rows), AT_ONCE):
         cosines = unit[start : start + AT_ONCE] @ unit.T
         cosines[np.arange(len(cosines)), start + np.arange(len(cosines))] = -1
         best = np.argpartition(-cosines, most - 1, axis=1)[:, :most]
         for k, others in enumerate(best):
             near = others[cosines[k, others] >= config.similarity]
-            yield from ((int(rows[start + k]), int(rows[other])) for other in near)
+            found |= {(int(rows[start + k]), int(rows[other])) for other in near}
+    return {(word, other) for word, other in found if (other, word) in found}
