@@ -16,6 +16,7 @@ from typing import IO, Any
 from pipeline.config import setting
 from pipeline.errors import DataError
 
+LEFT = 5.0  # seconds that what a command has started may hold its pipes open after its end
 SHOWN = 300  # characters of what a command said that an error quotes
 
 
@@ -37,20 +38,28 @@ def ask(texts: Sequence[str], config: Config, scratch: Path) -> Iterator[tuple[s
             process = subprocess.Popen(config.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said)
         except OSError as error:
             raise DataError(f"{where}: {error.strerror}; expected a program; correct the command") from None
+        lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        feeding = threading.Thread(target=_feed, args=(process.stdin, texts, config.copies), daemon=True)
+        collecting = threading.Thread(target=_collect, args=(process.stdout, lines), daemon=True)
         try:
-            yield from _answers(process, texts, config, where, said)
+            feeding.start()
+            collecting.start()
+            yield from _answers(process, lines, texts, config, where, said)
         finally:
             process.kill()
             process.wait()
+            for thread in (feeding, collecting):
+                thread.join(LEFT)
 
 
 def _answers(
-    process: "subprocess.Popen[bytes]", texts: Sequence[str], config: Config, where: str, said: IO[bytes]
+    process: "subprocess.Popen[bytes]",
+    lines: "queue.SimpleQueue[bytes | None]",
+    texts: Sequence[str],
+    config: Config,
+    where: str,
+    said: IO[bytes],
 ) -> Iterator[tuple[str, ...]]:
-    assert process.stdin and process.stdout
-    lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    threading.Thread(target=_feed, args=(process.stdin, texts, config.copies), daemon=True).start()
-    threading.Thread(target=_collect, args=(process.stdout, lines), daemon=True).start()
     for number in range(1, len(texts) + 1):
         line = _next(lines, config, where, number)
         if line is None:
@@ -76,8 +85,9 @@ def _feed(file: IO[bytes], texts: Sequence[str], copies: int) -> None:
 
 
 def _collect(file: IO[bytes], lines: "queue.SimpleQueue[bytes | None]") -> None:
-    for line in file:
-        lines.put(line)
+    with file:
+        for line in file:
+            lines.put(line)
     lines.put(None)
 
 

@@ -73,8 +73,8 @@ def find(
 def chi_square(texts: Texts, targets: np.ndarray, words: int) -> tuple[np.ndarray, np.ndarray]:
     """How many texts hold a word, and how surely its presence and an output go together, both [V].
 
-    The latter is the most over all outputs of N times the squared correlation, Pearson's statistic of the 2 × 2 table where a
-    target is 0 or 1.
+    The latter is the most over all outputs of N times the squared correlation: Pearson's statistic of the 2 × 2 table,
+    where a target is 0 or 1.
     """
     from scipy.sparse import csr_matrix
 
