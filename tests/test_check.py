@@ -104,6 +104,11 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "register", {"promote": True}, "promote"),
     ("reviews", "validate", {"unknown": 1}, "unknown key"),
     ("reviews", "features", {"nonsense": 1}, "unknown key"),
+    ("reviews", "features", {"vectors": {"file": "vectors/no.txt"}}, "vectors.file: found 'vectors/no.txt', which is"),
+    ("reviews", "features", {"synonyms": {"source": "dictionary", "file": "dictionaries/no"}}, "which is missing"),
+    ("reviews", "features", {"paraphrases": {"command": "python x.py"}}, "expected a list"),
+    ("reviews", "train", {"texts": {"deletion": 1}}, "found 1; expected a number"),
+    ("reviews", "train", {"vectors": "start it"}, "did you mean 'start'"),
     ("reviews", "baseline", {"nonsense": 1}, "unknown key"),
     ("reviews", "model", {"name": "resnet"}, "is for kind image"),
 ]
