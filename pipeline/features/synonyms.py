@@ -60,7 +60,7 @@ def find(
     free = ~negating & ~carrying & ~np.isin(np.array(words, object), np.array(config.protected, object))
     free[:special] = False
     if config.source == "dictionary":
-        pairs = _of_dictionary(Path(str(config.file)), words, free)
+        pairs = set(_of_dictionary(Path(str(config.file)), words, free))
     else:
         assert vectors is not None
         free &= np.array([markers.bare(word).isalpha() for word in words]) & (held >= config.minimum_count)
