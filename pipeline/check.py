@@ -5,6 +5,7 @@
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -97,6 +98,28 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
                 require_source(task)
         except ConfigError as error:
             yield error
+    with contextlib.suppress(ConfigError):  # a section that is wrong has been told of
+        yield from _unmet(task)
+
+
+def _unmet(task: Task) -> Iterator[ConfigError]:
+    """What `train` asks of `features` that this is not told to make."""
+    train, features, where = _section(task, "train"), _section(task, "features"), f"{task.where}.train"
+    if task.kind != "text":
+        if train.vectors != "off":
+            yield ConfigError(f"{where}.vectors: found {train.vectors}; expected off: images have no words")
+        return
+    for name in ("synonyms", "insertion"):
+        if getattr(train.texts, name) and features.synonyms.source == "off":
+            yield ConfigError(f"{where}.texts.{name}: found a share; expected 0, or features.synonyms.source: set it")
+    if train.texts.paraphrase and not features.paraphrases.command:
+        yield ConfigError(
+            f"{where}.texts.paraphrase: found a share; expected 0, or features.paraphrases.command: set it"
+        )
+    if train.vectors != "off" and not (features.vectors.dimension or features.vectors.file):
+        yield ConfigError(
+            f"{where}.vectors: found {train.vectors}; expected off, or features.vectors.file or dimension: set one"
+        )
 
 
 def resolve(task: Task) -> dict[str, object]:

@@ -69,6 +69,7 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+    parameters = sum(p.numel() for p in built.net.parameters())
     starting.embed(built.net, module, features, train.vectors)
     words = rewording.load(features, train.texts) if task.kind == "text" else None
 
@@ -84,7 +85,7 @@ def run_training(
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
     about = network.describe(name, model, inputs, target)
-    about["parameters"] = sum(p.numel() for p in built.net.parameters())
+    about["parameters"] = parameters
     return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
 
 

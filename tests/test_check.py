@@ -153,6 +153,28 @@ def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
     assert len(check.faults(path)) == 3
 
 
+@pytest.mark.parametrize(
+    ("task", "train", "features", "message"),
+    [
+        ("reviews", {"texts": {"synonyms": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
+         "texts.synonyms: found a share"),
+        ("reviews", {"texts": {"insertion": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
+         "texts.insertion: found a share"),
+        ("reviews", {"texts": {"paraphrase": 0.1}}, {"paraphrases": {"command": ["true"]}}, "texts.paraphrase: found"),
+        ("reviews", {"vectors": "fixed"}, {"vectors": {"dimension": 8}}, "vectors: found fixed; expected off, or feat"),
+        ("solar", {"vectors": "start"}, None, "vectors: found start; expected off: images have no words"),
+    ],
+)  # fmt: skip
+def test_what_train_asks_of_features_is_told_to_be_made(
+    task: str, train: Any, features: Any, message: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "params.yaml", task, "train", train)
+    (error,) = check.faults(path)
+    assert str(error).startswith(f"params.yaml: tasks.{task}.train.{message}")
+    if features is not None:
+        assert not check.faults(written(path, task, "features", features, path))
+
+
 def test_what_is_resolved_is_complete_and_parses_back() -> None:
     for name in ("solar", "reviews"):
         task = config.task(name)
