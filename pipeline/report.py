@@ -209,6 +209,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
     headlines = [*HEADLINES, *sorted(n for n in measured if n.endswith("_accuracy") and n not in HEADLINES)]
     variants = variant_rows(compressed, report["headline"])
+    features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
     return {
         "name": task,
         "kind": kind,
@@ -231,6 +232,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "profile_drift": artifacts.read_json(artifacts.DATA / "profiles" / f"{task}.json")["drift"],
         "drift": meta["drift"],
         "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
+        "vectors": artifacts.read_json(features).get("vectors") if features.is_file() else None,
+        "reworded": artifacts.read_json(reworded) if reworded.is_file() else [],
         "samples": sample_rows(task, kind, report["chosen"]),
     }
 

@@ -45,7 +45,7 @@ def main(task: Task) -> None:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
-            draw_augmented(building, task, train)
+            show_augmentation(building, task, train)
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -59,8 +59,8 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import architecture, network, vocabulary
-    from pipeline.fit import loop, objective
+    from pipeline import architecture, network, starting, vocabulary
+    from pipeline.fit import loop, objective, rewording
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -69,12 +69,14 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+    starting.embed(built.net, module, features, train.vectors)
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
 
-    def words() -> vocabulary.Vocabulary:
+    def known() -> vocabulary.Vocabulary:
         assert isinstance(inputs, TextInputs)
         return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
 
-    network.acquaint(module, built.body, words)
+    network.acquaint(module, built.body, known)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -83,7 +85,7 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of)
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
@@ -139,17 +141,17 @@ def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
         _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
 
 
-def draw_augmented(folder: Path, task: Task, train: Config) -> None:
-    """augmented.png, where anything is done to images at random: what it makes of eight examples."""
+def show_augmentation(folder: Path, task: Task, train: Config) -> None:
+    """augmented.png or augmented.json, where train examples are changed at random: what becomes of eight of them."""
     from pipeline.examples import ImageInputs
+    from pipeline.fit import augmented, reworded, rewording
 
-    prepared_folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    origin, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    inputs = reader.inputs(prepared_folder, features)
-    if isinstance(inputs, ImageInputs) and (train.images.on or train.mixing.on):
-        from pipeline.fit import augmented
-
-        split = _split(reader, prepared_folder, features, "train")
+    inputs, split = reader.inputs(origin, features), _split(reader, origin, features, "train")
+    if not isinstance(inputs, ImageInputs):
+        reworded.write(folder, features, split, inputs, rewording.load(features, train.texts), train)
+    elif train.images.on or train.mixing.on:
         augmented.write(augmented.draw(split, inputs, train), folder / augmented.NAME)
 
 
@@ -164,14 +166,13 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets, vocabulary
+    from pipeline import batches, distributed, network, sampling, starting, targets, vocabulary
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [
-        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, vocabulary, resizing)
-    ]
+    parts = (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
+    sources = [Path(str(part.__file__)) for part in parts]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:

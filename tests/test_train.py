@@ -154,7 +154,7 @@ def test_the_stage_sets_the_threads_up_before_torch_is_imported():
 def test_no_picture_where_nothing_is_augmented(task, tmp_path):
     featurize.main(task)
     still = task.raw | {"train": {"images": {"flips": "none", "shift": 0}}}
-    train.draw_augmented(tmp_path, task, Task("toy", "image", still).section("train", fit.Config))
+    train.show_augmentation(tmp_path, task, Task("toy", "image", still).section("train", fit.Config))
     assert not list(tmp_path.glob("*.png"))
-    train.draw_augmented(tmp_path, task, task.section("train", fit.Config))
+    train.show_augmentation(tmp_path, task, task.section("train", fit.Config))
     assert list(tmp_path.glob("*.png"))

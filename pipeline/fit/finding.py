@@ -83,7 +83,7 @@ def _blame(values: Sequence[float]) -> TrainingError:
 
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
     names = data.target.names if data.target.kind == "classes" else ()
-    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
+    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda", words=data.words)
 
 
 def stepper(

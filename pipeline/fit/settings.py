@@ -23,8 +23,14 @@ class Average:
 
 @dataclass(frozen=True)
 class Texts:
-    """What is done at random to each text of a train batch."""
+    """What is done at random to each text of a train batch, in the order of the fields."""
 
+    paraphrase: float = setting(0.0, low=0, high=1, unit="share of the texts that a paraphrase stands in for")
+    shuffle: float = setting(0.0, low=0, high=1, unit="share of the texts whose clauses change places")
+    synonyms: float = setting(0.0, low=0, high=1, unit="share of the words with synonyms that one stands in for")
+    insertion: float = setting(0.0, low=0, high=1, unit="share of the words with synonyms of which one is put in")
+    swap: float = setting(0.0, low=0, high=1, unit="share of the tokens that change places")
+    deletion: float = setting(0.0, low=0, below=1, unit="share of the tokens that are left out, negators aside")
     unknown: float = setting(0.0, low=0, below=1, unit="share of the tokens that become the unknown one")
 
 
@@ -62,6 +68,7 @@ class Config:
     images: Images = Images()
     mixing: Mixing = Mixing()  # of images with one another
     texts: Texts = Texts()
+    vectors: Literal["off", "start", "fixed"] = "off"  # features' word vectors as a text model's embedding
     sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
     freeze: Freeze = Freeze()
     layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
