@@ -16,6 +16,7 @@ from typing import Any
 from pipeline import config
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
+from pipeline.initial import settings as initial
 from pipeline.sources import _place
 from pipeline.tokenisers import _words
 from pipeline.validation import _settings
@@ -42,7 +43,10 @@ def _section(task: Task, name: str) -> Any:
         return settings
     if name in FOLDERS_BY_NAME:
         return task.named(name, FOLDERS_BY_NAME[name])[1]
-    return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    if name == "train" and isinstance(task.raw["model"], Mapping):
+        initial.check(parsed.init, parsed.teacher, task.raw["model"], f"{task.where}.train")
+    return parsed
 
 
 def _existing(tokeniser: Any, where: str) -> None:

@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline import distributed
 from pipeline.errors import TrainingError
-from pipeline.fit import memory
+from pipeline.fit import distilling, memory
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -84,7 +84,11 @@ def stepper(
     net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
-    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found)
+    targets = data.train.targets
+    if config.teacher and data.teacher is not None:
+        loss = distilling.mixed(loss, config.teacher, data.target)
+        targets = distilling.beside(targets, data.teacher)
+    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found)
 
 
 def _copied(

@@ -48,6 +48,7 @@ class Data:
     inputs: Inputs
     target: Target
     name_of: Callable[[int], str] = str  # an example of train, by its row
+    teacher: np.ndarray | None = None  # what `config.teacher` answers to train, float32 [N, O]
 
 
 @dataclass(frozen=True)

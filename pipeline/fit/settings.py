@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipeline.config import setting
+from pipeline.initial.settings import Init, Teacher
 from pipeline.loader.draws import Crop
 from pipeline.optimizers import adamw
 from pipeline.sampling import Sampling
@@ -71,6 +72,8 @@ class Config:
     images: Images = Images()
     texts: Texts = Texts()
     sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
+    init: Init = "random"  # pretrained: as torchvision publishes them
+    teacher: Teacher | None = None
     freeze: Freeze = Freeze()
     layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
     seed: int = setting(0, low=0, high=2**32 - 1)
