@@ -19,8 +19,6 @@ from pipeline.network import Network, Normalised, Valued
 
 log = logging.getLogger(__name__)
 COUNTED = "num_batches_tracked"  # of a norm; weights of long ago lack it, and nothing is computed from it
-SHIFTED = ("googlenet", "inception_v3")
-"""Architectures whose published weights read pixels with a mean and a deviation of ½, whatever they announce."""
 
 
 @dataclass
@@ -127,7 +125,7 @@ def _starts(own: Collection[str], given: Collection[str]) -> tuple[str, str]:
         here, there = ({name.removeprefix(start) for name in names} for start, names in zip(pair, (own, given)))
         return len(here & there)
 
-    return max(((a, b) for a in _shared(own) for b in _shared(given)), key=common)
+    return max(((a, b) for a in _shared(own) for b in _shared(given)), key=lambda pair: (common(pair), len(pair[0])))
 
 
 def _shared(names: Collection[str]) -> list[str]:
@@ -164,8 +162,7 @@ def _normalise(net: nn.Module, source: Source, found: Fitted) -> None:
 def _statistics(source: Source) -> tuple[Any, Any] | None:
     """Mean and deviation of each channel [C], in 0..255."""
     if "://" in source.pin.place:
-        shifted = published.name(source.pin.place).startswith(SHIFTED)
-        mean, std = ((0.5,) * 3, (0.5,) * 3) if shifted else (published.MEAN, published.STD)
+        mean, std = published.scaling(source.pin.place)
         return tuple(255 * value for value in mean), tuple(255 * value for value in std)
     for name, value in source.state.items():
         deviation = source.state.get(f"{name.removesuffix('mean')}std")

@@ -20,8 +20,10 @@ from pipeline.tracking import store
 USUAL = "resnet18"
 USUAL_ADDRESS = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
 """What `danlu init` proposes, known without the seconds that torchvision takes to import."""
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels, in 0..1, that all of them were trained with, red, green and blue."""
+USUAL_SCALING = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+HALVED = ("efficientnet_v2_l", "googlenet", "inception_v3")
+"""Architectures whose weights read pixels so; the last two make it of the usual scaling inside."""
 SECOND_HEADS = ("aux1.", "aux2.", "AuxLogits.")
 """Of googlenet and inception_v3, in training alone."""
 SILENCE = 30.0  # seconds without a byte, after which a download is given up
@@ -43,6 +45,11 @@ def address(architecture: str) -> str:
 
 def name(address: str) -> str:
     return address.rpartition("/")[2]
+
+
+def scaling(address: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and deviation of red, green and blue, of pixels in 0..1, that weights were trained with."""
+    return HALF if name(address).startswith(HALVED) else USUAL_SCALING
 
 
 def digest(address: str) -> str:
