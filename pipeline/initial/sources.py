@@ -1,6 +1,7 @@
 """A pinned source of weights as tensors by their names, and the words that its embeddings stand for."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from pipeline.errors import DataError
 from pipeline.initial import published
 from pipeline.initial.pins import Pin, unchanged
 from pipeline.initial.settings import REGISTERED
+
+OLD_NAMES = (
+    (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
+    (re.compile(r"(\.mlp)\.linear_1\."), r"\1.0."),
+    (re.compile(r"(\.mlp)\.linear_2\."), r"\1.3."),
+)
 
 
 @dataclass(frozen=True)
@@ -58,4 +65,11 @@ def _words(path: Path) -> list[str] | None:
 
 def _published(address: str) -> dict[str, Tensor]:
     found = load(published.fetched(address), map_location="cpu", weights_only=True)
-    return {name: value for name, value in found.items() if not name.startswith(published.SECOND_HEADS)}
+    return {renamed(name): value for name, value in found.items() if not name.startswith(published.SECOND_HEADS)}
+
+
+def renamed(name: str) -> str:
+    """A published tensor's name as torchvision now has it: files of old, such as densenet's and vit's, have others."""
+    for before, after in OLD_NAMES:
+        name = before.sub(after, name)
+    return name
