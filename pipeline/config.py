@@ -150,6 +150,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         if value is None and type(None) in arguments:
             return None
         members = [a for a in arguments if a is not type(None)]
+        if isinstance(value, Mapping) and (sections := [a for a in members if dataclasses.is_dataclass(a)]):
+            return _value(sections[0], value, where, bounds)
         for member in members[:-1]:
             try:
                 return _value(member, value, where, bounds)
