@@ -62,6 +62,12 @@ class Network:
 
     net: nn.Module  # uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → outputs [B, O]
     stages: list[nn.Module]
+    body: nn.Module  # what the model's file built
+
+
+def resolved(module: ModuleType, settings: Any) -> Any:
+    """The settings with what a model's file finds elsewhere written out, so that model.json is enough to `load`."""
+    return module.resolved(settings) if hasattr(module, "resolved") else settings
 
 
 def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:
@@ -69,7 +75,7 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
     body = module.build(settings, inputs=inputs, outputs=target.outputs)
     stages = list(module.stages(body))
     net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
-    return Network(Valued(net, target) if target.kind == "value" else net, stages)
+    return Network(Valued(net, target) if target.kind == "value" else net, stages, body)
 
 
 def predict(

@@ -10,8 +10,9 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import artifacts, config, prepared, stage
@@ -32,11 +33,14 @@ def main(task: Task) -> None:
     # Read when torch is imported. Threads that wait by spinning take five times the CPU as soon as another
     # process wants the core, which is so whenever two tasks train at once.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from pipeline import network
     from pipeline.tracking.runs import Run
 
     values_path = artifacts.folder("tuned", task.name) / "values.json"
     values = artifacts.read_json(values_path)
-    _, model = config.named("models", values["model"], f"{values_path}: model")
+    module, model = config.named("models", values["model"], f"{values_path}: model")
+    model = network.resolved(module, model)
+    values["model"] = {"name": values["model"]["name"], **asdict(model)}  # a published encoder is known by its digest
     train = config.parse(Config, values["train"], f"{values_path}: train")
     checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
@@ -67,6 +71,8 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+    if hasattr(module, "words"):
+        module.words(built.body, SimpleNamespace(words=artifacts.read_json(features / "vocabulary.json")))
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])

@@ -16,6 +16,9 @@ from pipeline.targets import Target
 MODELS = sorted(found.name for found in pkgutil.iter_modules(models.__path__) if not found.name.startswith("_"))
 TARGET = Target("classes", ("a", "b", "c"))
 INPUTS = {"image": ImageInputs(32, 40, 1, (0.4,), (0.2,)), "text": TextInputs(50, 16)}
+SMALL_BERT = {"model_type": "bert", "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2}
+SMALL_BERT |= {"num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
+SETTINGS = {"hugging_face": {"encoder": SMALL_BERT}}  # what differs from a model's defaults here
 module_of = {name: importlib.import_module(f"pipeline.models.{name}") for name in MODELS}
 IMAGES = [name for name in MODELS if module_of[name].KIND == "image"]
 TEXTS = [name for name in MODELS if module_of[name].KIND == "text"]
@@ -32,7 +35,7 @@ def one_thread():
 def build(name, inputs=None, seed=0):
     module = module_of[name]
     torch.manual_seed(seed)
-    return network.network(module, module.Config(), inputs or INPUTS[module.KIND], TARGET).net
+    return network.network(module, module.Config(**SETTINGS.get(name, {})), inputs or INPUTS[module.KIND], TARGET).net
 
 
 def batch(name, size=6):
