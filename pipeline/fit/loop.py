@@ -36,6 +36,7 @@ from pipeline.targets import Target
 log = logging.getLogger(__name__)
 Row = dict[str, float]
 NAMED = 5  # examples of a batch that an error names
+ANSWERED = 256  # validation examples at once
 TIMED = 4  # steps after which the run says how long it may take
 
 
@@ -85,8 +86,10 @@ def fit(
     StoppedError where `hooks.stop` said so; the last checkpoint stays.
     """
     choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
-    with _settings(config, choices.device), distributed.group(choices.device):
-        net.to(choices.device, memory_format=torch.channels_last if choices.channels_last else None)
+    with _settings(choices), distributed.group(choices.device):
+        net.to(choices.device)
+        if choices.channels_last:
+            net.to(memory_format=torch.channels_last)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
@@ -103,10 +106,10 @@ def fit(
 
 
 @contextmanager
-def _settings(config: Config, device: torch.device) -> Iterator[None]:
+def _settings(choices: hardware.Choices) -> Iterator[None]:
     """Threads, determinism and random state for a run; as they were before, afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(choices.threads)
     try:
         with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             yield
@@ -228,7 +231,9 @@ class _Run:
 
     def _judged(self) -> Row:
         data, device = self.data, self.choices.device
-        found = predict(shown(self.net, self.averages), data.validation, data.inputs, data.target, device=device)
+        size = max(1, ANSWERED * self.config.accumulate // self.found.parts)  # where memory was short for training
+        net = shown(self.net, self.averages)
+        found = predict(net, data.validation, data.inputs, data.target, batch_size=size, device=device)
         if not np.isfinite(found).all():
             raise TrainingError(
                 f"train: an answer of the validation split is not a number after epoch {self.at.epoch}; expected "
@@ -274,14 +279,20 @@ class _Run:
         """Goes on from the last checkpoint with a batch in twice as many parts."""
         state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
         parts = 2 * self.found.parts
-        if state is None or parts > self.found.batch_size:
+        last = parts > self.found.batch_size
+        if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); expected "
-                "room; take a smaller model or smaller inputs, or set train.accumulate"
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
+                "expected room; take a smaller model or smaller inputs, or set train.accumulate"
             ) from error
-        log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
-        self.found = replace(self.found, parts=parts)
-        self.stepper.parts = parts
+        if last:
+            log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
+            self.found = replace(self.found, recompute=True)
+            self.stepper.recompute()
+        else:
+            log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+            self.found = replace(self.found, parts=parts)
+            self.stepper.parts = parts
         self.resume(state)
 
     def _diverged(self, values: Sequence[float], batch: Batch, epoch: int, step: int) -> TrainingError:
@@ -291,7 +302,8 @@ class _Run:
         more = f" and {len(batch.rows) - NAMED:,} more" if len(batch.rows) > NAMED else ""
         return TrainingError(
             f"train: {what} in epoch {epoch}, step {step}, with the batch of {names}{more}; expected a finite number; "
-            f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; the last checkpoint is kept"
+            f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; "
+            "the last checkpoint is kept"
         )
 
 
