@@ -62,12 +62,7 @@ class Network:
 
     net: nn.Module  # uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → outputs [B, O]
     stages: list[nn.Module]
-    body: nn.Module  # what the model's file built
-
-
-def resolved(module: ModuleType, settings: Any) -> Any:
-    """The settings with what a model's file finds elsewhere written out, so that model.json is enough to `load`."""
-    return module.resolved(settings) if hasattr(module, "resolved") else settings
+    body: nn.Module  # what the model's file built of it
 
 
 def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:

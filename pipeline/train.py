@@ -10,7 +10,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -33,14 +32,11 @@ def main(task: Task) -> None:
     # Read when torch is imported. Threads that wait by spinning take five times the CPU as soon as another
     # process wants the core, which is so whenever two tasks train at once.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from pipeline import network
     from pipeline.tracking.runs import Run
 
     values_path = artifacts.folder("tuned", task.name) / "values.json"
     values = artifacts.read_json(values_path)
-    module, model = config.named("models", values["model"], f"{values_path}: model")
-    model = network.resolved(module, model)
-    values["model"] = {"name": values["model"]["name"], **asdict(model)}  # a published encoder is known by its digest
+    _, model = config.named("models", values["model"], f"{values_path}: model")
     train = config.parse(Config, values["train"], f"{values_path}: train")
     checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)

@@ -20,7 +20,9 @@ def tune(task: Task, config: Config) -> dict[str, Any]:
         raise ConfigError(
             f"{task.where}.tune.trials: found {config.trials}; expected 0: search comes with a later version"
         )
-    _, model = task.named("model", "models")
+    module, model = task.named("model", "models")
+    if hasattr(module, "resolved"):  # finds what it reads elsewhere, by whose digest train then knows it
+        model = module.resolved(model)
     return {
         "model": {"name": task.raw["model"]["name"], **asdict(model)},
         "train": asdict(task.section("train", settings.Config)),

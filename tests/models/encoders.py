@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 SIGNS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-CHINESE = list("的一是了我不在人有这质量很好喜欢差太书看价格便宜贵物流快慢送服务态度房间干净小旧来再会推荐值得买后悔，。！？")
+CHINESE = list(
+    "的一是了我不在人有这质量很好喜欢差太书看价格便宜贵物流快慢送服务态度房间干净小旧来再会推荐值得买后悔，。！？"
+)
 LATIN = [*"abcdefghijklmnopqrstuvwxyz0123456789", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz0123456789")]
 PIECES = [*SIGNS, *CHINESE, *LATIN, "phone", "##phone", "good", "check", "-", "!", ".", "😀"]
 SIZES: dict[str, Any] = {
