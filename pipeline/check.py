@@ -41,7 +41,10 @@ def _section(task: Task, name: str) -> Any:
             _existing(settings.tokeniser, f"{task.where}.prepare.tokeniser")
         return settings
     if name in FOLDERS_BY_NAME:
-        return task.named(name, FOLDERS_BY_NAME[name])[1]
+        module, settings = task.named(name, FOLDERS_BY_NAME[name])
+        if hasattr(module, "require"):
+            module.require(settings, f"{task.where}.{name}")
+        return settings
     return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
 
 

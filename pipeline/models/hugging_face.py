@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
@@ -98,6 +99,12 @@ def resolved(config: Config) -> Config:
             "put the encoder of that digest there, or take out model.digest"
         )
     return replace(config, revision=found.commit or config.revision, encoder=found.settings, digest=found.digest)
+
+
+def require(config: Config, where: str) -> None:
+    """Before any work. Raises: ConfigError for a folder of the project that is not there."""
+    if config.path is not None and config.path.startswith(_encoders.FOLDER) and not Path(config.path).is_dir():
+        raise ConfigError(f"{where}.path: found {config.path!r}, which is missing; expected a folder; put it there")
 
 
 def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:

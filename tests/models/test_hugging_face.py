@@ -12,6 +12,7 @@ from pipeline import config, export, graphs, network
 from pipeline.compression import dynamic_int8
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import TextInputs
+from pipeline.features import cleaning
 from pipeline.fit import groups
 from pipeline.fit.settings import Config as Train
 from pipeline.models import hugging_face
@@ -112,6 +113,33 @@ def test_tokens_are_those_of_its_own_tokeniser(text):
     encoders.save(Path(PLACE))
     its = transformers.AutoTokenizer.from_pretrained(PLACE)
     assert tokeniser().cut(text) == its.convert_ids_to_tokens(its(text, add_special_tokens=False)["input_ids"])
+
+
+PLAIN = cleaning.Steps(entities=False, invisible=False, normalise=False, lower=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "alike"),
+    [
+        ("good phone", True),
+        ("不值得买。", True),
+        ("质量很好，物流快！", False),
+        ("IPHONE6S的Good check-in!!! 123", True),
+        ("书好看😀😀再来", True),
+        ("  前后\t空白 ", True),
+        ("Ａ好", False),
+        ("很好&amp;快", False),
+        ("好👩\u200d👩\u200d👧", True),
+    ],
+)
+def test_cleaning_alone_makes_tokens_differ_and_without_its_steps_they_do_not(text, alike):
+    import transformers
+
+    encoders.save(Path(PLACE))
+    its = transformers.AutoTokenizer.from_pretrained(PLACE)
+    expected = its.tokenize(text)
+    assert tokeniser().cut(cleaning.clean(text, PLAIN)) == expected
+    assert (tokeniser().cut(cleaning.clean(text)) == expected) == alike
 
 
 def test_what_the_encoder_does_not_know_begins_as_its_unknown_piece():
@@ -252,6 +280,15 @@ def test_an_encoder_that_cannot_serve_is_refused(settings, length, message):
     chosen = hugging_face.Config(encoder={"model_type": "bert", **encoders.SIZES, **settings})
     with pytest.raises(ConfigError, match=message):
         hugging_face.build(chosen, inputs=TextInputs(30, length), outputs=2)
+
+
+def test_a_folder_that_is_not_there_is_found_before_any_work():
+    chosen = hugging_face.Config(path=PLACE)
+    with pytest.raises(ConfigError, match=r"tasks\.a\.model\.path: found 'weights/tiny', which is missing"):
+        hugging_face.require(chosen, "tasks.a.model")
+    Path(PLACE).mkdir(parents=True)
+    hugging_face.require(chosen, "tasks.a.model")
+    hugging_face.require(hugging_face.Config(path="hfl/rbt3"), "tasks.a.model")
 
 
 def test_more_layers_than_there_are():
