@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline import distributed
+from pipeline import distributed, memory
 from pipeline.errors import TrainingError
-from pipeline.fit import memory
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective

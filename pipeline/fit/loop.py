@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed
+from pipeline import distributed, memory
 from pipeline.errors import StoppedError, TrainingError
 from pipeline.examples import ImageInputs, Split
-from pipeline.fit import checkpoint, finding, groups, hardware, memory
+from pipeline.fit import checkpoint, finding, groups, hardware
 from pipeline.fit.averages import Averages, shown
 from pipeline.fit.feed import Batch
 from pipeline.fit.finding import Found
@@ -36,7 +36,6 @@ from pipeline.targets import Target
 log = logging.getLogger(__name__)
 Row = dict[str, float]
 NAMED = 5  # examples of a batch that an error names
-ANSWERED = 256  # validation examples at once
 TIMED = 4  # steps after which the run says how long it may take
 
 
@@ -67,6 +66,7 @@ class Fit:
     state: dict[str, Tensor]
     best_epoch: int  # from 1
     history: list[Row]  # one row an epoch, as `on_epoch` got it
+    judged: dict[str, Row]  # what these weights know of validation, and of as many examples of train, not augmented
     found: Found  # the batch size, the rate and the parts of a batch that the run took
     choices: dict[str, str]  # by setting: what the run took for it and why
 
@@ -100,9 +100,12 @@ def fit(
         said = dict(choices.reasons) | found.reasons(config)
         log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
-    net.load_state_dict(run.best)
+        net.load_state_dict(run.best)
+        known = {"validation": run.judged(net, data.validation)}
+        known["train"] = run.judged(net, data.train, len(data.validation))
     state = {name: value.cpu() for name, value in run.best.items()}
-    return Fit(state, run.at.best_epoch, run.at.history, run.found, dict(choices.reasons) | run.found.reasons(config))
+    said = dict(choices.reasons) | run.found.reasons(config)
+    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, said)
 
 
 @contextmanager
@@ -188,7 +191,9 @@ class _Run:
         at.epoch, at.batch = at.epoch + 1, 0
         if self.averages:
             self.averages.after_epoch(self.net, at.epoch)
-        row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen} | self._judged()
+        row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen}
+        judged = self.judged(shown(self.net, self.averages), self.data.validation)
+        row |= {f"validation_{name}": value for name, value in judged.items()}
         row["learning_rate"] = self.found.rate * self._factor(at.step - 1)
         row["seconds"] = at.seconds + time.monotonic() - self.started
         self.started, at.seconds = time.monotonic(), 0.0
@@ -229,17 +234,19 @@ class _Run:
         steps = self.feed.steps + len(self.data.validation) / 3 / self.found.batch_size
         return (time.monotonic() - self.started) / TIMED * steps * self.config.epochs / 60
 
-    def _judged(self) -> Row:
+    def judged(self, net: nn.Module, split: Split, most: int | None = None) -> Row:
+        """The loss and the measures of a split, or of `most` of its examples, evenly spread."""
         data, device = self.data, self.choices.device
-        size = max(1, ANSWERED * self.config.accumulate // self.found.parts)  # where memory was short for training
-        net = shown(self.net, self.averages)
-        found = predict(net, data.validation, data.inputs, data.target, batch_size=size, device=device)
+        rows = np.arange(len(split))
+        if most is not None and most < len(split):
+            rows = np.linspace(0, len(split) - 1, most).round().astype(np.int64)
+        found = predict(net, split, data.inputs, data.target, rows=rows, device=device)
         if not np.isfinite(found).all():
             raise TrainingError(
-                f"train: an answer of the validation split is not a number after epoch {self.at.epoch}; expected "
-                f"numbers; lower train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
+                f"train: an answer is not a number after epoch {self.at.epoch}; expected numbers; lower "
+                f"train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
-        return judge(data.target, found, data.validation)
+        return judge(data.target, found, Split(split.labels[rows], split.targets[rows]))
 
     def save(self) -> None:
         """Writes a checkpoint: every rank has to come here, the first one writes."""

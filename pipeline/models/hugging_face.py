@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from pipeline.config import setting
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import TextInputs
 from pipeline.models import _encoders
+from pipeline.vocabulary import Vocabulary
 
 KIND = "text"
 log = logging.getLogger(__name__)
@@ -26,11 +27,6 @@ KNOWN = 0.8  # share of a vocabulary's tokens that the encoder knows where both 
 PADDED = 1e-5  # by which padding may change an answer
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "embedding_dropout")
 """What encoders call the shares that they drop."""
-
-
-class Vocabulary(Protocol):
-    @property
-    def words(self) -> Sequence[str]: ...  # [V], the token of each id; padding and unknown are the first two
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import memory
 from pipeline.errors import TrainingError
-from pipeline.fit import checkpoint, finding, memory
+from pipeline.fit import checkpoint, finding
 from pipeline.optimizers import adamw, sgd
 from tests.fit.toys import CONFIG, Brightness, equal, toy, train
 
@@ -115,7 +116,8 @@ from torch import nn
 sys.path.insert(0, {root!r})
 from tests.fit import toys
 from pipeline.examples import ImageInputs, Split
-from pipeline.fit import loop, memory
+from pipeline import memory
+from pipeline.fit import loop
 from pipeline.loader import kernel
 import dataclasses
 
