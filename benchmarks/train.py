@@ -9,6 +9,7 @@ reviews of a finished `make run`.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -28,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.loader import MEAN, STD, pictures
 from pipeline import artifacts, network
+from pipeline.errors import StoppedError
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.features import text
 from pipeline.fit import finding, hardware, loop
@@ -120,10 +122,8 @@ def ours(case: Case) -> float:
         ended = not clock.step()
 
     config = case.config(epochs=1 + (case.steps + WARM) * case.batch // len(case.train))
-    try:
+    with contextlib.suppress(StoppedError):
         loop.fit(net.net, net.stages, data, config, hooks=loop.Hooks(on_step=on_step, stop=lambda: ended))
-    except loop.StoppedError:
-        pass
     return clock.micros
 
 
@@ -367,7 +367,7 @@ def measured(case: Case, peers: dict[str, Steps], turns: int) -> dict[str, list[
     return taken
 
 
-def rows_of(case: Case, taken: dict[str, list[float]], goals: dict[str, float | None], best: str) -> list[dict[str, Any]]:
+def rows_of(case: Case, taken: dict[str, list[float]], goals: dict[str, float], best: str) -> list[dict[str, Any]]:
     found = []
     unit = "µs/example" if case.device.type == "cuda" else "CPU µs/example"
     for peer in taken:
@@ -385,7 +385,7 @@ def installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def one_case(case: Case, turns: int, goals: dict[str, float | None]) -> list[dict[str, Any]]:
+def one_case(case: Case, turns: int, goals: dict[str, float]) -> list[dict[str, Any]]:
     peers: dict[str, Steps] = {
         "ours": lambda: ours(case),
         "a step in memory": lambda: in_memory(case),
@@ -429,7 +429,8 @@ def share_of_rate(case: Case, micros: float) -> dict[str, Any]:
     reached = 3 * made["multiply_adds"] / (micros * 1e-6)
     limit = matrix_rate(case.device)
     name = f"{case.name}, multiply-adds against the device's matrix rate"
-    return {"name": name, "ours": limit / 1e9, "peer": reached / 1e9, "ratio": reached / limit, "goal": None, "unit": "G/s"}
+    ours, peer, ratio = limit / 1e9, reached / 1e9, reached / limit
+    return {"name": name, "ours": ours, "peer": peer, "ratio": ratio, "goal": None, "unit": "G/s"}
 
 
 def main() -> None:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import batches, config, distributed, memory, targets
-from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.examples import ImageInputs, Split, TextInputs, Vocabulary
 from pipeline.targets import Target
-from pipeline.vocabulary import Vocabulary
 
 Inputs = ImageInputs | TextInputs
 
@@ -76,7 +75,7 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
 
 
 def acquaint(module: ModuleType, body: nn.Module, vocabulary: Callable[[], Vocabulary]) -> None:
-    """Before training: a text model whose file has `words` is told the vocabulary, and keeps what it needs in buffers."""
+    """Before training: a text model whose file has `words` is told the vocabulary; its buffers keep what it needs."""
     if hasattr(module, "words"):
         module.words(body, vocabulary())
 

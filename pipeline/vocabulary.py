@@ -1,24 +1,16 @@
-"""The tokens that a text network reads, as strings, and in how many texts of the train split each of them stands.
+"""Counts in how many texts of the train split each token that a network reads stands.
 
-N texts of the split, V entries of the vocabulary, T tokens of the longest text of a batch.
+V entries of the vocabulary, T tokens of the longest text of a batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline import batches
-from pipeline.examples import Split, TextInputs
+from pipeline.examples import Split, TextInputs, Vocabulary
 
 AT_ONCE = 1024  # texts whose tokens are counted at once
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    words: Sequence[str]  # V of them, by their ids; the first two are padding and unknown
-    documents: np.ndarray  # int64 [V], texts that hold each of them
-    texts: int  # that there are
 
 
 def of(words: Sequence[str], train: Split, inputs: TextInputs) -> Vocabulary:

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import setting
-from pipeline.examples import TextInputs
-from pipeline.vocabulary import Vocabulary
+from pipeline.examples import TextInputs, Vocabulary
 
 KIND = "text"
 MIXED, LARGE = 1_000_003, 1 << 40

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.config import setting
-from pipeline.examples import TextInputs
-from pipeline.vocabulary import Vocabulary
+from pipeline.examples import TextInputs, Vocabulary
 
 KIND = "text"
 
