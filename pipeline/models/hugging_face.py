@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from pipeline.config import setting
 from pipeline.errors import ConfigError, DataError
-from pipeline.examples import TextInputs
+from pipeline.examples import TextInputs, Vocabulary
 from pipeline.models import _encoders
-from pipeline.vocabulary import Vocabulary
 
 KIND = "text"
 log = logging.getLogger(__name__)
