@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipeline import config, export, graphs, network
+from pipeline import architecture, config, export, graphs, network
 from pipeline.compression import dynamic_int8
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import TextInputs
@@ -308,6 +308,16 @@ def test_every_weight_is_in_one_stage_and_layers_learn_slower_towards_the_input(
     settings = Train(layer_decay=0.5, optimizer=adamw.Config(learning_rate=1.0))
     rates = {group["lr"] for group in groups.groups(found.net, found.stages, settings, 1.0)}
     assert rates == {0.5**k for k in range(len(found.stages))} and len(found.stages) >= 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_layers_are_told(kind):
+    chosen = hugging_face.Config(encoder={"model_type": kind, **encoders.SIZES, **KINDS[kind]})
+    net = network.network(hugging_face, chosen, TextInputs(30, 16), TARGET).net
+    found = architecture.layers(net, TextInputs(30, 16))
+    assert sum(layer.parameters for layer in found) == sum(value.numel() for value in net.parameters())
+    words = next(layer for layer in found if layer.name.endswith(("word_embeddings", "tok_embeddings")))
+    assert words.parameters == 32 * net.embedding.embedding_dim and words.shape == (18, net.embedding.embedding_dim)
 
 
 @pytest.mark.parametrize("kind", ["bert", "albert"])
