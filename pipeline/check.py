@@ -47,7 +47,10 @@ def _section(task: Task, name: str) -> Any:
             _existing({key: Path(path) for key, path in given.items() if path}, f"{task.where}.features")
         return settings
     if name in FOLDERS_BY_NAME:
-        return task.named(name, FOLDERS_BY_NAME[name])[1]
+        module, settings = task.named(name, FOLDERS_BY_NAME[name])
+        if hasattr(module, "require"):
+            module.require(settings, f"{task.where}.{name}")
+        return settings
     parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
     if name == "train":
         require_images(parsed.mixing, task.kind, f"{task.where}.train")

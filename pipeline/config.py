@@ -141,6 +141,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
     if bounds.get("folder"):
         return _chosen(value, where, bounds)
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
