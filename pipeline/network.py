@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import batches, config, distributed, targets
+from pipeline import batches, config, distributed, pulse, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.targets import Target
 
@@ -93,6 +93,7 @@ def predict(
         for rows in mine:
             arrays = torch.from_numpy(batches.read(split, rows, inputs)).to(device)
             outputs = torch.cat([outputs, net(arrays).float()])
+            pulse.beat()
     every = distributed.gathered(outputs).cpu().numpy()
     order = [rows for rank in range(distributed.world()) for rows in rows_of[rank :: distributed.world()]]
     result = np.empty((len(split), target.outputs), np.float32)

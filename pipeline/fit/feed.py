@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, Split
 from pipeline.fit.settings import Config
 from pipeline.loader.draws import Augmentation
-from pipeline.loader.reading import Loader
+from pipeline.loader.reading import Loader, threads
 from pipeline.network import Inputs
 
 
@@ -66,7 +66,7 @@ class Feed:
             size=(inputs.height, inputs.width),
             rank=distributed.rank(),
             world=distributed.world(),
-            filling=config.filling,
+            filling=config.filling or max(1, threads() // distributed.world()),
             pinned=pinned,
             order=self._order,
         )

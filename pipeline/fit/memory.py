@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from pipeline import distributed
+from pipeline.errors import TrainingError
 
 SHARE = 0.8  # of the free memory that a batch may take
 FIRST = 16  # examples of the first batch that is tried
@@ -31,14 +32,18 @@ def largest(attempt: Callable[[int], None], most: int, device: torch.device) -> 
         try:
             attempt(size)
         except Exception as error:
-            if not exhausted(error) or size == 1:
+            if not exhausted(error):
                 raise
+            if size == 1:
+                raise TrainingError(
+                    "train.batch_size: one example is too much for the memory; expected room"
+                ) from error
             if size <= fits:  # not even the first did
                 size = fits = size // 2
                 continue
             break
         fits = size
-        if size == most or (device.type == "cpu" and 2 * (_resident() - before) > SHARE * free()):
+        if size == most or (device.type == "cpu" and 2 * (_resident() - before) > SHARE * free() / distributed.world()):
             break
         size = min(2 * size, most)
     return distributed.smallest(fits)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed
+from pipeline import distributed, pulse
 from pipeline.fit import groups
 from pipeline.fit.feed import Batch
 from pipeline.fit.hardware import Choices
@@ -77,6 +77,8 @@ class Stepper:
         self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        distributed.even_norms(self.net)
+        pulse.beat()
         return loss
 
     def settle(self) -> None:
@@ -85,6 +87,8 @@ class Stepper:
 
     def _gradients(self, batch: Batch) -> Tensor:
         count = len(batch.rows)
+        if not count:
+            return self._nothing(batch)
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
@@ -92,9 +96,20 @@ class Stepper:
             whole = k == parts - 1
             with contextlib.nullcontext() if whole else distributed.unsynced(self._forward):
                 loss = self.losses(batch, slice(first, last)).sum()
+                pulse.beat(waits=whole)
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
         return total
+
+    def _nothing(self, batch: Batch) -> Tensor:
+        """Takes part in a step without an example of its own: one that is made up counts for nothing."""
+        device, precision = self.choices.device, self.choices.precision
+        array = torch.ones((1, *batch.arrays.shape[1:]), dtype=torch.from_numpy(batch.arrays).dtype, device=device)
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            loss = self._forward(array).float().sum() * 0
+        pulse.beat(waits=True)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def losses(self, batch: Batch, part: slice) -> Tensor:
         """Of some of the batch's examples, [B]."""
