@@ -1,4 +1,4 @@
-"""Several processes train the network that one trains; what dies is started again, what hangs is ended, all end at once.
+"""Several processes train the network that one trains; what dies is started again, what hangs is ended.
 
 The ranks are real: torchrun and gloo, on toy data; see tests/fit/ranked.py for what they train.
 """
@@ -15,7 +15,7 @@ import psutil
 import pytest
 import torch
 
-from pipeline import pulse, rank, ranks
+from pipeline import pulse, ranks
 from pipeline.config import parse
 from pipeline.errors import ConfigError, StoppedError, TrainingError
 from pipeline.fit import settings
@@ -98,7 +98,7 @@ def test_batch_norms_of_all_ranks_have_the_mean_of_their_statistics(two, tmp_pat
     one = ranked.fit("norm", tmp_path)
     name = "body.2.running_mean"
     assert not torch.equal(first["state"][name], torch.zeros(8))
-    assert torch.allclose(first["state"][name], one.state[name], rtol=0.2, atol=0.05)
+    assert torch.allclose(first["state"][name], one.state[name], atol=1e-5)  # parts of equal size: the mean is exact
 
 
 def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_the_unbroken_run(
@@ -131,6 +131,7 @@ def test_ten_runs_with_a_rank_killed_at_a_random_moment_end_right(two, tmp_path,
         assert equal(unbroken["state"], read(out, "images")["state"])
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_too_often_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SIGNALS", "1:7:9")
     with pytest.raises(
@@ -163,6 +164,7 @@ def test_a_number_that_is_none_on_one_rank_stops_all_and_names_its_part_of_the_b
     assert error.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_batch_too_large_for_one_rank_is_computed_in_more_parts_by_all(tmp_path, caplog):
     caplog.set_level("WARNING")
     start(tmp_path, ["memory"])  # 5 rows a rank, of which 3 fit
@@ -220,7 +222,8 @@ def test_no_rank_outlives_a_killed_starter_and_none_listens_to_other_machines(tm
 
 def test_a_process_ends_with_the_one_that_it_is_tied_to(tmp_path):
     note = tmp_path / "pid"
-    tied = f"import os, time; from pipeline import rank; rank.tie(os.getppid()); open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    tied = "import os, time; from pipeline import rank; rank.tie(os.getppid()); "
+    tied += f"open({str(note)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     starter = subprocess.Popen(
         [sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {tied!r}])"], cwd=ROOT
     )
