@@ -117,17 +117,35 @@ def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_the_unbroke
     ]
 
 
+class Killing:
+    """Ends a rank by SIGKILL within a moment after a step; as `stop`, it is asked every now and then."""
+
+    def __init__(self, folder, which, step, delay):
+        self.folder, self.which, self.step, self.delay = folder, which, step, delay
+        self.killed = False
+
+    def __call__(self):
+        seen = pulse.read(self.folder / f"{self.which}.pulse")
+        if seen and not self.killed and seen.step >= self.step:
+            time.sleep(self.delay)
+            os.kill(seen.pid, signal.SIGKILL)
+            self.killed = True
+        return False
+
+
 @pytest.mark.slow
-def test_ten_runs_with_a_rank_killed_at_a_random_moment_end_right(two, tmp_path, monkeypatch):
+@pytest.mark.timeout(1200)
+def test_ten_runs_with_a_rank_killed_at_a_random_moment_end_right(two, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("SLOW", "0.1")
     random = np.random.default_rng(0)
     unbroken = read(two, "images")
     for k in range(10):
-        which, step = random.integers(2), random.integers(1, 21)
-        monkeypatch.setenv("SIGNALS", f"{which}:{step}:9")
         out = tmp_path / str(k)
         out.mkdir()
-        start(out, ["images"], restarts=1)
-        assert (out / f"sent-{which}:{step}:9").exists()
+        killing = Killing(out / "ranks", int(random.integers(2)), int(random.integers(18)), random.uniform(0, 0.15))
+        start(out, ["images"], restarts=1, stop=killing)
+        assert killing.killed
+        assert caplog.text.count("died by signal 9") == k + 1
         assert equal(unbroken["state"], read(out, "images")["state"])
 
 
