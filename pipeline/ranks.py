@@ -39,7 +39,6 @@ class Job:
     module: str
     words: Sequence[str]
     parallel: Parallel
-    threads: int  # of each rank
     folder: Path  # of its own, for as long as the job runs
     parts: int = 1  # of a batch, at first
     on_row: Callable[[int, Mapping[str, float]], None] = lambda step, values: None  # of rank 0, each step once
@@ -256,7 +255,7 @@ def _environment(job: Job) -> dict[str, str]:
         rank.FOLDER: str(job.folder.absolute()),
         rank.STARTER: str(os.getpid()),
         rank.PROCESSES: str(job.parallel.processes),
-        "OMP_NUM_THREADS": str(job.threads),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # until each rank sets train.threads
         "LOGLEVEL": "CRITICAL",  # of torchrun, whose words would bury the cause
         "GLOO_SOCKET_IFNAME": LOOPBACK,
         "NCCL_SOCKET_IFNAME": LOOPBACK,

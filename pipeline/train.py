@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import artifacts, config, prepared, rank, ranks, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Split
+from pipeline.examples import Split, TextInputs
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
     place, words = artifacts.STATE / "ranks" / checkpoints.name, [task.name, str(checkpoints)]
     with _asked_to_stop() as stop:
         module, parts = "pipeline.train", train.accumulate
-        ranks.run(ranks.Job(module, words, train.parallel, train.threads, place, parts, on_row=run.log, stop=stop))
+        ranks.run(ranks.Job(module, words, train.parallel, place, parts, on_row=run.log, stop=stop))
 
 
 def one_rank() -> None:
@@ -86,7 +87,7 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import network
+    from pipeline import architecture, network, vocabulary
     from pipeline.fit import loop, objective
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
@@ -96,6 +97,12 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+
+    def words() -> vocabulary.Vocabulary:
+        assert isinstance(inputs, TextInputs)
+        return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
+
+    network.acquaint(module, built.body, words)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -109,8 +116,11 @@ def run_training(
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
     about = network.describe(name, model, inputs, target)
-    about["parameters"] = sum(p.numel() for p in built.net.parameters())
-    return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    made = architecture.layers(built.net, inputs)
+    about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    about["learning_rate"] = fitted.found.rate
+    about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
+    return fitted, about | {"layers": [asdict(layer) for layer in made]}
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
@@ -169,12 +179,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets
+    from pipeline import batches, distributed, network, sampling, targets, vocabulary
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, resizing)]
+    sources = [
+        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, vocabulary, resizing)
+    ]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:

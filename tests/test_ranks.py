@@ -37,7 +37,7 @@ def start(out, cases, processes=2, *, stop=lambda: False, **parallel):
     given = Parallel(processes=processes, **{"restarts": 0, "patience": 120.0} | parallel)
     words = [str(out), ",".join(cases)]
     job = ranks.Job(
-        "tests.fit.ranked", words, given, 1, out / "ranks", on_row=lambda step, row: told.append(row), stop=stop
+        "tests.fit.ranked", words, given, out / "ranks", on_row=lambda step, row: told.append(row), stop=stop
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -215,7 +215,7 @@ from pathlib import Path
 from pipeline import ranks
 from pipeline.fit.settings import Parallel
 out = Path(sys.argv[1])
-ranks.run(ranks.Job("tests.fit.ranked", [str(out), "images"], Parallel(processes=2), 1, out / "ranks"))
+ranks.run(ranks.Job("tests.fit.ranked", [str(out), "images"], Parallel(processes=2), out / "ranks"))
 """
 
 
