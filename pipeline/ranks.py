@@ -26,7 +26,7 @@ from pipeline.fit.settings import Parallel
 
 log = logging.getLogger(__name__)
 POLL = 0.1  # seconds
-START = 180.0  # seconds that a rank has at least for its imports and its data
+START = 180.0  # seconds that a rank has at least for its imports, its data and its first step
 LINGER = 3.0  # seconds that the ranks which are left have after the first has died
 STOP = 20.0  # seconds that a stopped run has for the step at work and its checkpoint; see flows/stages.py
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
@@ -190,7 +190,7 @@ class _Attempt:
     def _require_work(self, now: float) -> None:
         """Raises: TrainingError for ranks that have done nothing for too long."""
         patience = self.job.parallel.patience
-        begun = all(one.seen and one.seen.beats for one in self.ranks)
+        begun = all(one.seen and one.seen.epoch for one in self.ranks)
         still = [k for k, one in enumerate(self.ranks) if self._note(k) != "done"]
         longest = max((now - self.ranks[k].moved for k in still), default=0.0)
         if longest <= (patience if begun else max(patience, START)):

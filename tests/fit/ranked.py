@@ -34,6 +34,7 @@ CASES = {
     "norm": dataclasses.replace(STEPS, epochs=2, batch_size=12, optimizer=adamw.Config(learning_rate=1e-9)),
     "nan": STEPS,
     "memory": STEPS,
+    "hang": STEPS,
 }
 
 
@@ -66,6 +67,8 @@ class Failing(Plain):
         if self.steps >= 7 and distributed.rank() == distributed.world() - 1:
             if self.what == "nan":
                 return found * float("nan")
+            if self.what == "hang":
+                time.sleep(1000)
             if len(arrays) > 3:
                 raise torch.OutOfMemoryError(f"no room for {len(arrays)}\nand more")
         return found
@@ -92,7 +95,7 @@ def data(case):
 def build(case):
     if case == "norm":
         return toys.toy()
-    return Failing(case) if case in ("nan", "memory") else Plain(words=case == "texts")
+    return Failing(case) if case in ("nan", "memory", "hang") else Plain(words=case == "texts")
 
 
 def fit(case, out, **how):
