@@ -62,6 +62,8 @@ def run(job: Job) -> None:
                 log.warning("%s; all ranks start again from the last checkpoint, with %d parts at least", error, parts)
             except _DeathError as error:
                 deaths += 1
+                if job.stop():
+                    raise StoppedError(f"train: stopped as {error}; run again to go on") from None
                 if deaths > job.parallel.restarts:
                     raise TrainingError(
                         f"train: {error}; expected it to live; gave up after {_times(job.parallel.restarts)}; "

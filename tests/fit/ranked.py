@@ -49,6 +49,7 @@ class Plain(nn.Module):
         self.words = words
 
     def forward(self, arrays):
+        assert len(arrays), "a recurrent layer would refuse an empty batch"
         if not self.words:
             return self.body(arrays.double() / 255)
         return self.body[2](self.body[1](self.body[0](arrays)).mean(dim=1))
