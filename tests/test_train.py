@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, tune
+from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, tune, vocabulary
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.fit import checkpoint
@@ -224,3 +225,24 @@ def test_several_processes_stop_with_a_checkpoint_at_sigterm(by_ranks):
     (folder,) = (artifacts.STATE / "checkpoints").iterdir()
     assert checkpoint.load(folder)["at"]["step"] >= 3
     assert not artifacts.folder("models", "toy").exists()
+
+
+@pytest.mark.parametrize("name", ["linear", "fasttext"])
+def test_a_text_model_is_told_the_vocabulary_and_keeps_what_it_needs(name, trained_talk, tmp_path, monkeypatch):
+    shutil.copytree(trained_talk, tmp_path / "talk")
+    monkeypatch.chdir(tmp_path / "talk")
+    sections = {"model": {"name": name}, "train": {"epochs": 1}}
+    task = Task("talk", "text", sections)
+    module, model = task.named("model", "models")
+    fitted, about = train.run_training(task, name, model, task.section("train", fit.Config), tmp_path / "c", Recorder())
+    train.write(artifacts.folder("models", "talk"), fitted, about)
+    body = network.load(artifacts.folder("models", "talk")).net
+    words = artifacts.read_json(artifacts.folder("features", "talk") / "vocabulary.json")
+    reader = config.plugin("features", "text", "kind")
+    split = reader.load(artifacts.folder("prepared", "talk"), artifacts.folder("features", "talk"), "train")
+    inputs = reader.inputs(artifacts.folder("prepared", "talk"), artifacts.folder("features", "talk"))
+    again = module.build(model, inputs=inputs, outputs=2)
+    module.words(again, vocabulary.of(words, split, inputs))
+    kept = "idf" if name == "linear" else "pieces"
+    assert torch.equal(getattr(body, kept), getattr(again, kept))
+    assert len(getattr(body, kept)[2:].unique()) > 1
