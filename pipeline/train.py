@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import artifacts, config, prepared, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Split
+from pipeline.examples import Split, TextInputs
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def run_training(
     """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
     import torch
 
-    from pipeline import network, starting
+    from pipeline import architecture, network, starting, vocabulary
     from pipeline.fit import loop, objective, rewording
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
@@ -69,9 +70,13 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
-    parameters = sum(p.numel() for p in built.net.parameters())
-    starting.embed(built.net, module, features, train.vectors)
-    words = rewording.load(features, train.texts) if task.kind == "text" else None
+    starting.embed(built.body, module, features, train.vectors)
+
+    def words() -> vocabulary.Vocabulary:
+        assert isinstance(inputs, TextInputs)
+        return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
+
+    network.acquaint(module, built.body, words)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -80,13 +85,18 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words)
+    rewords = rewording.load(features, train.texts) if task.kind == "text" else None
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, rewords)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
+    starting.release(built.body, module, train.vectors)
     about = network.describe(name, model, inputs, target)
-    about["parameters"] = parameters
-    return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    made = architecture.layers(built.net, inputs)
+    about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    about["learning_rate"] = fitted.found.rate
+    about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
+    return fitted, about | {"layers": [asdict(layer) for layer in made]}
 
 
 def _show_augmentation(task: Task, train: Config, out: Path) -> None:
@@ -155,13 +165,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, starting, targets
+    from pipeline import batches, distributed, network, sampling, starting, targets, vocabulary
     from pipeline.features import resizing
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
     sources = [
-        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, starting, targets, resizing)
+        Path(str(part.__file__))
+        for part in (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
     ]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))

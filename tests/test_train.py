@@ -121,7 +121,7 @@ def test_tune_resolves_every_default(task):
     values = json.loads((artifacts.folder("tuned", "toy") / "values.json").read_text())
     expected = fit.Config(epochs=2, batch_size=16, threads=1)
     assert values["train"] == dataclasses.asdict(expected)
-    assert values["model"] == {"name": "resnet", "width": 32, "blocks": 1, "dropout": 0.2}
+    assert {"name": "resnet", "width": 32, "blocks": 1, "dropout": 0.2}.items() <= values["model"].items()
 
 
 def test_a_search_is_refused_until_there_is_one(task):

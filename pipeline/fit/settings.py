@@ -81,7 +81,7 @@ class Config:
     freeze: Freeze = Freeze()
     layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
     seed: int = setting(0, low=0, high=2**32 - 1)
-    threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
+    threads: int | Literal["auto"] = setting(1, low=1, high=256, unit="CPU threads; other numbers round otherwise")
     filling: int | None = setting(None, low=1, high=256, unit="threads that fill image batches; null: by the cores")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -89,6 +89,6 @@ class Config:
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # of images
     fused: Switch = "auto"  # the optimiser as one kernel
     accumulate: int = setting(1, low=1, high=65_536, unit="parts of a batch that are computed one after the other")
-    recompute: Literal["off", "stages"] = "off"  # stages: inner values are computed twice rather than kept
+    recompute: Literal["auto", "off", "stages"] = "auto"  # stages: inner values are computed twice rather than kept
     checkpoint_minutes: float = setting(5.0, above=0, high=10_000, unit="minutes between checkpoints within an epoch")
     parallel: Parallel = Parallel()

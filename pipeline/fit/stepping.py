@@ -4,7 +4,8 @@ B examples of this rank's part of a batch, O outputs.
 """
 
 import contextlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import config as settings
 from pipeline import distributed
-from pipeline.fit import groups
+from pipeline.fit import groups, recomputing
 from pipeline.fit.feed import Batch
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import Objective
@@ -40,13 +41,21 @@ class Stepper:
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
+        if found.recompute:
+            self.recompute()
         module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
-        found = groups.groups(net, stages, config, found.rate)
-        self.optimizer = module.build(config.optimizer, found, fused=choices.fused)
+        trained = groups.groups(net, stages, config, found.rate)
+        self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
         self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
         self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
+        self._copied: torch.cuda.Event | None = None
         self._frozen = -1
-        self._forward: nn.Module = net
+        self._wrapped = net
+        self._forward: Callable[[Tensor], Tensor] = net
+
+    def recompute(self) -> None:
+        """From now on the stages but the head keep no inner values."""
+        recomputing.recompute(self.stages[:-1])
 
     def begin(self, frozen: int) -> None:
         """Before an epoch: the network trains, but for its first `frozen` stages."""
@@ -54,9 +63,10 @@ class Stepper:
         groups.freeze(self.stages, frozen)
         if frozen != self._frozen:  # ranks are told once which gradients there will be
             self._frozen = frozen
-            self._forward = distributed.wrapped(self.net, self.choices.device)
+            self._wrapped = distributed.wrapped(self.net, self.choices.device)
+            self._forward = self._wrapped
             if self.choices.compile != "off":
-                self._forward = torch.compile(self._forward, mode=self.choices.compile)
+                self._forward = torch.compile(self._wrapped, mode=self.choices.compile)
 
     def step(self, batch: Batch, factor: float, blame: Blame) -> Tensor:
         """The sum of the batch's losses [] of this rank, on the device; `factor` multiplies every group's rate.
@@ -77,6 +87,8 @@ class Stepper:
         self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self._copied is not None:  # the arrays are filled anew as soon as the next batch is asked for
+            self._copied.synchronize()
         return loss
 
     def settle(self) -> None:
@@ -88,9 +100,9 @@ class Stepper:
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
-        for k, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for k, (first, last) in enumerate(itertools.pairwise(cuts)):
             whole = k == parts - 1
-            with contextlib.nullcontext() if whole else distributed.unsynced(self._forward):
+            with contextlib.nullcontext() if whole else distributed.unsynced(self._wrapped):
                 loss = self.losses(batch, slice(first, last)).sum()
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
@@ -101,10 +113,10 @@ class Stepper:
         device, precision = self.choices.device, self.choices.precision
         arrays = torch.from_numpy(batch.arrays[part]).to(device, non_blocking=True)
         targets = self._targets[torch.from_numpy(batch.rows[part])].to(device, non_blocking=True)
+        if device.type == "cuda":
+            self._copied = torch.cuda.current_stream().record_event()
         with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
             outputs = self._forward(arrays)
-        if device.type == "cuda":  # the arrays are filled anew as soon as the next batch is asked for
-            torch.cuda.current_stream().synchronize()
         return self._objective(outputs.float(), targets)
 
     def _shrink(self) -> None:
