@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config
+from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
 from pipeline.sources import _place
@@ -46,7 +47,10 @@ def _section(task: Task, name: str) -> Any:
         return settings
     if name in FOLDERS_BY_NAME:
         return task.named(name, FOLDERS_BY_NAME[name])[1]
-    return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    settings = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    if name == "train":
+        require_images(settings.mixing, task.kind, f"{task.where}.train")
+    return settings
 
 
 def _existing(files: Mapping[str, Path], where: str) -> None:

@@ -17,7 +17,7 @@ FILE = "vectors.npy"
 
 
 def embed(body: nn.Module, module: ModuleType, features: Path, vectors: Literal["off", "start", "fixed"]) -> None:
-    """Fills the embedding that the model's `embedding` tells of; a fixed one is no parameter until `release`: not trained.
+    """Fills the embedding that the model's `embedding` tells of; a fixed one is no parameter until `release`.
 
     Raises: ConfigError for a model without one, no vectors, or vectors of another length.
     """

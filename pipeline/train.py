@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
-CODE = ("fit", "loader", "losses", "models", "optimizers", "schedules")
+CODE = ("augmentation", "fit", "loader", "losses", "models", "optimizers", "schedules")
 """Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
@@ -45,8 +45,7 @@ def main(task: Task) -> None:
         fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
-            if task.kind == "text":
-                _show_augmentation(task, train, building)
+            show_augmentation(building, task, train)
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -71,12 +70,13 @@ def run_training(
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
     starting.embed(built.body, module, features, train.vectors)
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
 
-    def words() -> vocabulary.Vocabulary:
+    def known() -> vocabulary.Vocabulary:
         assert isinstance(inputs, TextInputs)
         return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
 
-    network.acquaint(module, built.body, words)
+    network.acquaint(module, built.body, known)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -85,8 +85,7 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    rewords = rewording.load(features, train.texts) if task.kind == "text" else None
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, rewords)
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
@@ -97,17 +96,6 @@ def run_training(
     about["learning_rate"] = fitted.found.rate
     about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
     return fitted, about | {"layers": [asdict(layer) for layer in made]}
-
-
-def _show_augmentation(task: Task, train: Config, out: Path) -> None:
-    """Writes what the augmentation of texts does to some of them."""
-    from pipeline import augmented
-    from pipeline.fit import rewording
-
-    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    split, inputs = _split(reader, folder, features, "train"), reader.inputs(folder, features)
-    augmented.write(out, features, split, inputs, rewording.load(features, train.texts), train)
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
@@ -154,6 +142,20 @@ def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
         _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
 
 
+def show_augmentation(folder: Path, task: Task, train: Config) -> None:
+    """augmented.png or augmented.json, where train examples are changed at random: what becomes of eight of them."""
+    from pipeline.examples import ImageInputs
+    from pipeline.fit import augmented, reworded, rewording
+
+    origin, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    inputs, split = reader.inputs(origin, features), _split(reader, origin, features, "train")
+    if not isinstance(inputs, ImageInputs):
+        reworded.write(folder, features, split, inputs, rewording.load(features, train.texts), train)
+    elif train.images.on or train.mixing.on:
+        augmented.write(augmented.draw(split, inputs, train), folder / augmented.NAME)
+
+
 def _write_table(path: Path, rows: "list[loop.Row]") -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -170,10 +172,8 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
 
     digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
     digest.update(torch.__version__.encode())
-    sources = [
-        Path(str(part.__file__))
-        for part in (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
-    ]
+    parts = (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
+    sources = [Path(str(part.__file__)) for part in parts]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:

@@ -84,6 +84,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "train", {"optimizer": {"learning_rate": "1e-3"}}, "found '1e-3'; expected a number"),
     ("solar", "train", {"learning_rte": 0.1}, "did you mean 'optimizer.learning_rate'"),
     ("solar", "train", {"flips": "both"}, "did you mean 'images.flips'"),
+    ("solar", "train", {"images": {"policy": {"kind": "autoaugment"}}}, "did you mean 'rand_augment'"),
+    ("reviews", "train", {"mixing": {"mixup": 0.2}}, "for texts; expected 0"),
     ("solar", "train", {"optimizer": {"name": "sdg"}}, "did you mean 'sgd'"),
     ("solar", "train", {"optimizer": {"name": "sgd", "beta1": 0.9}}, "beta1: unknown key"),
     ("solar", "train", {"schedule": {"name": "cosine", "final": 1}}, "final: found 1; expected a number"),

@@ -163,6 +163,13 @@ def test_a_class_may_be_called_none(task):
     assert [[cell["count"] for cell in row["cells"]] for row in rows] == [[1, 0], [1, 0]]
 
 
+def test_what_augmentation_did_is_shown_where_train_drew_it(task):
+    assert "what training saw" not in report.render([report.describe(task, "text")])
+    (artifacts.folder("models", task) / "augmented.png").write_bytes(b"a picture")
+    page = report.render([report.describe(task, "text")])
+    assert "what training saw" in page and 'src="data:image/png;base64,YSBwaWN0dXJl"' in page
+
+
 def test_mistakes_come_first(task):
     rows = report.sample_rows(task, "text", "net")
     assert [row["right"] for row in rows] == [False, True]

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from pipeline import distributed, memory
+from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import TrainingError
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
@@ -89,7 +90,8 @@ def stepper(
     net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
-    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found)
+    augmentation = Augmentation(config.images, config.mixing, data.inputs)
+    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found, augmentation)
 
 
 def _copied(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.augmentation.settings import Images, Mixing
 from pipeline.config import setting
-from pipeline.loader.draws import Crop
 from pipeline.optimizers import adamw
 from pipeline.sampling import Sampling
 from pipeline.schedules import cosine
@@ -19,15 +19,6 @@ class Average:
     kind: Literal["none", "ema", "swa"] = "none"
     decay: float = setting(0.999, low=0, below=1, unit="ema: share of the average that a step keeps")
     start: float = setting(0.75, low=0, below=1, unit="swa: share of the epochs before the first that is averaged")
-
-
-@dataclass(frozen=True)
-class Images:
-    """What is done at random to each image of a train batch."""
-
-    flips: Literal["none", "horizontal", "both"] = "horizontal"
-    shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
-    crop: Crop | None = None  # a random part of each image, resized to the whole
 
 
 @dataclass(frozen=True)
@@ -75,6 +66,7 @@ class Config:
     patience: int = setting(10, low=1, high=10_000, unit="epochs without a better validation loss")
     average: Average = Average()
     images: Images = Images()
+    mixing: Mixing = Mixing()  # of images with one another
     texts: Texts = Texts()
     vectors: Literal["off", "start", "fixed"] = "off"  # features' word vectors as a text model's embedding
     sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from pipeline import artifacts, augmented, featurize, train, tune
+from pipeline import artifacts, featurize, train, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError
+from pipeline.fit import reworded
 from pipeline.fit.settings import Config, Texts
 from tests.features.test_text import prepare
 from tests.fit.test_rewording import INPUTS, VOCABULARY, known, split
@@ -18,9 +19,9 @@ def plain(row, side):
 
 def test_eight_texts_of_train_as_they_are_and_as_they_are_trained_on():
     config = Config(texts=Texts(deletion=0.3, unknown=0.2))
-    rows = augmented.table(split(), INPUTS, known(), VOCABULARY, config)
-    assert len(rows) == 8 and rows == augmented.table(split(), INPUTS, known(), VOCABULARY, config)
-    assert rows != augmented.table(split(), INPUTS, known(), VOCABULARY, Config(texts=config.texts, seed=1))
+    rows = reworded.table(split(), INPUTS, known(), VOCABULARY, config)
+    assert len(rows) == 8 and rows == reworded.table(split(), INPUTS, known(), VOCABULARY, config)
+    assert rows != reworded.table(split(), INPUTS, known(), VOCABULARY, Config(texts=config.texts, seed=1))
     original = [[VOCABULARY[k] for k in row[row > 0]] for row in split().texts.padded(np.array([0, 47]), 12)]
     assert [plain(rows[0], "original"), plain(rows[7], "original")] == original
     assert any("<unk>" in plain(row, "augmented") for row in rows)
@@ -31,7 +32,7 @@ def test_eight_texts_of_train_as_they_are_and_as_they_are_trained_on():
 
 
 def test_tokens_that_were_put_in_and_left_out_are_marked():
-    row = augmented._row(["a", "b", "c", "d"], ["a", "c", "x", "d"])
+    row = reworded._row(["a", "b", "c", "d"], ["a", "c", "x", "d"])
     assert row["original"] == [("a", False), ("b", True), ("c", False), ("d", False)]
     assert row["augmented"] == [("a", False), ("c", False), ("x", True), ("d", False)]
 
@@ -64,13 +65,13 @@ def task(tmp_path, monkeypatch):
 def test_the_stage_trains_with_all_of_it_and_writes_the_table(task):
     for one in (featurize, tune, train):
         one.main(task)
-    rows = artifacts.read_json(artifacts.folder("models", "talk") / augmented.FILE)
+    rows = artifacts.read_json(artifacts.folder("models", "talk") / reworded.FILE)
     assert len(rows) == 8 and all(row["original"] and row["augmented"] for row in rows)
     assert any(changed for row in rows for _, changed in row["augmented"])
     none = Task("talk", "text", {**task.raw, "train": {"epochs": 1}})
     for one in (tune, train):
         one.main(none)
-    assert not (artifacts.folder("models", "talk") / augmented.FILE).exists()
+    assert not (artifacts.folder("models", "talk") / reworded.FILE).exists()
 
 
 def test_other_vectors_or_synonyms_are_another_run(task):
