@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import network, starting
+from pipeline import config, network, starting
 from pipeline.errors import ConfigError
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
@@ -14,9 +14,11 @@ from pipeline.models import resnet, textcnn
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
 from pipeline.texts import Texts
+from tests.contracts.test_models import TEXTS, module_of
 
 INPUTS, TWO = TextInputs(12, 6), Target("classes", ("a", "b"))
 VALUE = Target("value", ("price",), 3.0, 2.0)
+EMBEDDED = [name for name in TEXTS if hasattr(module_of[name], "embedding")]
 VECTORS = np.random.default_rng(0).normal(1, 1, (12, 8)).astype(np.float32)
 
 
@@ -39,8 +41,8 @@ def split():
 def trained(features, vectors, **more):
     one = built()
     starting.embed(one.body, textcnn, features, vectors)
-    config = Config(epochs=2, batch_size=8, optimizer=adamw.Config(learning_rate=0.05), vectors=vectors, **more)
-    found = loop.fit(one.net, one.stages, loop.Data(split(), split(), INPUTS, TWO), config)
+    settings = Config(epochs=2, batch_size=8, optimizer=adamw.Config(learning_rate=0.05), vectors=vectors, **more)
+    found = loop.fit(one.net, one.stages, loop.Data(split(), split(), INPUTS, TWO), settings)
     return one, found.state["embedding.weight"].numpy()
 
 
@@ -76,6 +78,19 @@ def test_the_weights_of_a_fixed_one_are_loaded_like_any_other(features):
     fresh.load_state_dict(one.net.state_dict())
     ids = torch.tensor([[2, 4, 5, 0]])
     assert torch.equal(fresh.eval()(ids), one.net.eval()(ids))
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_every_model_with_an_embedding_trains_what_is_above_a_fixed_one(name, tmp_path):
+    module = config.plugin("models", name, "model.name")
+    one = network.network(module, module.Config(), INPUTS, TWO)
+    vectors = np.ones(module.embedding(one.body).weight.shape, np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    starting.embed(one.body, module, tmp_path, "fixed")
+    one.net(torch.tensor([[2, 3, 4], [5, 6, 0]])).sum().backward()
+    assert all(weight.grad is not None for weight in one.net.parameters())
+    starting.release(one.body, module, "fixed")
+    assert np.array_equal(module.embedding(one.body).weight.detach().numpy()[1:], vectors[1:])
 
 
 def test_once_trained_a_fixed_one_is_a_parameter_again(features):
