@@ -38,7 +38,7 @@ def layers(net: "nn.Module", inputs: "Inputs") -> list[Layer]:
 
     Multiply-adds are those of products of matrices, convolutions and attention, which are nearly all that is computed.
     """
-    from torch import nn
+    from torch import Tensor, nn
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -48,7 +48,7 @@ def layers(net: "nn.Module", inputs: "Inputs") -> list[Layer]:
     counter = FlopCounterMode(display=False)
 
     def note(module: nn.Module, given: Any, found: Any) -> None:
-        first = found[0] if isinstance(found, tuple) else found
+        first = found if isinstance(found, Tensor) else found[0]
         shapes.setdefault(names[module], tuple(first.shape[1:]))
         if isinstance(module, nn.RNNBase):
             steps[names[module]] = steps.get(names[module], 0) + given[0].shape[1 if module.batch_first else 0]

@@ -18,6 +18,7 @@ from pipeline import config
 from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
+from pipeline.initial import settings as initial
 from pipeline.sources import _place
 from pipeline.tokenisers import _words
 from pipeline.validation import _settings
@@ -46,11 +47,16 @@ def _section(task: Task, name: str) -> Any:
             _existing({key: Path(path) for key, path in given.items() if path}, f"{task.where}.features")
         return settings
     if name in FOLDERS_BY_NAME:
-        return task.named(name, FOLDERS_BY_NAME[name])[1]
-    settings = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+        module, settings = task.named(name, FOLDERS_BY_NAME[name])
+        if hasattr(module, "require"):
+            module.require(settings, f"{task.where}.{name}")
+        return settings
+    parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
     if name == "train":
-        require_images(settings.mixing, task.kind, f"{task.where}.train")
-    return settings
+        require_images(parsed.mixing, task.kind, f"{task.where}.train")
+        if isinstance(task.raw["model"], Mapping):
+            initial.check(parsed.init, parsed.teacher, task.raw["model"], f"{task.where}.train")
+    return parsed
 
 
 def _existing(files: Mapping[str, Path], where: str) -> None:

@@ -141,6 +141,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
     if bounds.get("folder"):
         return _chosen(value, where, bounds)
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
@@ -150,6 +152,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         if value is None and type(None) in arguments:
             return None
         members = [a for a in arguments if a is not type(None)]
+        if isinstance(value, Mapping) and (sections := [a for a in members if dataclasses.is_dataclass(a)]):
+            return _value(sections[0], value, where, bounds)
         for member in members[:-1]:
             try:
                 return _value(member, value, where, bounds)

@@ -27,6 +27,7 @@ PAGES = {
     "own-images": ["image"],
     "own-text": ["text"],
     "training": ["image", "text"],
+    "transformers": ["text"],
     "validation": ["image", "text"],
 }
 
@@ -53,7 +54,8 @@ def test_the_settings_on_a_page_are_accepted(
     task = {section: {} for section in config.SECTIONS} | {"kind": kind, "model": {"name": config.MODELS[kind]}}
     path = tmp_path / "params.yaml"
     path.write_text(json.dumps({"tasks": {"mine": task | {"source": SOURCES[kind]} | block}}))
-    assert [str(error) for error in check.faults(path)] == [], name
+    faults = [str(error) for error in check.faults(path)]
+    assert [fault for fault in faults if "found 'dictionaries/" not in fault] == [], name  # a user's own file
 
 
 def test_the_words_that_a_mask_writes_are_on_the_page() -> None:

@@ -1,4 +1,4 @@
-"""int8 weights with activation ranges found at every call: recurrent networks, and linear models over terms.
+"""int8 weights with activation ranges found at every call: recurrent networks, attention, and linear models over terms.
 
 The graph must be folded first: a weight behind a Transpose or an Identity would silently stay fp32.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import rowwise
 from pipeline.graphs import Feed
 
 OPERATORS = ("MatMul", "LSTM", "Gather")
@@ -45,4 +46,5 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
     quantizer.model.topological_sort()
     quantised = quantizer.model.model
     strip(quantised)
+    rowwise.mark(quantised)
     save(quantised, target)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SPECIAL = ["<pad>", "<unk>"]
+TOKENISER = "tokeniser.json"  # that wordpiece and bpe leave in the prepared data
 log = logging.getLogger(__name__)
 
 
@@ -38,6 +39,7 @@ class Config:
     minimum_count: int = setting(2, low=1, high=1_000_000, unit="occurrences of a token in train")
     maximum_size: int = setting(50_000, low=10, high=10_000_000, unit="tokens of the vocabulary")
     reserved: tuple[str, ...] = ()  # tokens that the vocabulary has first, after padding and unknown
+    pieces: Literal["train", "all"] = "train"  # all: those of wordpiece or bpe that train never shows come last
     words: int = setting(2, low=1, high=5, unit="tokens of the longest word n-gram")
     characters: int = setting(4, low=1, high=8, unit="characters of the longest character n-gram")
     minimum_documents: int = setting(2, low=1, high=1_000_000, unit="train texts that hold a term")
@@ -60,15 +62,27 @@ class Config:
             )
 
 
-def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
-    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters."""
+def vocabulary(counted: Iterable[tuple[str, int]], config: Config, pieces: Sequence[str] = ()) -> list[str]:
+    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters, then `pieces`."""
     first = [*SPECIAL, *config.reserved]
     taken = set(first)
     kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)
     size = config.maximum_size - len(first)
     best = list(itertools.islice(kept, size))
     best = heapq.nsmallest(size, itertools.chain(best, kept)) if len(best) == size else sorted(best)
-    return first + [word for _, word in best]
+    words = first + [word for _, word in best]
+    taken.update(words)
+    return [*words, *(piece for piece in pieces if piece not in taken)][: config.maximum_size]
+
+
+def _pieces(folder: Path) -> list[str]:
+    """All pieces of the tokeniser of prepared data, as it numbers them. Raises: DataError where it has none."""
+    path = folder / TOKENISER
+    if not path.is_file():
+        raise DataError(f"{path}: missing; expected wordpiece or bpe as the tokeniser; set features.pieces: train")
+    record = artifacts.read_json(path)
+    numbers = record["model"]["vocab"] | {added["content"]: added["id"] for added in record["added_tokens"]}
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 def counted(stems: Sequence[Path], scratch: Path) -> Strings:
@@ -86,7 +100,9 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     Raises: DataError for a train split without a token.
     """
     with TemporaryDirectory(dir=out) as scratch:
-        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(config.minimum_count), config)
+        sums = counted(prepared.shards(folder, "train"), Path(scratch))
+        pieces = _pieces(folder) if config.pieces == "all" else []
+        words = vocabulary(sums.items(config.minimum_count), config, pieces)
     if len(words) == len(SPECIAL) + len(config.reserved):
         raise DataError(
             f"{folder}: no token stands {config.minimum_count} times in the train split; expected texts; see the "

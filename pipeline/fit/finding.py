@@ -17,6 +17,7 @@ from torch import nn
 from pipeline import distributed, memory
 from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import TrainingError
+from pipeline.fit import distilling
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -91,7 +92,11 @@ def stepper(
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
     augmentation = Augmentation(config.images, config.mixing, data.inputs)
-    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found, augmentation)
+    targets = data.train.targets
+    if config.teacher and data.teacher is not None:
+        loss = distilling.mixed(loss, config.teacher, data.target)
+        targets = distilling.beside(targets, data.teacher)
+    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
 
 
 def _copied(

@@ -50,6 +50,7 @@ class Data:
     target: Target
     name_of: Callable[[int], str] = str  # an example of train, by its row
     words: Words | None = None  # what the augmentation of texts needs
+    teacher: np.ndarray | None = None  # what `config.teacher` answers to train, float32 [N, O]
 
 
 @dataclass(frozen=True)

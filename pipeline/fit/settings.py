@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pipeline.augmentation.settings import Images, Mixing
 from pipeline.config import setting
+from pipeline.initial.settings import Init, Teacher
 from pipeline.optimizers import adamw
 from pipeline.sampling import Sampling
 from pipeline.schedules import cosine
@@ -70,6 +71,8 @@ class Config:
     texts: Texts = Texts()
     vectors: Literal["off", "start", "fixed"] = "off"  # features' word vectors as a text model's embedding
     sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
+    init: Init = "random"  # pretrained: as torchvision publishes them
+    teacher: Teacher | None = None
     freeze: Freeze = Freeze()
     layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
     seed: int = setting(0, low=0, high=2**32 - 1)

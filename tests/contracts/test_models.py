@@ -21,7 +21,9 @@ from pipeline.fit import objective
 from pipeline.fit.settings import Config
 from pipeline.targets import Target
 
-SETTINGS: dict[str, dict[str, object]] = {}  # by model: what differs here from its defaults
+SMALL_BERT = {"model_type": "bert", "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2}
+SMALL_BERT |= {"num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
+SETTINGS = {"hugging_face": {"encoder": SMALL_BERT}}  # by model: what differs here from its defaults
 STEPS = 50
 MODELS = sorted(found.name for found in pkgutil.iter_modules(models.__path__) if not found.name.startswith("_"))
 SCHEMES = sorted(found.name for found in pkgutil.iter_modules(compression.__path__) if not found.name.startswith("_"))

@@ -16,13 +16,16 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.initial import settings as initial
 from pipeline.tokenisers import _words
 from pipeline.tracking import packaging
 
 ROOT = Path(__file__).parents[2]
-# Their change alters no result: messages and exit codes, settings (DVC hashes those), logs of runs.
+# Their change alters no result: messages and exit codes, settings (DVC hashes those), logs of runs, and what brings
+# weights and answers of a registered version, which tune has written down.
 EXCLUDED = {f"pipeline/{name}.py" for name in ("errors", "config", "stage")} | {
-    f"pipeline/tracking/{name}.py" for name in ("runs", "journal", "delivery", "provenance", "store")
+    f"pipeline/tracking/{name}.py"
+    for name in ("runs", "journal", "delivery", "provenance", "store", "trained", "teacher", "teaching")
 }
 COSTLY = {"tune", "train"}  # the others take less than a minute, and equal outputs end the matter
 LOADERS = ("train", "compress", "evaluate")
@@ -223,3 +226,9 @@ def test_a_users_dictionaries_are_a_dependency(stages: list[Stage]) -> None:
     assert all(str(_words.FOLDER) in stage.paths for stage in stages if stage.step == "prepare")
     assert all({"dictionaries", "vectors"} <= stage.paths for stage in stages if stage.step == "featurize")
     assert (ROOT / _words.FOLDER).is_dir() and (ROOT / "vectors").is_dir()
+
+
+def test_a_users_weights_are_a_dependency_of_what_names_those_that_a_task_uses(stages: list[Stage]) -> None:
+    """Not of train itself: another task's weights are no reason to train this one anew."""
+    assert {stage.step for stage in stages if str(initial.FOLDER) in stage.paths} == {"tune"}
+    assert (ROOT / initial.FOLDER).is_dir()
