@@ -12,13 +12,12 @@ import torch
 from torch import nn
 
 from pipeline.errors import ConfigError
-from pipeline.network import Valued
 
 FILE = "vectors.npy"
 
 
-def embed(net: nn.Module, module: ModuleType, features: Path, vectors: Literal["off", "start", "fixed"]) -> None:
-    """Fills the embedding that the model's `embedding` tells of; a fixed one is no parameter, and never trained.
+def embed(body: nn.Module, module: ModuleType, features: Path, vectors: Literal["off", "start", "fixed"]) -> None:
+    """Fills the embedding that the model's `embedding` tells of; a fixed one is no parameter until `release`.
 
     Raises: ConfigError for a model without one, no vectors, or vectors of another length.
     """
@@ -32,7 +31,7 @@ def embed(net: nn.Module, module: ModuleType, features: Path, vectors: Literal["
             f"train.vectors: found {vectors}, but no {features / FILE}; expected off, or vectors; set "
             "features.vectors.file, or features.vectors.dimension to learn them on the train split"
         )
-    layer = module.embedding(net.body if isinstance(net, Valued) else net)
+    layer = module.embedding(body)
     found = torch.from_numpy(np.load(features / FILE, allow_pickle=False))  # float32 [V, D]
     if found.shape != layer.weight.shape:
         raise ConfigError(
@@ -48,3 +47,12 @@ def embed(net: nn.Module, module: ModuleType, features: Path, vectors: Literal["
         kept = layer.weight.detach()
         del layer.weight
         layer.register_buffer("weight", kept)
+
+
+def release(body: nn.Module, module: ModuleType, vectors: Literal["off", "start", "fixed"]) -> None:
+    """After training: a fixed embedding is a parameter again, to be counted and loaded like any other."""
+    if vectors == "fixed":
+        layer = module.embedding(body)
+        kept = layer.weight
+        del layer.weight
+        layer.weight = nn.Parameter(kept)

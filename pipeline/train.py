@@ -125,7 +125,7 @@ def run_training(
     known = _words(features)
     if known is not None:
         network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
-    starting.embed(built.net, module, features, train.vectors)
+    starting.embed(built.body, module, features, train.vectors)
     words = rewording.load(features, train.texts) if task.kind == "text" else None
     pins = {key: Pin(**pin) for key, pin in named.items()}
     started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else None
@@ -145,6 +145,7 @@ def run_training(
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
+    starting.release(built.body, module, train.vectors)
     about = network.describe(name, model, inputs, target)
     made = architecture.layers(built.net, inputs)
     about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
