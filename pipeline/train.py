@@ -42,19 +42,22 @@ def main(task: Task) -> None:
     out = artifacts.folder("models", task.name)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
         named = values.get("pins", {})
-        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run, named)
-        for key in ("from", "sha256", "kept", "new"):
-            if key in about.get("init", {}):
-                run.tag(f"init.{key}", str(about["init"][key]))
-        for key, word in about.get("teacher", {}).items():
-            run.tag(f"teacher.{key}", word)
+        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run, named=named)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
+        _tag_origins(run, artifacts.read_json(out / "model.json"))
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
     for old in checkpoints.parent.glob(f"{task.name}-{'[0-9a-f]' * 16}"):  # not those of a task named like this one
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _tag_origins(run: Any, about: Mapping[str, Any]) -> None:
+    """Which weights the training went on from, and from whom it has learnt."""
+    for origin in ("init", "teacher"):
+        for key, word in about.get(origin, {}).items():
+            run.tag(f"{origin}.{key}", str(word))
 
 
 def run_training(
@@ -64,6 +67,7 @@ def run_training(
     train: Config,
     checkpoints: Path,
     run: Any,
+    *,
     named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> tuple["loop.Fit", dict[str, Any]]:
     """Builds the network, fits it and reports each epoch; the second result is what model.json says.
