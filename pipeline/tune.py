@@ -24,7 +24,9 @@ def tune(task: Task, config: Config) -> dict[str, Any]:
         raise ConfigError(
             f"{task.where}.tune.trials: found {config.trials}; expected 0: search comes with a later version"
         )
-    _, parsed = task.named("model", "models")
+    module, parsed = task.named("model", "models")
+    if hasattr(module, "resolved"):  # finds what it reads elsewhere, by whose digest train then knows it
+        parsed = module.resolved(parsed)
     model, train = {"name": task.raw["model"]["name"], **asdict(parsed)}, task.section("train", settings.Config)
     return {"model": model, "train": asdict(train), "pins": pins.pinned(train, model, f"{task.where}.train")}
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline import distributed
+from pipeline import distributed, memory
+from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import TrainingError
-from pipeline.fit import distilling, memory
+from pipeline.fit import distilling
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -36,6 +37,7 @@ class Found:
     batch_size: int
     rate: float
     parts: int  # in which a batch is computed, one after the other
+    recompute: bool = False  # inner values of the stages, rather than keep them
     rates: tuple[float, ...] = ()  # of a range test
     losses: tuple[float, ...] = ()  # the smoothed loss at each of them
 
@@ -46,6 +48,10 @@ class Found:
             said["batch_size"] = f"{self.batch_size} (the largest that fits)"
         if config.optimizer.learning_rate == "auto":
             said["learning_rate"] = f"{self.rate:g} (the loss falls fastest there in a range test)"
+        if config.recompute != "auto":
+            said["recompute"] = f"{config.recompute} (as train.recompute says)"
+        elif self.recompute:
+            said["recompute"] = "stages (the memory was too small for what they keep)"
         if self.parts > config.accumulate:
             said["accumulate"] = f"{self.parts} (the memory was too small for fewer parts)"
         return said
@@ -54,7 +60,8 @@ class Found:
 def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
-    found = Found(min(given, count) if isinstance(given, int) else count, 1.0, config.accumulate)
+    size = min(given, count) if isinstance(given, int) else count
+    found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
         tried = replace(found, batch_size=size)
@@ -77,18 +84,19 @@ def _blame(values: Sequence[float]) -> TrainingError:
 
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
     names = data.target.names if data.target.kind == "classes" else ()
-    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
+    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda", words=data.words)
 
 
 def stepper(
     net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
+    augmentation = Augmentation(config.images, config.mixing, data.inputs)
     targets = data.train.targets
     if config.teacher and data.teacher is not None:
         loss = distilling.mixed(loss, config.teacher, data.target)
         targets = distilling.beside(targets, data.teacher)
-    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found)
+    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
 
 
 def _copied(

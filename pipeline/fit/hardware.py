@@ -1,6 +1,7 @@
 """What a run uses of its machine: chosen where a setting says `auto`, and said with the reason."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -23,6 +24,7 @@ class Choices:
     channels_last: bool
     fused: bool
     compile: str  # a mode of torch.compile, or off
+    threads: int  # of the CPU, of this rank
     reasons: Mapping[str, str]  # by setting: what it became and why
 
 
@@ -36,14 +38,23 @@ def choose(config: Config, *, images: bool, examples: int) -> Choices:
     channels_last, why_format = _memory_format(config, images)
     fused, why_fused = _fused(config, optimizer, device)
     mode, why_compile = _compile(config, device, steps)
+    threads, why_threads = _threads(config)
     reasons = {
         "device": f"{device.type} ({why_device})",
         "precision": f"{str(precision).removeprefix('torch.')} ({why_precision})",
         "memory_format": f"{'channels_last' if channels_last else 'contiguous'} ({why_format})",
         "fused": f"{'on' if fused else 'off'} ({why_fused})",
         "compile": f"{mode} ({why_compile})",
+        "threads": f"{threads} ({why_threads})",
     }
-    return Choices(device, precision, channels_last, fused, mode, reasons)
+    return Choices(device, precision, channels_last, fused, mode, threads, reasons)
+
+
+def _threads(config: Config) -> tuple[int, str]:
+    if config.threads != "auto":
+        return config.threads, "as train.threads says"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // distributed.world()), "the cores of this process"
 
 
 def _device(config: Config) -> tuple[torch.device, str]:

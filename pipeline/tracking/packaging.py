@@ -23,6 +23,7 @@ CODE = (
     "features/resizing.py",
     "features/rewriting.py",
     "features/terms.py",
+    "rowwise.py",
     "tokenisers/__init__.py",
     "tokenisers/_pieces.py",
     "tokenisers/_stop_words.py",

@@ -143,7 +143,9 @@ def choices() -> dict[str, Any]:
 
 
 # Reached by an import, but by no call of this step: train loads, compress and evaluate weigh terms too, none fits.
-FITTING = {f"pipeline/features/{name}.py" for name in ("_skipgram", "sums", "vectors")}
+FITTING = {
+    f"pipeline/features/{name}.py" for name in ("_skipgram", "paraphrases", "pretrained", "sums", "synonyms", "vectors")
+}
 WEIGHING = {f"pipeline/features/{name}.py" for name in ("bag", "ngrams", "terms")}
 NOT_CALLED = {"train": FITTING | WEIGHING, "compress": FITTING, "evaluate": FITTING}
 
@@ -222,7 +224,8 @@ def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
 
 def test_a_users_dictionaries_are_a_dependency(stages: list[Stage]) -> None:
     assert all(str(_words.FOLDER) in stage.paths for stage in stages if stage.step == "prepare")
-    assert (ROOT / _words.FOLDER).is_dir()
+    assert all({"dictionaries", "vectors"} <= stage.paths for stage in stages if stage.step == "featurize")
+    assert (ROOT / _words.FOLDER).is_dir() and (ROOT / "vectors").is_dir()
 
 
 def test_a_users_weights_are_a_dependency_of_what_names_those_that_a_task_uses(stages: list[Stage]) -> None:

@@ -1,9 +1,10 @@
 """What fits into memory: tells that it is full, and finds the largest batch that it holds."""
 
-import os
 import resource
+import sys
 from collections.abc import Callable
 
+import psutil
 import torch
 
 from pipeline import distributed
@@ -25,33 +26,39 @@ def largest(attempt: Callable[[int], None], most: int, device: torch.device) -> 
     A CPU's memory is not tried until it is full, which would end the process: what twice the examples take is
     foretold from what the examples took.
     """
-    size = fits = min(FIRST, most)
-    while True:
-        before = _resident()
-        try:
-            attempt(size)
-        except Exception as error:
-            if not exhausted(error) or size == 1:
-                raise
-            if size <= fits:  # not even the first did
-                size = fits = size // 2
-                continue
-            break
-        fits = size
-        if size == most or (device.type == "cpu" and 2 * (_resident() - before) > SHARE * free()):
-            break
-        size = min(2 * size, most)
-    return distributed.smallest(fits)
+    size = min(FIRST, most)
+    while not _fits(attempt, size) and size > 1:
+        size //= 2
+    if size == min(FIRST, most):
+        while size < most:
+            before = _resident()
+            if not _fits(attempt, min(2 * size, most)):
+                break
+            size = min(2 * size, most)
+            if device.type == "cpu" and 2 * (_resident() - before) > SHARE * free():
+                break
+    return distributed.smallest(size)
+
+
+def _fits(attempt: Callable[[int], None], size: int) -> bool:
+    """Raises: what stops a single example, and what has another cause."""
+    try:
+        attempt(size)
+    except Exception as error:
+        if not exhausted(error) or size == 1:
+            raise
+        return False
+    return True
 
 
 def _resident() -> int:
     """The most bytes that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def free() -> int:
     """Bytes that this process may still take: what the system has, or its own limit."""
-    found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    with open("/proc/meminfo", encoding="ascii") as file:
-        found = next((int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable")), found)
-    return found
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    found: int = psutil.virtual_memory().available
+    return found if limit == resource.RLIM_INFINITY else min(found, limit - psutil.Process().memory_info().vms)
