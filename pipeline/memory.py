@@ -8,6 +8,7 @@ import psutil
 import torch
 
 from pipeline import distributed
+from pipeline.errors import TrainingError
 
 SHARE = 0.8  # of the free memory that a batch may take
 FIRST = 16  # examples of the first batch that is tried
@@ -35,7 +36,7 @@ def largest(attempt: Callable[[int], None], most: int, device: torch.device) -> 
             if not _fits(attempt, min(2 * size, most)):
                 break
             size = min(2 * size, most)
-            if device.type == "cpu" and 2 * (_resident() - before) > SHARE * free():
+            if device.type == "cpu" and 2 * (_resident() - before) > SHARE * free() / distributed.world():
                 break
     return distributed.smallest(size)
 
@@ -45,8 +46,10 @@ def _fits(attempt: Callable[[int], None], size: int) -> bool:
     try:
         attempt(size)
     except Exception as error:
-        if not exhausted(error) or size == 1:
+        if not exhausted(error):
             raise
+        if size == 1:
+            raise TrainingError("train.batch_size: one example is too much for the memory; expected room") from error
         return False
     return True
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import batches, config, distributed, memory, targets
+from pipeline import batches, config, distributed, memory, pulse, targets
 from pipeline.examples import ImageInputs, Split, TextInputs, Vocabulary
 from pipeline.targets import Target
 
@@ -101,6 +101,7 @@ def predict(
     with torch.inference_mode():
         for some in mine:
             outputs = torch.cat([outputs, _outputs(net, split, some, inputs, device)])
+            pulse.beat()
     every = distributed.gathered(outputs).cpu().numpy()
     order = [some for rank in range(distributed.world()) for some in rows_of[rank :: distributed.world()]]
     return targets.read(every, target.kind)[np.argsort(np.concatenate(order))]

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, stage
+from pipeline import artifacts, config, prepared, rank, ranks, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Split
@@ -35,19 +35,21 @@ def main(task: Task) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.tracking.runs import Run
 
-    values_path = artifacts.folder("tuned", task.name) / "values.json"
-    values = artifacts.read_json(values_path)
-    _, model = config.named("models", values["model"], f"{values_path}: model")
-    train = config.parse(Config, values["train"], f"{values_path}: train")
+    values, model, train = _values(task)
     checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
+    many = train.parallel.processes > 1
+    if many:
+        from pipeline.fit import hardware
+
+        hardware.require_devices(train)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
-        named = values.get("pins", {})
-        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run, named=named)
-        with artifacts.fresh(out) as building:
-            write(building, fitted, about)
-            show_augmentation(building, task, train)
-        _tag_origins(run, artifacts.read_json(out / "model.json"))
+        if many:
+            _by_ranks(task, train, checkpoints, run)
+        else:
+            found = run_training(task, values["model"]["name"], model, train, checkpoints, run, values.get("pins", {}))
+            leave(out, task, train, *found)
+        _tag(run, artifacts.read_json(out / "model.json"))
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -55,11 +57,41 @@ def main(task: Task) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _tag_origins(run: Any, about: Mapping[str, Any]) -> None:
-    """Which weights the training went on from, and from whom it has learnt."""
-    for origin in ("init", "teacher"):
-        for key, word in about.get(origin, {}).items():
-            run.tag(f"{origin}.{key}", str(word))
+def _values(task: Task) -> tuple[dict[str, Any], Any, Config]:
+    """What tune left, as it is and as the settings of the model and of the training."""
+    path = artifacts.folder("tuned", task.name) / "values.json"
+    values = artifacts.read_json(path)
+    _, model = config.named("models", values["model"], f"{path}: model")
+    return values, model, config.parse(Config, values["train"], f"{path}: train")
+
+
+def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
+    """The same by several processes, of which the first writes the model's folder."""
+    place, words = artifacts.STATE / "ranks" / checkpoints.name, [task.name, str(checkpoints)]
+    with _asked_to_stop() as stop:
+        module, parts = "pipeline.train", train.accumulate
+        ranks.run(ranks.Job(module, words, train.parallel, place, parts, on_row=run.log, stop=stop))
+
+
+def one_rank() -> None:
+    """What `_by_ranks` starts: `python -m pipeline.train TASK CHECKPOINTS PARTS` in a rank's environment."""
+    name, checkpoints, parts = sys.argv[1:]
+    task = config.task(name)
+    values, model, train = _values(task)
+    found = run_training(
+        task, values["model"]["name"], model, train, Path(checkpoints), rank.Rows(), values.get("pins", {}), int(parts)
+    )
+    if rank.number() == 0:
+        leave(artifacts.folder("models", name), task, train, *found)
+
+
+def _tag(run: Any, about: Mapping[str, Any]) -> None:
+    """Where the weights started from, and who taught, beside the run."""
+    for key in ("from", "sha256", "kept", "new"):
+        if key in about.get("init", {}):
+            run.tag(f"init.{key}", str(about["init"][key]))
+    for key, word in about.get("teacher", {}).items():
+        run.tag(f"teacher.{key}", word)
 
 
 def run_training(
@@ -69,8 +101,8 @@ def run_training(
     train: Config,
     checkpoints: Path,
     run: Any,
-    *,
     named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    parts: int = 1,
 ) -> tuple["loop.Fit", dict[str, Any]]:
     """Builds the network, fits it and reports each epoch; the second result is what model.json says.
 
@@ -112,7 +144,7 @@ def run_training(
     data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
-        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
+        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
     about = network.describe(name, model, inputs, target)
     made = architecture.layers(built.net, inputs)
     about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
@@ -141,7 +173,7 @@ def _bar() -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(unit="step", disable=None, file=sys.stderr) as bar:
+    with tqdm(unit="step", disable=None if rank.number() == 0 else True, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -152,13 +184,20 @@ def _bar() -> Iterator[Any]:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Any]:
-    """Tells within the block whether SIGTERM has come; the next step then is the last."""
+    """Tells within the block whether SIGTERM has come, here or to who started this; the next step then is the last."""
     asked = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
-        yield asked.is_set
+        yield (lambda: asked.is_set() or rank.asked_to_stop()) if rank.started() else asked.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave(out: Path, task: Task, train: Config, fitted: "loop.Fit", about: dict[str, Any]) -> None:
+    """Writes the stage's folder whole."""
+    with artifacts.fresh(out) as building:
+        write(building, fitted, about)
+        show_augmentation(building, task, train)
 
 
 def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
@@ -228,4 +267,7 @@ def _data(task: Task) -> list[Path]:
 
 
 if __name__ == "__main__":
-    stage.run("train", main)
+    if rank.started():
+        rank.serve(one_rank)
+    else:
+        stage.run("train", main)

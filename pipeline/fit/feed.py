@@ -19,7 +19,7 @@ from pipeline.fit import rewording
 from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
 from pipeline.loader.draws import Augmentation
-from pipeline.loader.reading import Loader
+from pipeline.loader.reading import Loader, threads
 from pipeline.network import Inputs
 
 
@@ -77,7 +77,7 @@ class Feed:
             size=(inputs.height, inputs.width),
             rank=distributed.rank(),
             world=distributed.world(),
-            filling=config.filling,
+            filling=config.filling or max(1, threads() // distributed.world()),
             pinned=pinned,
             order=self._order,
         )

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline import distributed, memory
 from pipeline.augmentation.batches import Augmentation
-from pipeline.errors import TrainingError
+from pipeline.errors import ConfigError, TrainingError
 from pipeline.fit import distilling
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
@@ -66,7 +67,9 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
     def trained(size: int) -> None:
         tried = replace(found, batch_size=size)
         one = _copied(net, stages, data, config, choices, tried)
-        with closing(feed(data, config, choices, size).epoch(0)) as some:
+        read = feed(data, config, choices, size)
+        require_rows(net, read)
+        with closing(read.epoch(0)) as some:
             one.step(next(some), 1e-6, _blame)
         one.settle()
 
@@ -76,6 +79,17 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
         return replace(found, rate=rate)
     one = _copied(net, stages, data, config, choices, found)
     return _range_test(one, feed(data, config, choices, found.batch_size), found)
+
+
+def require_rows(net: nn.Module, read: Feed) -> None:
+    """Raises: ConfigError where a batch norm would get fewer than two examples of a batch on some rank."""
+    batch = read.seen // read.steps
+    rows = batch // distributed.world()
+    if distributed.world() > 1 and rows < 2 and any(isinstance(part, _BatchNorm) for part in net.modules()):
+        raise ConfigError(
+            f"train.parallel.processes: found {distributed.world()}, with {rows} of a batch's {batch} "
+            "examples for each; expected two at least, since the model has batch norms; raise train.batch_size"
+        )
 
 
 def _blame(values: Sequence[float]) -> TrainingError:
@@ -118,10 +132,13 @@ def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
     one.begin(0)
     for k, batch in enumerate(_batches(read)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))
+        failed = False
         try:
             loss = float(one.step(batch, rate, _blame))
             one.settle()
         except TrainingError:
+            failed = True
+        if distributed.any_of(failed)[0]:
             break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * distributed.total(loss) / batch.count
         rates.append(rate)

@@ -57,13 +57,24 @@ def _threads(config: Config) -> tuple[int, str]:
     return max(1, cores // distributed.world()), "the cores of this process"
 
 
+def require_devices(config: Config) -> None:
+    """Raises: ConfigError for more processes than there are GPUs to train on."""
+    many = config.parallel.processes
+    if many == 1 or config.device == "cpu" or not torch.cuda.is_available():
+        return
+    if many > torch.cuda.device_count():
+        found = f"train.parallel.processes: found {many} with {torch.cuda.device_count()} CUDA devices"
+        raise ConfigError(f"{found}; expected at most one for each; take fewer, or set train.device: cpu")
+
+
 def _device(config: Config) -> tuple[torch.device, str]:
     found = torch.cuda.is_available()
     if config.device == "cuda" and not found:
         raise ConfigError("train.device: found cuda, and PyTorch sees no CUDA device; set it to auto or cpu")
+    require_devices(config)
     if config.device == "cpu" or not found:
         return torch.device("cpu"), "as train.device says" if config.device == "cpu" else "no CUDA device was found"
-    number = distributed.local() % torch.cuda.device_count()
+    number = distributed.local()
     return torch.device("cuda", number), f"{torch.cuda.get_device_name(number)} was found"
 
 
@@ -101,6 +112,8 @@ def _fused(config: Config, optimizer: ModuleType, device: torch.device) -> tuple
 def _compile(config: Config, device: torch.device, steps: int) -> tuple[str, str]:
     if config.compile != "auto":
         return config.compile, "as train.compile says"
+    if config.parallel.processes > 1:
+        return "off", "not by itself with several processes"
     if device.type == "cpu":
         return "off", "on CPUs the compiler's minute is seldom won back"
     if importlib.util.find_spec("triton") is None:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed, memory
-from pipeline.errors import StoppedError, TrainingError
+from pipeline import distributed, memory, pulse
+from pipeline.errors import ExhaustedError, StoppedError, TrainingError
 from pipeline.examples import ImageInputs, Split
 from pipeline.fit import checkpoint, finding, groups, hardware
 from pipeline.fit.averages import Averages, shown
@@ -82,19 +82,24 @@ def fit(
     *,
     checkpoints: Path | None = None,
     hooks: Hooks = Hooks(),
+    parts: int = 1,
 ) -> Fit:
     """Trains `net`, whose `stages` are those of its model's file, in place, and leaves the best weights in it.
 
-    Goes on from what lies in `checkpoints`. Raises: TrainingError within a step of a number that is not finite, and
-    StoppedError where `hooks.stop` said so; the last checkpoint stays.
+    Goes on from what lies in `checkpoints`. parts: of a batch, at least.
+    Raises: TrainingError within a step of a number that is not finite, and StoppedError where `hooks.stop` said so;
+    the last checkpoint stays.
     """
     choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
+        net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        every = parts > found.batch_size  # not even one example by itself fitted
+        found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)
@@ -130,7 +135,7 @@ class _State:
     epoch: int = 0  # that is running, or to be run next, from 0
     batch: int = 0  # batches of it that are done
     step: int = 0
-    loss: float = 0.0  # sum of its losses until the checkpoint, of all ranks
+    losses: list[float] = field(default_factory=list)  # their sum until the checkpoint, by rank
     seconds: float = 0.0  # that it has taken in earlier processes
     best_epoch: int = 0
     best_loss: float = math.inf
@@ -152,6 +157,7 @@ class _Run:
         self.net, self.stages, self.data, self.config, self.choices = net, stages, data, config, choices
         self.found, self.folder, self.hooks = found, folder, hooks
         self.feed = finding.feed(data, config, choices, found.batch_size)
+        finding.require_rows(net, self.feed)
         self.stepper = finding.stepper(net, stages, data, config, choices, found)
         self.averages = Averages(net, config.average, config.epochs) if config.average.kind != "none" else None
         self.schedule = settings.plugin("schedules", config.schedule.name, "train.schedule.name")
@@ -216,6 +222,7 @@ class _Run:
         if self.averages:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
+        pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
             log.info("at most %.1f minutes", self._minutes())
@@ -256,7 +263,7 @@ class _Run:
         if self.folder is None:
             return
         self.stepper.settle()
-        self.at.loss = distributed.total(float(self.loss))
+        self.at.losses = distributed.gathered(self.loss.cpu().view(1)).tolist()
         self.at.seconds += time.monotonic() - self.started
         self.started = self.saved = time.monotonic()
         if distributed.rank() == 0:
@@ -280,13 +287,16 @@ class _Run:
         if self.averages:
             self.averages.averaged.load_state_dict(state["averages"])
         self.best, self.at = state["best"], _State(**state["at"])
-        self.loss.fill_(self.at.loss if distributed.rank() == 0 else 0.0)
+        self.loss.fill_(self.at.losses[distributed.rank()])
         where = f"epoch {self.at.epoch + 1}, after {self.at.batch} of its {self.feed.steps} batches"
         if self.at.step:
             log.info("resuming in %s", where)
 
     def _smaller(self, error: BaseException) -> None:
-        """Goes on from the last checkpoint with a batch in twice as many parts."""
+        """Goes on from the last checkpoint with a batch in twice as many parts.
+
+        Raises: TrainingError where that cannot be; ExhaustedError on one of several ranks, for which the others wait.
+        """
         state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
         parts = 2 * self.found.parts
         last = parts > self.found.batch_size
@@ -294,6 +304,10 @@ class _Run:
             raise TrainingError(
                 f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
                 "expected room; take a smaller model or smaller inputs, or set train.accumulate"
+            ) from error
+        if distributed.world() > 1:
+            raise ExhaustedError(
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)})"
             ) from error
         if last:
             log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
@@ -310,11 +324,13 @@ class _Run:
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm[0]}"
         names = ", ".join(self.data.name_of(int(row)) for row in batch.rows[:NAMED])
         more = f" and {len(batch.rows) - NAMED:,} more" if len(batch.rows) > NAMED else ""
-        return TrainingError(
+        error = TrainingError(
             f"train: {what} in epoch {epoch}, step {step}, with the batch of {names}{more}; expected a finite number; "
             f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; "
             "the last checkpoint is kept"
         )
+        error.certain = not math.isfinite(loss)  # the gradients are those of all ranks
+        return error
 
 
 def _first_line(error: BaseException) -> str:

@@ -87,3 +87,14 @@ class Config:
     recompute: Literal["auto", "off", "stages"] = "auto"  # stages: inner values are computed twice rather than kept
     checkpoint_minutes: float = setting(5.0, above=0, high=10_000, unit="minutes between checkpoints within an epoch")
     parallel: Parallel = Parallel()
+
+    def __post_init__(self) -> None:
+        many = self.parallel.processes
+        if many == 1:
+            return
+        if isinstance(self.batch_size, int) and many > self.batch_size:
+            raise ValueError(f"parallel.processes: found {many}; expected at most train.batch_size ({self.batch_size})")
+        if self.compile in ("reduce-overhead", "max-autotune"):
+            raise ValueError(f"compile: found {self.compile} with parallel.processes {many}; expected off or default")
+        if self.compile == "default" and self.recompute == "stages":
+            raise ValueError(f"compile: found default with recompute and parallel.processes {many}; expected off")

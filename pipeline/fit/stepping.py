@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed
+from pipeline import distributed, pulse
 from pipeline.augmentation.batches import Augmentation
 from pipeline.fit import groups, recomputing
 from pipeline.fit.feed import Batch
@@ -89,6 +89,8 @@ class Stepper:
         self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        distributed.even_norms(self.net)
+        pulse.beat()
         return loss
 
     def settle(self) -> None:
@@ -97,14 +99,17 @@ class Stepper:
 
     def _gradients(self, batch: Batch) -> Tensor:
         count = len(batch.rows)
+        arrays, targets, copied = self._on_device(batch)
+        if not count:
+            return self._nothing(arrays)
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
-        arrays, targets, copied = self._on_device(batch)
         for k, (first, last) in enumerate(itertools.pairwise(cuts)):
             whole = k == parts - 1
             with contextlib.nullcontext() if whole else distributed.unsynced(self._wrapped):
                 loss = self._losses(arrays[first:last], targets[first:last]).sum()
+                pulse.beat(waits=whole)
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
         if copied is not None:  # the batch's memory is filled anew as soon as the next one is asked for
@@ -120,6 +125,16 @@ class Stepper:
         if copied is not None:
             copied.record()
         return *self._augmentation(arrays, targets, batch.random, batch.count), copied
+
+    def _nothing(self, arrays: Tensor) -> Tensor:
+        """Takes part in a step without an example of its own: one that is made up counts for nothing."""
+        device, precision = self.choices.device, self.choices.precision
+        made = arrays.new_ones((1, *arrays.shape[1:]))
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            loss = self._forward(made).float().sum() * 0
+        pulse.beat(waits=True)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
 
     def _losses(self, arrays: Tensor, targets: Tensor) -> Tensor:
         """Of some of the batch's examples, [B]."""

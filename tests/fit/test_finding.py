@@ -60,7 +60,7 @@ def test_the_largest_batch_that_fits(monkeypatch):
 
     assert memory.largest(only_two, 1000, torch.device("cpu")) == 2
     assert few == [16, 8, 4, 2]
-    with pytest.raises(MemoryError):
+    with pytest.raises(TrainingError, match="one example is too much for the memory"):
         memory.largest(lambda size: (_ for _ in ()).throw(MemoryError()), 1000, torch.device("cpu"))
     with pytest.raises(ValueError, match="another"):
         memory.largest(lambda size: (_ for _ in ()).throw(ValueError("another")), 1000, torch.device("cpu"))
