@@ -36,7 +36,7 @@ def theirs(inputs, outputs=4):
     net = models.resnet18(num_classes=outputs)
     if inputs.channels == 1:
         net.conv1 = nn.Conv2d(1, 64, 7, 2, 3, bias=False)
-    return Network(Normalised(net, inputs), [net.conv1, net.layer1, net.fc])
+    return Network(Normalised(net, inputs), [net.conv1, net.layer1, net.fc], net)
 
 
 def copied(net):
