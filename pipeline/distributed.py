@@ -41,6 +41,16 @@ def group(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block this process is the only rank: for what one of them does by itself."""
+    before = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(before)
+
+
 def part(count: int) -> slice:
     """This rank's rows of so many."""
     return slice(count * rank() // world(), count * (rank() + 1) // world())

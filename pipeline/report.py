@@ -188,6 +188,12 @@ def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequenc
     return found
 
 
+def augmented(folder: Path) -> str | None:
+    """The picture that train drew of its augmentation, in base64; None where there is none."""
+    path = folder / "augmented.png"
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+
+
 def describe(task: str, kind: str) -> dict[str, Any]:
     """What the page says of one task."""
     import pandas as pd
@@ -203,6 +209,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
     headlines = [*HEADLINES, *sorted(n for n in measured if n.endswith("_accuracy") and n not in HEADLINES)]
     variants = variant_rows(compressed, report["headline"])
+    features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
     return {
         "name": task,
         "kind": kind,
@@ -213,6 +220,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "tiles": tiles(report, compressed, headlines),
         "rows": candidate_rows(report, headlines),
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
+        "augmented": augmented(folder("models", task)),
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],
@@ -224,6 +232,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "profile_drift": artifacts.read_json(artifacts.DATA / "profiles" / f"{task}.json")["drift"],
         "drift": meta["drift"],
         "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
+        "vectors": artifacts.read_json(features).get("vectors") if features.is_file() else None,
+        "reworded": artifacts.read_json(reworded) if reworded.is_file() else [],
         "samples": sample_rows(task, kind, report["chosen"]),
     }
 

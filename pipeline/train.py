@@ -8,24 +8,24 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from pipeline import artifacts, config, prepared, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Split, TextInputs
+from pipeline.examples import Split
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
-CODE = ("fit", "loader", "losses", "models", "optimizers", "schedules")
+CODE = ("augmentation", "fit", "initial", "loader", "losses", "models", "optimizers", "schedules")
 """Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
@@ -42,9 +42,16 @@ def main(task: Task) -> None:
     checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
-        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
+        named = values.get("pins", {})
+        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run, named)
+        for key in ("from", "sha256", "kept", "new"):
+            if key in about.get("init", {}):
+                run.tag(f"init.{key}", str(about["init"][key]))
+        for key, word in about.get("teacher", {}).items():
+            run.tag(f"teacher.{key}", word)
         with artifacts.fresh(out) as building:
             write(building, fitted, about)
+            show_augmentation(building, task, train)
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -53,13 +60,24 @@ def main(task: Task) -> None:
 
 
 def run_training(
-    task: Task, name: str, model: Any, train: Config, checkpoints: Path, run: Any
+    task: Task,
+    name: str,
+    model: Any,
+    train: Config,
+    checkpoints: Path,
+    run: Any,
+    named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
 ) -> tuple["loop.Fit", dict[str, Any]]:
-    """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
+    """Builds the network, fits it and reports each epoch; the second result is what model.json says.
+
+    named: what tune wrote of the weights to start from, and of the teacher.
+    """
     import torch
 
-    from pipeline import architecture, network, vocabulary
-    from pipeline.fit import loop, objective
+    from pipeline import architecture, network, starting, vocabulary
+    from pipeline.fit import loop, objective, rewording
+    from pipeline.initial import fitting, sources, teaching
+    from pipeline.initial.pins import Pin
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -68,12 +86,17 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
-
-    def words() -> vocabulary.Vocabulary:
-        assert isinstance(inputs, TextInputs)
-        return vocabulary.of(artifacts.read_json(features / "vocabulary.json"), splits["train"], inputs)
-
-    network.acquaint(module, built.body, words)
+    known = _words(features)
+    if known is not None:
+        network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
+    starting.embed(built.net, module, features, train.vectors)
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
+    pins = {key: Pin(**pin) for key, pin in named.items()}
+    started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else None
+    taught = None
+    if "teacher" in pins:
+        kept, count = checkpoints / "teacher.npy", len(splits["train"])
+        taught = teaching.answers(pins["teacher"], folder, task.kind, count, target, kept)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -82,16 +105,24 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of)
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
     about = network.describe(name, model, inputs, target)
     made = architecture.layers(built.net, inputs)
     about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    about |= {"init": started} if started else {}
+    about |= {"teacher": named["teacher"]} if "teacher" in named else {}
     about["learning_rate"] = fitted.found.rate
     about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
     return fitted, about | {"layers": [asdict(layer) for layer in made]}
+
+
+def _words(features: Path) -> list[str] | None:
+    """A text task's vocabulary, by the rows of an embedding."""
+    path = features / "vocabulary.json"
+    return artifacts.read_json(path) if path.is_file() else None
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
@@ -138,6 +169,20 @@ def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
         _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
 
 
+def show_augmentation(folder: Path, task: Task, train: Config) -> None:
+    """augmented.png or augmented.json, where train examples are changed at random: what becomes of eight of them."""
+    from pipeline.examples import ImageInputs
+    from pipeline.fit import augmented, reworded, rewording
+
+    origin, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    inputs, split = reader.inputs(origin, features), _split(reader, origin, features, "train")
+    if not isinstance(inputs, ImageInputs):
+        reworded.write(folder, features, split, inputs, rewording.load(features, train.texts), train)
+    elif train.images.on or train.mixing.on:
+        augmented.write(augmented.draw(split, inputs, train), folder / augmented.NAME)
+
+
 def _write_table(path: Path, rows: "list[loop.Row]") -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -149,14 +194,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets, vocabulary
+    from pipeline import batches, distributed, network, sampling, starting, targets, vocabulary
     from pipeline.features import resizing
 
-    digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
+    named = [sorted(values.get(key, {}).items()) for key in ("model", "train", "pins")]
+    digest = hashlib.sha256(repr(named).encode())
     digest.update(torch.__version__.encode())
-    sources = [
-        Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, vocabulary, resizing)
-    ]
+    parts = (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
+    sources = [Path(str(part.__file__)) for part in parts]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:

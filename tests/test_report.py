@@ -131,6 +131,19 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
     assert page == report.render([report.describe(task, "text")])
 
 
+def test_what_augmentation_does_to_texts_and_what_vectors_cover(task):
+    page = report.render([report.describe(task, "text")])
+    assert "What augmentation does" not in page and "Word vectors" not in page
+    rows = [{"original": [["好", False], ["<b>", True]], "augmented": [["好", False], ["棒", True]]}]
+    artifacts.write_json(artifacts.folder("models", task) / "augmented.json", rows)
+    about = {"file": "vectors/v.txt", "dimension": 300, "types": 0.918, "tokens": 0.96, "bad_lines": 2}
+    vectors = about | {"bad": ["line 7: 2 values where there are 300"]}
+    artifacts.write_json(artifacts.folder("features", task) / "meta.json", {"vectors": vectors})
+    page = report.render([report.describe(task, "text")])
+    for words in ("What augmentation does", "好 <mark>&lt;b&gt;</mark>", "好 <mark>棒</mark>", "91.8 %", "line 7: 2"):
+        assert words in page
+
+
 def test_a_task_that_has_not_been_run_is_named_and_stops_nothing(task):
     block = {section: {} for section in config.SECTIONS} | {"kind": "text"}
     artifacts.write_json(config.PARAMS, {"tasks": {"t": block, "other": block}})  # YAML too
@@ -148,6 +161,13 @@ def test_a_class_may_be_called_none(task):
     artifacts.write_json(folder / "report.json", written | {"classes": ["None", "NA"]})
     rows = report.describe("t", "text")["confusion"]
     assert [[cell["count"] for cell in row["cells"]] for row in rows] == [[1, 0], [1, 0]]
+
+
+def test_what_augmentation_did_is_shown_where_train_drew_it(task):
+    assert "what training saw" not in report.render([report.describe(task, "text")])
+    (artifacts.folder("models", task) / "augmented.png").write_bytes(b"a picture")
+    page = report.render([report.describe(task, "text")])
+    assert "what training saw" in page and 'src="data:image/png;base64,YSBwaWN0dXJl"' in page
 
 
 def test_mistakes_come_first(task):

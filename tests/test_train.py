@@ -73,6 +73,7 @@ def test_the_stages_from_features_to_weights(task):
     answers = network.predict(loaded.net, split, loaded.inputs, loaded.target)
     assert (answers.argmax(axis=1) == split.labels).mean() == pytest.approx(float(best["validation_accuracy"]))
     assert not list((artifacts.STATE / "checkpoints").iterdir())
+    assert (models / "augmented.png").read_bytes().startswith(b"\x89PNG")
     simple = artifacts.folder("baseline", "toy")
     assert set(np.load(simple / "weights.npz")) == {"coefficients", "intercept"}
     assert np.load(simple / "test.probabilities.npy").shape == (16, 2)
@@ -148,3 +149,12 @@ def test_the_stage_sets_the_threads_up_before_torch_is_imported():
     script = "import sys, pipeline.train, pipeline.baseline, pipeline.featurize; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_no_picture_where_nothing_is_augmented(task, tmp_path):
+    featurize.main(task)
+    still = task.raw | {"train": {"images": {"flips": "none", "shift": 0}}}
+    train.show_augmentation(tmp_path, task, Task("toy", "image", still).section("train", fit.Config))
+    assert not list(tmp_path.glob("*.png"))
+    train.show_augmentation(tmp_path, task, task.section("train", fit.Config))
+    assert list(tmp_path.glob("*.png"))

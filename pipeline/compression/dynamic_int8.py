@@ -25,7 +25,7 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
-    from pipeline.export import save, strip
+    from pipeline.export import quietly, save, strip
 
     quantizer = ONNXQuantizer(
         onnx.load(source),
@@ -41,7 +41,8 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
         list(OPERATORS),
         {"MatMulConstBOnly": True},
     )
-    quantizer.quantize_model()
+    with quietly():  # it takes the reading of pixels for a sign of a graph that is quantised already
+        quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised = quantizer.model.model
     strip(quantised)

@@ -15,7 +15,9 @@ import torch
 from torch import nn
 
 from pipeline import distributed, memory
+from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import TrainingError
+from pipeline.fit import distilling
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -82,14 +84,19 @@ def _blame(values: Sequence[float]) -> TrainingError:
 
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
     names = data.target.names if data.target.kind == "classes" else ()
-    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
+    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda", words=data.words)
 
 
 def stepper(
     net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
-    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found)
+    augmentation = Augmentation(config.images, config.mixing, data.inputs)
+    targets = data.train.targets
+    if config.teacher and data.teacher is not None:
+        loss = distilling.mixed(loss, config.teacher, data.target)
+        targets = distilling.beside(targets, data.teacher)
+    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
 
 
 def _copied(

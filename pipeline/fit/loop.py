@@ -28,6 +28,7 @@ from pipeline.fit.averages import Averages, shown
 from pipeline.fit.feed import Batch
 from pipeline.fit.finding import Found
 from pipeline.fit.objective import judge
+from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
 from pipeline.network import Inputs, predict
 from pipeline.schedules._place import Place
@@ -48,6 +49,8 @@ class Data:
     inputs: Inputs
     target: Target
     name_of: Callable[[int], str] = str  # an example of train, by its row
+    words: Words | None = None  # what the augmentation of texts needs
+    teacher: np.ndarray | None = None  # what `config.teacher` answers to train, float32 [N, O]
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pipeline import config as settings
 from pipeline import distributed
+from pipeline.augmentation.batches import Augmentation
 from pipeline.fit import groups, recomputing
 from pipeline.fit.feed import Batch
 from pipeline.fit.hardware import Choices
@@ -38,6 +39,7 @@ class Stepper:
         config: Config,
         choices: Choices,
         found: "Found",
+        augmentation: Augmentation,
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
@@ -48,7 +50,7 @@ class Stepper:
         self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
         self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
         self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
-        self._copied: torch.cuda.Event | None = None
+        self._augmentation = augmentation
         self._frozen = -1
         self._wrapped = net
         self._forward: Callable[[Tensor], Tensor] = net
@@ -87,8 +89,6 @@ class Stepper:
         self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        if self._copied is not None:  # the arrays are filled anew as soon as the next batch is asked for
-            self._copied.synchronize()
         return loss
 
     def settle(self) -> None:
@@ -100,21 +100,30 @@ class Stepper:
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
+        arrays, targets, copied = self._on_device(batch)
         for k, (first, last) in enumerate(itertools.pairwise(cuts)):
             whole = k == parts - 1
             with contextlib.nullcontext() if whole else distributed.unsynced(self._wrapped):
-                loss = self.losses(batch, slice(first, last)).sum()
+                loss = self._losses(arrays[first:last], targets[first:last]).sum()
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
+        if copied is not None:  # the batch's memory is filled anew as soon as the next one is asked for
+            copied.synchronize()
         return total
 
-    def losses(self, batch: Batch, part: slice) -> Tensor:
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor, torch.cuda.Event | None]:
+        """This rank's part as the network is to see it, its targets, and what tells that a GPU has copied them."""
+        device = self.choices.device
+        arrays = torch.from_numpy(batch.arrays).to(device, non_blocking=True)
+        targets = self._targets[torch.from_numpy(batch.rows)].to(device, non_blocking=True)
+        copied = torch.cuda.Event() if device.type == "cuda" else None
+        if copied is not None:
+            copied.record()
+        return *self._augmentation(arrays, targets, batch.random, batch.count), copied
+
+    def _losses(self, arrays: Tensor, targets: Tensor) -> Tensor:
         """Of some of the batch's examples, [B]."""
         device, precision = self.choices.device, self.choices.precision
-        arrays = torch.from_numpy(batch.arrays[part]).to(device, non_blocking=True)
-        targets = self._targets[torch.from_numpy(batch.rows[part])].to(device, non_blocking=True)
-        if device.type == "cuda":
-            self._copied = torch.cuda.current_stream().record_event()
         with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
             outputs = self._forward(arrays)
         return self._objective(outputs.float(), targets)

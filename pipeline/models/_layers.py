@@ -34,11 +34,13 @@ def draw(weight: Tensor, name: Activation, mode: Literal["fan_in", "fan_out"] = 
 
 
 def normalisation(name: Normalisation, channels: int, *, maps: bool = True) -> nn.Module:
-    """Of maps [B, C, H, W] or of vectors [B, C]. A group norm of one group is the layer norm."""
+    """Of maps [B, C, H, W] or of vectors [B, C]. A group norm of one group is the layer norm of maps."""
     if name == "batch":
         return nn.BatchNorm2d(channels) if maps else nn.BatchNorm1d(channels)
     if name == "none":
         return nn.Identity()
+    if name == "layer" and not maps:
+        return nn.LayerNorm(channels)
     groups = next(count for count in range(GROUPS, 0, -1) if channels % count == 0) if name == "group" else 1
     return nn.GroupNorm(groups, channels)
 

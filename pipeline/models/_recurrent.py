@@ -5,9 +5,9 @@ text is turned within its own length, so that padding stays behind it and is nev
 B texts, T tokens (0 is padding), E embedding, D values of a state of all directions, O outputs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,10 @@ from pipeline.config import setting
 from pipeline.examples import TextInputs
 from pipeline.models import _pooling
 
-Cells = Callable[[int, int], nn.Module]
-"""Makes what reads [B, T, values] in one direction: from their number and that of a state's values; it answers the
-states [B, T, values] first."""
+Cells = Callable[[int, int], nn.RNNBase]
+"""Makes one layer that reads [B, T, values] in one direction: from their number and that of a state's values."""
+GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,), "RNN_RELU": (0,)}
+"""By a layer's mode: the order in which ONNX has the gates, by their places in PyTorch's."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,10 @@ class Layer(nn.Module):
         self.back = cells(before, width) if directions == "both" else None
 
     def forward(self, x: Tensor, turned: Tensor) -> Tensor:
-        states: Tensor = self.ahead(x)[0]
+        states = _states(self.ahead, x)
         if self.back is None:
             return states
-        return torch.cat([states, _taken(self.back(_taken(x, turned))[0], turned)], dim=2)
+        return torch.cat([states, _taken(_states(self.back, _taken(x, turned)), turned)], dim=2)
 
 
 class Last(nn.Module):
@@ -88,6 +89,36 @@ class Recurrent(nn.Module):
 def _taken(x: Tensor, places: Tensor) -> Tensor:
     """The tokens of [B, T, values] at the given places, int64 [B, t]: [B, t, values]."""
     return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def _states(cells: nn.RNNBase, x: Tensor) -> Tensor:
+    """[B, T, values] → states [B, T, D].
+
+    In a graph the operator is named here: PyTorch's exporter unrolls RNN, and the second of two LSTM layers, for one
+    number of tokens.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        states: Tensor = cells(x)[0]
+        return states
+    operator, _, activation = cells.mode.partition("_")
+    attributes: dict[str, Any] = {"hidden_size": cells.hidden_size}
+    attributes |= {"activations": [activation.capitalize()]} if activation else {}
+    attributes |= {"linear_before_reset": 1} if operator == "GRU" else {}
+    named = [cells.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    read, kept, *biases = (_gates(weights, GATES[cells.mode]) for weights in named)
+    found = torch.onnx.ops.symbolic(
+        operator,
+        [x.transpose(0, 1), read[None], kept[None], torch.cat(biases)[None]],
+        attributes,
+        dtype=x.dtype,
+        shape=(x.shape[1], 1, x.shape[0], cells.hidden_size),
+    )
+    return found.squeeze(1).transpose(0, 1)
+
+
+def _gates(weights: Tensor, order: Sequence[int]) -> Tensor:
+    parts = weights.chunk(len(order))
+    return torch.cat([parts[k] for k in order])
 
 
 def build(config: Config, inputs: TextInputs, outputs: int, cells: Cells) -> Recurrent:

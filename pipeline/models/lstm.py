@@ -18,7 +18,7 @@ class Config(_recurrent.Config):
 
 
 def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
-    def cells(before: int, width: int) -> nn.Module:
+    def cells(before: int, width: int) -> nn.RNNBase:
         return nn.LSTM(before, width, batch_first=True)
 
     return _recurrent.build(config, inputs, outputs, cells)

@@ -18,7 +18,7 @@ KIND = "image"
 class Config:
     widths: tuple[int, ...] = setting((256, 128), low=1, high=65_536, unit="values of each hidden layer; [] has none")
     activation: Activation = "relu"
-    normalisation: Normalisation = "none"
+    normalisation: Normalisation = "layer"
     dropout: float = setting(0.2, low=0, below=1)
 
 

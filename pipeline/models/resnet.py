@@ -111,7 +111,7 @@ def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
         with torch.no_grad():
             for name, weight in net.blocks.named_parameters():
                 if name.endswith("body.3.weight"):
-                    weight /= len(net.blocks) ** 0.5
+                    weight.div_(len(net.blocks) ** 0.5)
     return net
 
 

@@ -73,4 +73,5 @@ def stages(net: TextCNN) -> list[nn.Module]:
 
 
 def embedding(net: TextCNN) -> nn.Embedding:
+    """Of the tokens, which train.vectors may fill."""
     return net.embedding

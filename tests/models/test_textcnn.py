@@ -37,3 +37,15 @@ def test_padding_changes_no_answer_even_where_every_window_answers_below_the_bia
     ids = torch.tensor([[2, 3, 4, 5, 6, 7, 8]])
     padded = functional.pad(ids, (0, 9))
     torch.testing.assert_close(net(ids), net(padded))
+
+
+@pytest.mark.parametrize("name", ["gelu", "silu", "tanh", "sigmoid", "leaky_relu"])
+def test_padding_changes_no_answer_with_any_activation(name):
+    answers = {}
+    for activation in ("relu", name):
+        torch.manual_seed(0)
+        net = textcnn.build(textcnn.Config(activation=activation), inputs=TextInputs(20, 16), outputs=2).eval()
+        ids = torch.tensor([[2, 3, 4, 5, 6, 7, 8]])
+        answers[activation] = net(ids)
+        torch.testing.assert_close(net(functional.pad(ids, (0, 9))), net(ids))
+    assert not torch.allclose(answers["relu"], answers[name])
