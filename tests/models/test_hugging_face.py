@@ -15,6 +15,9 @@ from pipeline.examples import TextInputs
 from pipeline.features import cleaning
 from pipeline.fit import groups
 from pipeline.fit.settings import Config as Train
+from pipeline.initial import fitting
+from pipeline.initial.pins import Pin
+from pipeline.initial.sources import Source
 from pipeline.models import hugging_face
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
@@ -164,6 +167,19 @@ def test_the_first_layers_alone_and_dropout():
     assert torch.equal(found.net.train()(read), found.net.eval()(read))
     dropping = build(words).net.train()
     assert not torch.equal(dropping(read), dropping(read))
+
+
+def test_weights_of_another_vocabulary_are_matched_by_word():
+    encoders.save(Path(PLACE))
+    known = vocabulary().words
+    given = build(known)
+    words = [*known[:2], *reversed(known[2:])]  # as many, in another order
+    encoders.save(Path(PLACE), seed=1)
+    found = build(words)
+    state = {name: value.clone() for name, value in given.net.state_dict().items()}
+    told = fitting.fit(found, Source(Pin("weights/x.safetensors", "0" * 64), state, known), words)
+    assert told["kept"] == told["of"]
+    torch.testing.assert_close(found.net(ids(TEXTS, words)), given.net(ids(TEXTS, known)))
 
 
 def test_a_network_is_loaded_without_the_encoders_folder(tmp_path):
