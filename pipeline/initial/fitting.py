@@ -80,7 +80,7 @@ class _Filling:
             raise DataError(
                 f"{self.source.pin.place}: {name}: found a value that is not finite; expected numbers; train it anew"
             )
-        if isinstance(layer, nn.Embedding) and self._by_word(name, value, given):
+        if isinstance(layer, nn.Embedding) and self._by_word(name, value, given, layer):
             return
         if layer is self.first and given.ndim == 4 and (given.shape[1], value.shape[1]) == (3, 1):
             given = given.sum(dim=1, keepdim=True)
@@ -91,10 +91,11 @@ class _Filling:
         value.copy_(given)
         self.found.kept.append(name)
 
-    def _by_word(self, name: str, value: Tensor, given: Tensor) -> bool:
+    def _by_word(self, name: str, value: Tensor, given: Tensor, layer: nn.Module) -> bool:
         """Copies the rows [V, E] of the words that both sides have; False where rows are not known to be words'."""
         words, known = self.words, self.source.words
-        if words is None or known is None or (len(value), len(given)) != (len(words), len(known)):
+        signs = getattr(layer, "signs", 0)  # rows after those of the words, the same in every vocabulary
+        if words is None or known is None or (len(value), len(given)) != (len(words) + signs, len(known) + signs):
             return False
         if value.shape[1] != given.shape[1]:
             return False
@@ -102,6 +103,7 @@ class _Filling:
         pairs = [(row, row_of[word]) for row, word in enumerate(words) if word in row_of]
         rows = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
         value[rows[:, 0]] = given[rows[:, 1]].to(value.dtype)
+        value[len(words) :] = given[len(known) :].to(value.dtype)
         self.found.kept.append(name)
         self.found.remarks.append(f"{name}: {len(pairs):,} of {len(words):,} words known")
         return True

@@ -48,6 +48,12 @@ class Config:
             _encoders.check_place(self.path)
 
 
+class Embedding(nn.Embedding):
+    """Rows of the vocabulary, then those of begin and end of a text."""
+
+    signs = 2
+
+
 class Encoder(nn.Module):
     """ids int64 [B, T] → outputs [B, O]; the last two rows of the embedding are begin and end of a text."""
 
@@ -122,7 +128,7 @@ def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
             f"features.length: found {inputs.length}; expected at most {longest - 2}, which the encoder reads"
         )
     width = body.get_input_embeddings().embedding_dim
-    embedding = nn.Embedding(inputs.vocabulary + 2, width, padding_idx=0)
+    embedding = Embedding(inputs.vocabulary + Embedding.signs, width, padding_idx=0)
     nn.init.normal_(embedding.weight, std=getattr(body.config, "initializer_range", 0.02))
     with torch.no_grad():
         embedding.weight[0] = 0

@@ -221,8 +221,8 @@ def test_its_graph_is_compressed_and_goes_on_answering(name, scheme, exported, t
     answer = answers_of(tmp_path / "int8.onnx")
     for size in (1, 2, 7):
         assert np.isfinite(answer(export.sample(INPUTS[module_of[name].KIND], size))).all()
-    recurrent = not graphs.operators(graph).keys().isdisjoint(compress.RECURRENT)
-    if scheme == ("dynamic_int8" if recurrent else "static_int8"):  # what compress.scheme: auto takes
+    ranging = not graphs.operators(graph).keys().isdisjoint(compress.RANGING)
+    if scheme == ("dynamic_int8" if ranging else "static_int8"):  # what compress.scheme: auto takes
         assert graphs.quantised(tmp_path / "int8.onnx")
         assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * graph.stat().st_size
         learnt, _ = batch(name)

@@ -15,10 +15,13 @@ from pipeline.examples import TextInputs
 from pipeline.features import cleaning
 from pipeline.fit import groups
 from pipeline.fit.settings import Config as Train
+from pipeline.initial import fitting
+from pipeline.initial.pins import Pin
+from pipeline.initial.sources import Source
 from pipeline.models import hugging_face
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
-from pipeline.tokenisers import _pieces, wordpiece
+from pipeline.tokenisers import _pieces, bpe, wordpiece
 from tests.models import encoders
 
 PLACE = "weights/tiny"
@@ -166,6 +169,19 @@ def test_the_first_layers_alone_and_dropout():
     assert not torch.equal(dropping(read), dropping(read))
 
 
+def test_weights_of_another_vocabulary_are_matched_by_word():
+    encoders.save(Path(PLACE))
+    known = vocabulary().words
+    given = build(known)
+    words = [*known[:2], *reversed(known[2:])]  # as many, in another order
+    encoders.save(Path(PLACE), seed=1)
+    found = build(words)
+    state = {name: value.clone() for name, value in given.net.state_dict().items()}
+    told = fitting.fit(found, Source(Pin("weights/x.safetensors", "0" * 64), state, known), words)
+    assert told["kept"] == told["of"]
+    torch.testing.assert_close(found.net(ids(TEXTS, words)), given.net(ids(TEXTS, known)))
+
+
 def test_a_network_is_loaded_without_the_encoders_folder(tmp_path):
     encoders.save(Path(PLACE))
     words = vocabulary().words
@@ -308,6 +324,35 @@ def test_every_weight_is_in_one_stage_and_layers_learn_slower_towards_the_input(
     settings = Train(layer_decay=0.5, optimizer=adamw.Config(learning_rate=1.0))
     rates = {group["lr"] for group in groups.groups(found.net, found.stages, settings, 1.0)}
     assert rates == {0.5**k for k in range(len(found.stages))} and len(found.stages) >= 3
+
+
+def test_a_byte_level_tokeniser_as_robertas_is_bpe():
+    import tokenizers
+    import transformers
+
+    texts = ["Good phone, good price!", "很好，good", "check-in 很慢 😀", " twice  good"]
+    published = encoders.save(Path(PLACE), "roberta", vocab_size=300, pad_token_id=1)
+    learnt = tokenizers.ByteLevelBPETokenizer()
+    signs = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    learnt.train_from_iterator(texts, vocab_size=300, min_frequency=1, special_tokens=signs, show_progress=False)
+    its = transformers.RobertaTokenizer(
+        vocab=learnt.get_vocab(), merges=[tuple(pair) for pair in json.loads(learnt.to_str())["model"]["merges"]]
+    )
+    its.save_pretrained(PLACE)
+    Path("dictionaries").mkdir()
+    shutil.copyfile(f"{PLACE}/tokenizer.json", "dictionaries/tokenizer.json")
+    settings = bpe.Config(file="dictionaries/tokenizer.json")
+    bpe.train(settings, [], Path())
+    pieces = bpe.build(settings, Path()).cut_all(texts)
+    assert pieces == [its.tokenize(text) for text in texts]
+    words = ["<pad>", "<unk>", *sorted({piece for line in pieces for piece in line})]
+    net = build(words, length=70).net
+    net.head = torch.nn.Identity()
+    with torch.inference_mode():
+        for text, line in zip(texts, pieces, strict=True):
+            expected = published(**its(text, return_tensors="pt"))[0][:, 0]
+            found = net(torch.tensor([[words.index(piece) for piece in line]]))
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
