@@ -5,6 +5,7 @@ W ranks; a batch's rows are dealt out in W parts, the first to rank 0.
 
 import contextlib
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -30,6 +31,7 @@ def launch(processes: int, folder: Path, words: Sequence[str]) -> dict[int, int]
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
+    logging.disable()  # its words would bury the cause
     os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # it would listen on every network
     os.environ[STORE] = str(folder / "store")
     meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder / 'meeting'}", "--rdzv-conf=store_type=file"]

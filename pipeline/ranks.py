@@ -65,10 +65,10 @@ def run(job: Job) -> None:
                 if job.stop():
                     raise StoppedError(f"train: stopped as {error}; run again to go on") from None
                 if deaths > job.parallel.restarts:
+                    memory = ", with fewer train.parallel.processes or more train.accumulate if it lacked memory"
                     raise TrainingError(
                         f"train: {error}; expected it to live; gave up after {_times(job.parallel.restarts)}; "
-                        "signal 9 mostly is the system's answer to a lack of memory: take fewer "
-                        "train.parallel.processes or set train.accumulate; run again to go on from the last checkpoint"
+                        f"run again to go on from the last checkpoint{memory if 'signal 9' in str(error) else ''}"
                     ) from None
                 so_far = f"{deaths} of {job.parallel.restarts}"
                 log.warning("train: %s; all ranks start again from the last checkpoint (%s)", error, so_far)
@@ -258,7 +258,6 @@ def _environment(job: Job) -> dict[str, str]:
         rank.STARTER: str(os.getpid()),
         rank.PROCESSES: str(job.parallel.processes),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # until each rank sets train.threads
-        "LOGLEVEL": "CRITICAL",  # of torchrun, whose words would bury the cause
         "GLOO_SOCKET_IFNAME": LOOPBACK,
         "NCCL_SOCKET_IFNAME": LOOPBACK,
     }
