@@ -30,6 +30,11 @@ def objective(config: Config, target: Target, train: Split, device: torch.device
     module, own = _module(config, target)
     loss = module.build(own, target.kind)
     if target.kind == "value":
+        if config.class_weights != "none":
+            raise ConfigError(
+                f"train.class_weights: found {config.class_weights!r}; expected none: the target is a value, without "
+                "classes; train.loss huber or mae give large errors less weight"
+            )
         return lambda values, targets: loss((values - target.mean) / target.std, (targets - target.mean) / target.std)
     weights = class_weights(config.class_weights, target, train.targets)
     if weights is None:
@@ -97,7 +102,7 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
             "validation_macro_f1": float(np.divide(2 * both, either, out=np.zeros(len(both)), where=either > 0).mean()),
         }
     loss = -(split.targets * np.log(certain)).sum(axis=1).mean()
-    measured = metrics.score(split.labels, found, list(target.names))
+    measured = metrics.score(split.labels, found, target)
     return {
         "validation_loss": float(loss),
         "validation_accuracy": measured["accuracy"],

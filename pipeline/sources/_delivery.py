@@ -45,6 +45,10 @@ class Settings(_user.UserSource):
         return str(_layout.module(self.layout).KIND)
 
     @property
+    def target(self) -> str:
+        return str(getattr(_layout.settings(self.layout), "target", "classes"))
+
+    @property
     def limits(self) -> Limits:
         return Limits(self.max_bytes, self.max_entries, self.max_ratio, self.max_depth)
 
