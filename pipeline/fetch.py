@@ -197,8 +197,8 @@ def _require_variety(written: Tally, place: Path, separator: str | None) -> None
     if separator and not written.several:
         first = next(iter(written.labels))
         raise DataError(
-            f"{place}: found no cell with two labels and {separator!r} between them (one cell: {first[:40]!r}); expected "
-            "some; correct source.separator, or set source.target: classes"
+            f"{place}: found no cell with two labels and {separator!r} between them (one cell: {first[:40]!r}); "
+            "expected some; correct source.separator, or set source.target: classes"
         )
 
 

@@ -115,7 +115,7 @@ def written(answers: np.ndarray, target: Target) -> list[str]:
 
 
 def columns(name: str, answers: np.ndarray, target: Target) -> dict[str, Any]:
-    """Answers [N, O] as columns of a table: what is answered under `name`, its probability or each label's beside it."""
+    """Answers [N, O] as columns of a table: what is answered as `name`, its probability or each label's beside it."""
     if target.kind == "value":
         return {name: answers[:, 0]}
     if target.kind == "labels":

@@ -28,7 +28,7 @@ def area(positive: Array, scores: Array, weights: Array) -> tuple[Array, Array]:
 
 
 def average_precision(positive: Array, scores: Array, weights: Array) -> tuple[Array, Array]:
-    """Σ (recall - recall before) · precision over falling scores, under each row of weights; and where it is defined."""
+    """Σ (recall - recall before) · precision over falling scores, under rows of weights; and where it is defined."""
     ups, downs = _tied(positive, -scores, weights)
     right, told = np.cumsum(ups, axis=1), np.cumsum(ups + downs, axis=1)
     total = ups.sum(axis=1)

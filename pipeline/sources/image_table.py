@@ -1,4 +1,4 @@
-"""A folder of images with a table that names each one's path and its label, several or a number: CSV, TSV, JSON Lines or Parquet."""
+"""A folder of images with a table of their paths and labels, or numbers: CSV, TSV, JSON Lines or Parquet."""
 
 import math
 from collections.abc import Collection, Iterator
