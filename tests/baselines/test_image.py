@@ -27,7 +27,7 @@ def test_directions_are_told_apart_with_probabilities_that_mean_something(tmp_pa
     write(tmp_path, classes, channels)
     fitted = image.fit(tmp_path, tmp_path, CONFIG)
     labels = prepared.labels(tmp_path, "validation")
-    found = metrics.score(labels, fitted.probabilities["validation"], ["a", "b", "c"][:classes])
+    found = metrics.score(labels, fitted.probabilities["validation"], prepared.target(tmp_path))
     assert found["accuracy"] > 0.9
     assert found["log_loss"] < 0.35
     assert fitted.arrays["coefficients"].shape == (classes, fitted.record["values"])
