@@ -28,7 +28,8 @@ def main(task: Task) -> None:
                 np.save(out / f"{split}.probabilities.npy", probabilities)
         run.log(0, {f"validation/{name}": value for name, value in measured.items()})
         run.artifact(artifacts.folder("baseline", task.name) / "baseline.json")
-    told = [f"{name} {measured[name]:.4f}" for name in metrics.of(target.kind).HEADLINES[:2] if name in measured]
+    figures = metrics.of(target.kind)
+    told = [f"{name} {measured[name]:.4f}" for name in (figures.HEADLINES[0], figures.BESIDE) if name in measured]
     log.info("%s: validation %s", task.name, ", ".join(told))
 
 

@@ -60,7 +60,7 @@ def record(target: Target) -> dict[str, Any]:
 
 def recorded(found: Mapping[str, Any]) -> Target:
     """The target of a file that `record` is part of."""
-    return of(found["target"]) if "target" in found else Target("classes", tuple(found["classes"]))
+    return of(found["target"]) if "target" in found else Target("classes", tuple(found.get("classes", ())))
 
 
 def joined(names: Iterable[str]) -> str:

@@ -20,6 +20,7 @@ from pipeline.targets import Target
 
 Array = NDArray[Any]
 HEADLINES = ("macro_f1", "accuracy", "balanced_accuracy")
+BESIDE = "accuracy"
 TRACKED = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss")
 SHOWN = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
 

@@ -16,6 +16,7 @@ from pipeline.targets import Target
 
 Array = NDArray[Any]
 HEADLINES = ("macro_f1", "micro_f1", "exact_match", "average_precision", "roc_auc", "hamming_loss")
+BESIDE = "exact_match"
 TRACKED = ("macro_f1", "micro_f1", "exact_match", "hamming_loss", "average_precision", "roc_auc", "log_loss")
 SHOWN = (
     *("macro_f1", "micro_f1", "exact_match", "hamming_loss", "macro_precision", "macro_recall"),

@@ -15,6 +15,7 @@ from pipeline.targets import Target
 
 Array = NDArray[Any]
 HEADLINES = ("r2", "mae", "rmse", "pearson", "spearman")
+BESIDE = "mae"
 TRACKED = SHOWN = ("r2", "mae", "rmse", "pearson", "spearman")
 NEAR = 0.1
 """Two answers agree that are at most this many standard deviations of the train values apart."""
