@@ -20,7 +20,7 @@ from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS, Example
-from pipeline.sources import _place, _still
+from pipeline.sources import _asked, _place, _still
 from pipeline.tally import Tally
 from pipeline.targets import Kind
 
@@ -222,13 +222,11 @@ def main(task: Task) -> None:
 
         contents = Contents()
         rows = contents.passing(fetch(without_empty_folders(module.read(config), place), task.kind, copy))
-        target = getattr(config, "target", "classes")
-        written = write_manifest(rows, task.kind, out / "manifest", target)
-        _require_variety(written, place, getattr(config, "separator", None))
+        said = _asked.of(config)
+        written = write_manifest(rows, task.kind, out / "manifest", said.kind)
+        _require_variety(written, place, said.separator)
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
-        origin |= {"sha256": contents.sha256} | ({} if target == "classes" else {"target": target})
-        if names := getattr(config, "label_columns", ()):
-            origin["labels"] = sorted(names)
+        origin |= {"sha256": contents.sha256} | said.noted
         _still.require(place, before, states())
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)

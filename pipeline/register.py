@@ -71,7 +71,8 @@ def winner(task: Task) -> Winner:
     rows = pd.read_parquet(reports / "predictions.parquet")
     target = targets.recorded(artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json"))
     answered = targets.answers(rows, f"{chosen}_compressed", target)
-    rows = rows.assign(answer=[text for text, _ in answered], probability=[numbers for _, numbers in answered])
+    numbers = pd.Series([numbers for _, numbers in answered], rows.index, dtype=object)
+    rows = rows.assign(answer=[text for text, _ in answered], probability=numbers)
     columns = ["id", "path", "sha256", *(["text"] if task.kind == "text" else [])]
     manifest = pd.concat(
         part[part["id"].isin(rows["id"])]

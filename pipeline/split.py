@@ -180,8 +180,10 @@ class Groups:
         having = strata.members(self.texts, names) if self.kind == "labels" else None
         found = sides.of(examples, np.array([record.begin[name] for name in groups.names]))
         left = sides.kept(found, examples.near)
-        counted = [sides.table(examples, found, rows, len(names), having) for rows in (left, np.ones_like(left))]
-        return Table(*counted, np.bincount(found[left], minlength=len(SPLITS)), names, self.kind)
+        staying, all_of = (
+            sides.table(examples, found, rows, len(names), having) for rows in (left, np.ones_like(left))
+        )
+        return Table(staying, all_of, np.bincount(found[left], minlength=len(SPLITS)), names, self.kind)
 
 
 def main(task: Task) -> None:

@@ -30,7 +30,7 @@ class Strata:
     names: tuple[str, ...]
     marks: tuple[Mark, ...] = ()
 
-    def of(self, texts: Sequence[str]) -> np.ndarray:
+    def of(self, texts: Iterable[str]) -> np.ndarray:
         """Each example's group, int32 [N], by the column `label`."""
         column = {name: number for number, name in enumerate(self.names)}
         return np.array([column.get(name, -1) for name in _grouped(texts, self.kind, self.marks)], np.int32)

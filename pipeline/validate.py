@@ -139,7 +139,7 @@ def main(task: Task) -> None:
     raw, order = artifacts.folder("raw", task.name), artifacts.folder("order", task.name)
     profiles, known = _profile.read(task.name), arrivals.read(order)[0]
     manifest, asked = parts.read(raw / "manifest"), _asked.read(raw)
-    _asked.check(asked, config, f"{task.where}.validate")
+    _asked.check(config, asked.kind, f"{task.where}.validate")
     measures = (*module.MEASURES, *asked.measures)
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
         verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known, asked)

@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline import distributed
 from pipeline.errors import TrainingError
-from pipeline.fit import memory
+from pipeline.fit import memory, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -76,6 +76,7 @@ def _blame(values: Sequence[float]) -> TrainingError:
 
 
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
+    suited.check(config, data.target.kind)
     names = data.target.names if data.target.kind == "classes" else ()
     return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
 

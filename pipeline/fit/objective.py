@@ -4,21 +4,19 @@ B examples of a batch, N of a split, O outputs.
 """
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import config as settings
 from pipeline import metrics
 from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.examples import Split
+from pipeline.fit import suited
 from pipeline.fit.settings import Config
 from pipeline.targets import Target
 
-USUAL = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "value": "mse"}
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -27,14 +25,10 @@ def objective(config: Config, target: Target, train: Split, device: torch.device
 
     Raises: ConfigError for a loss that is not for this kind of target, and for weights of unknown classes.
     """
-    module, own = _module(config, target)
-    loss = module.build(own, target.kind)
+    suited.check(config, target.kind)
+    module = suited.loss(config, target.kind)
+    loss = module.build(config.loss or module.Config(), target.kind)
     if target.kind == "value":
-        if config.class_weights != "none":
-            raise ConfigError(
-                f"train.class_weights: found {config.class_weights!r}; expected none: the target is a value, without "
-                "classes; train.loss huber or mae give large errors less weight"
-            )
         return lambda values, targets: loss((values - target.mean) / target.std, (targets - target.mean) / target.std)
     weights = class_weights(config.class_weights, target, train.targets)
     if weights is None:
@@ -43,17 +37,6 @@ def objective(config: Config, target: Target, train: Split, device: torch.device
     if target.kind == "labels":
         return lambda outputs, targets: (loss(outputs, targets) * (1 + targets * (held - 1))).mean(dim=1)
     return lambda outputs, targets: loss(outputs, targets) * (targets @ held)
-
-
-def _module(config: Config, target: Target) -> tuple[ModuleType, object]:
-    name = config.loss.name if config.loss else USUAL[target.kind]
-    module = settings.plugin("losses", name, "train.loss.name")
-    if target.kind not in module.TARGETS:
-        raise ConfigError(
-            f"train.loss.name: found {name!r}, which is for {' and '.join(module.TARGETS)}; expected one for a target "
-            f"of kind {target.kind}, such as {USUAL[target.kind]}"
-        )
-    return module, config.loss or module.Config()
 
 
 def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.ndarray) -> np.ndarray | None:

@@ -45,8 +45,9 @@ class Settings(_user.UserSource):
         return str(_layout.module(self.layout).KIND)
 
     @property
-    def target(self) -> str:
-        return str(getattr(_layout.settings(self.layout), "target", "classes"))
+    def said(self) -> Any:
+        """The layout's settings, which say what the examples are asked for."""
+        return _layout.settings(self.layout)
 
     @property
     def limits(self) -> Limits:

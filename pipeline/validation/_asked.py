@@ -46,16 +46,16 @@ def read(raw: Path) -> Asked:
     return Asked(found.get("target", "classes"), tuple(found.get("labels", ())))
 
 
-def check(asked: Asked, config: Any, where: str) -> None:
+def check(config: Any, kind: Kind, where: str) -> None:
     """Raises: ConfigError for settings of another kind of target."""
-    if asked.kind == "value":
+    if kind == "value":
         for name in ("classes", "labels"):
             if getattr(config, name):
                 raise ConfigError(f"{where}.{name}: found some; expected none, since source.target is value")
     else:
         for name in ("min_value", "max_value"):
             if getattr(config, name) is not None:
-                raise ConfigError(f"{where}.{name}: found it with source.target {asked.kind}; expected target: value")
+                raise ConfigError(f"{where}.{name}: found it with source.target {kind}; expected target: value")
 
 
 def columns(table: "pd.DataFrame", asked: Asked, config: Any) -> "pd.DataFrame":
