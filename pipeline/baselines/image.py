@@ -6,6 +6,7 @@ N images, F values of a histogram, K classes, O outputs.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,8 +54,9 @@ def fit(folder: Path, features: Path, config: Config) -> Linear:
     target, truth, values = prepared.target(folder), prepared.truth(folder, "train"), x["train"].shape[1]
     name = "linear SVM on histograms of oriented gradients"
     if target.kind == "value":
-        record = {"model": "ridge regression on histograms of oriented gradients", "values": values}
-        return fitted(x, *ridge(x["train"], truth[:, 0], config.strength), record, target.kind)
+        record: dict[str, Any] = {"model": "ridge regression on histograms of oriented gradients", "values": values}
+        coefficients, intercept, strength = ridge(x["train"], truth[:, 0], config.strength)
+        return fitted(x, coefficients, intercept, record | {"strength": strength}, target.kind)
     if target.kind == "labels":
         found = one_against_the_rest(truth, values, lambda there: _of_one(x["train"], there, config))
         return fitted(x, *found, {"model": name, "values": values}, target.kind)

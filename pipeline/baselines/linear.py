@@ -12,6 +12,9 @@ import numpy as np
 from pipeline import targets
 from pipeline.targets import Kind
 
+AROUND = (0.1, 1, 10, 100, 1000)
+FOLDS = 3
+
 
 @dataclass(frozen=True)
 class Linear:
@@ -43,7 +46,8 @@ def one_against_the_rest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients [O, F] and intercept [O] of a model a label, there where `there` [N, O] is 1.
 
-    `fit` makes one, [F] and a number, for bool [N]. A label that all or none of the examples have is told by its share alone.
+    `fit` makes one, [F] and a number, for bool [N]. A label that all or none of the examples have is told by its share
+    alone.
     """
     coefficients, intercept = np.zeros((there.shape[1], features)), np.zeros(there.shape[1])
     for number, column in enumerate(there.T >= 0.5):
@@ -55,9 +59,16 @@ def one_against_the_rest(
     return coefficients, intercept
 
 
-def ridge(x: Any, values: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients [1, F] and intercept [1] with the least squared error plus squared coefficients / strength."""
-    from sklearn.linear_model import Ridge
+def ridge(x: Any, values: np.ndarray, strength: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients [1, F] and intercept [1] with the least squared error plus squared coefficients / strength.
 
-    model = Ridge(alpha=1 / strength, solver="auto", tol=1e-6).fit(x, values.astype(np.float64))
-    return np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_)
+    Of strengths around the given one, the one that does best on held-out folds of the train split; it comes third.
+    """
+    from sklearn.linear_model import Ridge
+    from sklearn.model_selection import GridSearchCV, KFold
+
+    alphas = [1 / (strength * factor) for factor in AROUND]
+    folds = KFold(min(FOLDS, len(values)), shuffle=True, random_state=0)
+    search = GridSearchCV(Ridge(tol=1e-6), {"alpha": alphas}, scoring="neg_mean_squared_error", cv=folds)
+    model = search.fit(x, values.astype(np.float64)).best_estimator_
+    return np.atleast_2d(model.coef_), np.atleast_1d(model.intercept_), 1 / float(model.alpha)

@@ -32,7 +32,8 @@ def fit(folder: Path, features: Path, config: Config) -> Linear:
     record: dict[str, Any] = {"terms": x["train"].shape[1], "fitted_texts": x["train"].shape[0]}
     if target.kind == "value":
         record["model"] = "ridge regression on TF-IDF"
-        return fitted(x, *ridge(x["train"], truth[:, 0], config.strength), record, target.kind)
+        coefficients, intercept, strength = ridge(x["train"], truth[:, 0], config.strength)
+        return fitted(x, coefficients, intercept, record | {"strength": strength}, target.kind)
     record["model"] = "logistic regression on TF-IDF"
     if target.kind == "labels":
         found = one_against_the_rest(truth, x["train"].shape[1], lambda there: _of_one(x["train"], there, config))
