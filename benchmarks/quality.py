@@ -62,10 +62,10 @@ def answers(task: str) -> dict[str, dict[str, np.ndarray]]:
 
 def measure(task: str, binary: dict[str, list[str]]) -> dict[tuple[str, str, str], float]:
     folder = artifacts.folder("prepared", task)
-    classes = prepared.classes(folder)
+    target = prepared.target(folder)
     labels = {split: prepared.labels(folder, split) for split in ("validation", "test")}
     scores = {
-        (name, split): metrics.score(labels[split], by_split[split], classes, binary)
+        (name, split): metrics.score(labels[split], by_split[split], target, binary)
         for name, by_split in answers(task).items()
         for split in labels
     }

@@ -19,7 +19,7 @@ RECORDED = (  # what git keeps of a run, the user's own files among its inputs
     *("dvc.lock", "params.yaml", "data/metrics", "data/profiles", "data/splits"),
     *("expectations", "dictionaries"),
 )
-HEADLINES = ("accuracy", "macro_f1")
+HEADLINES = ("accuracy", "macro_f1", "exact_match", "r2", "mae")  # those of them that some task has
 
 
 def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
@@ -34,7 +34,8 @@ def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
 
 def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """One row a candidate model: test metrics with their intervals, size and latency of what is served, registry."""
-    found = [["task", "model", *(name.replace("_", "-") for name in HEADLINES), "size", "latency", "registry"]]
+    shown = _shown(tasks)
+    found = [["task", "model", *(name.replace("_", "-") for name in shown), "size", "latency", "registry"]]
     for name, task in tasks.items():
         registered = task["registered"] or {}
         for candidate, entry in task["candidates"].items():
@@ -44,12 +45,20 @@ def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
                 decision = f"{registered['name']} version {registered['version']}: {registered['decision']}"
             variant = entry["variant"]
             model = f"{candidate} {variant}" if variant else candidate
-            figures = [_interval(metrics.get(headline)) for headline in HEADLINES]
+            figures = [_interval(metrics.get(headline)) for headline in shown]
             latency = entry["latency_ms"].get(variant, {}).get("median")
             size = entry["bytes"].get(variant)
             row = [name, model, *figures, _size(size), f"{latency:.2f} ms" if latency else "", decision]
             found.append(row)
     return found
+
+
+def _shown(tasks: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """The figures of HEADLINES that some task has: classes, labels and values have their own."""
+    entries = [entry["metrics"] for task in tasks.values() for entry in task["candidates"].values()]
+    there = {name for variants in entries for figures in variants.values() for name in figures or {}}
+    usual = HEADLINES[:2] if "accuracy" in there or not there else ()
+    return [name for name in HEADLINES if name in (*usual, *there)]
 
 
 def _interval(figure: Any) -> str:

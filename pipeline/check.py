@@ -14,13 +14,17 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config
+from pipeline import config, quality
 from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
+from pipeline.fit import suited
 from pipeline.initial import settings as initial
+from pipeline.sources import _asked as sources_asked
 from pipeline.sources import _place
+from pipeline.targets import Kind
 from pipeline.tokenisers import _words
+from pipeline.validation import _asked as validation_asked
 from pipeline.validation import _settings
 
 FOLDERS_BY_KIND = {"prepare": "preparation", "features": "features", "baseline": "baselines"}
@@ -110,6 +114,7 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
             yield error
     with contextlib.suppress(ConfigError):  # a section that is wrong has been told of
         yield from _unmet(task)
+    yield from _unsuited(task)
 
 
 def _unmet(task: Task) -> Iterator[ConfigError]:
@@ -130,6 +135,27 @@ def _unmet(task: Task) -> Iterator[ConfigError]:
         yield ConfigError(
             f"{where}.vectors: found {train.vectors}; expected off, or features.vectors.file or dimension: set one"
         )
+
+
+def _unsuited(task: Task) -> Iterator[ConfigError]:
+    """What is set for another target than the source's, in sections that are sound in themselves."""
+    try:
+        asked = sources_asked.of(_section(task, "source"))
+    except ConfigError:
+        return
+    for name, check in (("validate", validation_asked.check), ("train", suited.check), ("evaluate", _quality)):
+        try:
+            section = _section(task, name)
+        except ConfigError:
+            continue
+        try:
+            check(section, asked.kind, f"{task.where}.{name}")
+        except ConfigError as error:
+            yield error
+
+
+def _quality(section: Any, kind: Kind, where: str) -> None:
+    quality.settled(section, kind, where)
 
 
 def resolve(task: Task) -> dict[str, object]:

@@ -2,21 +2,22 @@
 
 Size, latency at batch 1 and validation quality decide; the test split is not read here. Latencies are kept in
 `.danlu/profiles` by the graphs' bytes and the host's CPU, so that a killed and repeated run chooses alike.
-N examples, K classes.
+N examples, O outputs.
 """
 
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts, config, latency, quality, stage
+from pipeline import artifacts, config, latency, metrics, prepared, quality, stage
 from pipeline.config import Task, setting
+from pipeline.targets import Target
 
 if TYPE_CHECKING:
     from pipeline.graphs import Examples, Feed
@@ -37,7 +38,11 @@ TIMED = 200
 @dataclass(frozen=True)
 class Budget:
     max_drop: float | None = setting(
-        None, low=0, high=1, unit="of the headline on validation; null: 0.01 from 1,500 validation examples, else 0.02"
+        None,
+        low=0,
+        high=1,
+        unit="of the headline on validation, for mae and rmse in standard deviations of the value; null: 0.01 from "
+        "1,500 validation examples, else 0.02",
     )
 
 
@@ -57,11 +62,11 @@ class Source:
     """A trained model to compress: its fp32 graph, its own answers, and the examples that judge it."""
 
     graph: Path
-    eager: Callable[["Feed"], np.ndarray]  # a batch → logits [B, K] in PyTorch
+    eager: Callable[["Feed"], np.ndarray]  # a batch → outputs [B, O] in PyTorch
     eager_bytes: int
     train: "Examples"
     validation: "Examples"
-    classes: Sequence[str]
+    target: Target
     ranging: bool = False  # recurrent, or with attention
     linear: bool = False
 
@@ -80,8 +85,8 @@ def compress(source: Source, out: Path, settings: Config, wanted: quality.Config
     """
     from pipeline import graphs
 
-    labels = source.validation.labels
-    answers = {"eager": graphs.probabilities(source.eager, source.validation)}
+    truth, target = source.validation.truth, source.target
+    answers = {"eager": graphs.answers(source.eager, source.validation, target.kind)}
     answers["fp32"] = _answers(source.graph, source)
     scheme, why_not = _int8(source, out / "int8.onnx", settings, answers)
     files = {"fp32": source.graph} | ({} if why_not else {"int8": out / "int8.onnx"})
@@ -90,17 +95,17 @@ def compress(source: Source, out: Path, settings: Config, wanted: quality.Config
         name: {
             "bytes": files[name].stat().st_size if name in files else source.eager_bytes,
             "latency_ms": taken[name],
-            "validation": quality.figures(wanted, labels, probabilities, source.classes),
-            "agreement": float(np.mean(probabilities.argmax(axis=1) == answers["eager"].argmax(axis=1))),
+            "validation": quality.figures(wanted, truth, given, target),
+            "agreement": metrics.of(target.kind).agreement(given, answers["eager"], target),
         }
-        for name, probabilities in answers.items()
+        for name, given in answers.items()
     }
-    allowed = max_drop(settings, len(labels))
+    allowed = max_drop(settings, len(truth)) * (target.std if wanted.headline in metrics.IN_UNITS else 1)
     entry: dict[str, Any] = {"variants": variants, "max_drop": allowed, "scheme": scheme, "drop": None}
     if why_not:
         chosen, reason = "fp32", f"fp32: {why_not}"
     else:
-        gained = quality.gain(wanted, labels, answers["fp32"], answers["int8"], source.classes)
+        gained = quality.gain(wanted, truth, answers["fp32"], answers["int8"], target)
         entry["drop"] = {"value": -gained.value, "low": -gained.high, "high": -gained.low}
         chosen, reason = choose(variants, -gained.value, allowed, settings.min_speedup, wanted.headline)
     return entry | {"chosen": chosen, "reason": reason, "speedup": _speedup(variants, chosen)}
@@ -113,9 +118,10 @@ def choose(
     fp32, int8 = variants["fp32"], variants["int8"]
     smaller = fp32["bytes"] / int8["bytes"]
     faster = fp32["latency_ms"]["median"] / int8["latency_ms"]["median"]
+    lower, higher = ("lower", "higher") if metrics.sign(headline) > 0 else ("higher", "lower")
     facts = (
         f"{smaller:.1f}× smaller and {faster:.2f}× as fast as fp32, "
-        f"{headline} {abs(drop):.4f} {'lower' if drop > 0 else 'higher'} on validation"
+        f"{headline} {abs(drop):.4f} {lower if drop > 0 else higher} on validation"
     )
     against = []
     if smaller <= 1:
@@ -123,10 +129,10 @@ def choose(
     if faster < min_speedup:
         against.append(f"it must be at least {min_speedup:g}× as fast")
     if drop > allowed:
-        against.append(f"it may be at most {allowed:g} lower")
+        against.append(f"it may be at most {allowed:g} {lower}")
     if against:
         return "fp32", f"fp32: int8 is {facts}; {' and '.join(against)}"
-    return "int8", f"int8: {facts}; at most {allowed:g} lower was allowed"
+    return "int8", f"int8: {facts}; at most {allowed:g} {lower} was allowed"
 
 
 def profile(source: Source, files: Mapping[str, Path], settings: Config, profiles: Path) -> dict[str, dict[str, float]]:
@@ -186,10 +192,10 @@ def _calibrate(source: Source, target: Path, settings: Config, answers: dict[str
     found: dict[str, tuple[float, np.ndarray, bytes]] = {}
     for method in methods:
         module.compress(source.graph, target, module.Config(method), feeds)
-        probabilities = _answers(target, source)
-        away = float(np.abs(probabilities - answers["fp32"]).mean())
-        found[method] = (away, probabilities, target.read_bytes())
-        log.info("int8 calibrated by %s: probabilities %.5f away from fp32", method, away)
+        given = _answers(target, source)
+        away = float(np.abs(given - answers["fp32"]).mean())
+        found[method] = (away, given, target.read_bytes())
+        log.info("int8 calibrated by %s: answers %.5f away from fp32", method, away)
     best = min(found, key=lambda method: found[method][0])
     answers["int8"] = found[best][1]
     target.write_bytes(found[best][2])
@@ -199,7 +205,7 @@ def _calibrate(source: Source, target: Path, settings: Config, answers: dict[str
 def _answers(graph: Path, source: Source) -> np.ndarray:
     from pipeline import graphs
 
-    return graphs.probabilities(graphs.answer(graphs.session(graph)), source.validation)
+    return graphs.answers(graphs.answer(graphs.session(graph)), source.validation, source.target.kind)
 
 
 def _speedup(variants: Mapping[str, Any], chosen: str) -> dict[str, float]:
@@ -218,7 +224,8 @@ def net_source(task: Task, out: Path) -> Source:
     loaded = network.load(models)
     graph = out / "fp32.onnx"
     export.export(loaded.net, loaded.inputs, graph)
-    train, validation = (graphs.of_net(_load(task, split), loaded.inputs) for split in ("train", "validation"))
+    kind = loaded.target.kind
+    train, validation = (graphs.of_net(_load(task, split), loaded.inputs, kind) for split in ("train", "validation"))
 
     def eager(feed: "Feed") -> np.ndarray:
         with torch.inference_mode():
@@ -227,7 +234,7 @@ def net_source(task: Task, out: Path) -> Source:
 
     ranging = not graphs.operators(graph).keys().isdisjoint(RANGING)
     size = (models / "weights.safetensors").stat().st_size
-    return Source(graph, eager, size, train, validation, loaded.target.names, ranging=ranging)
+    return Source(graph, eager, size, train, validation, loaded.target, ranging=ranging)
 
 
 def linear_source(task: Task, out: Path) -> Source:
@@ -245,9 +252,10 @@ def linear_source(task: Task, out: Path) -> Source:
     rows, shift = torch.from_numpy(padded), torch.from_numpy(intercept)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
     found = reader.weights(artifacts.folder("prepared", task.name), features, ("train", "validation"))
-    labels = {split: _load(task, split).labels for split in found}
+    folder = artifacts.folder("prepared", task.name)
+    truth = {split: prepared.truth(folder, split) for split in found}
     train, validation = (
-        graphs.of_terms(weights, labels[split][reader.counting(features, split, len(labels[split]))])
+        graphs.of_terms(weights, truth[split][reader.counting(features, split, len(truth[split]))])
         for split, weights in found.items()
     )
 
@@ -256,9 +264,8 @@ def linear_source(task: Task, out: Path) -> Source:
         with torch.inference_mode():
             return (functional.embedding_bag(terms, rows, per_sample_weights=weights, mode="sum") + shift).numpy()
 
-    classes = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")["classes"]
     size = (baseline / "weights.npz").stat().st_size
-    return Source(out / "fp32.onnx", eager, size, train, validation, classes, linear=True)
+    return Source(out / "fp32.onnx", eager, size, train, validation, prepared.target(folder), linear=True)
 
 
 def _load(task: Task, split: str) -> Any:
@@ -269,7 +276,9 @@ def _load(task: Task, split: str) -> Any:
 def main(task: Task) -> None:
     from pipeline.tracking.runs import Run
 
-    settings, wanted = task.section("compress", Config), task.section("evaluate", quality.Config)
+    settings = task.section("compress", Config)
+    target = prepared.target(artifacts.folder("prepared", task.name))
+    wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
     sources = {"net": net_source} | ({"baseline": linear_source} if task.kind == "text" else {})
     with (
         Run(task.name, "compress", asdict(settings), live=False) as run,
@@ -279,8 +288,6 @@ def main(task: Task) -> None:
         for name, load in sources.items():
             (out / name).mkdir()
             source = load(task, out / name)
-            if name == "net":
-                quality.check(wanted, source.classes, f"{task.where}.evaluate")
             entries[name] = compress(source, out / name, settings, wanted, artifacts.STATE / "profiles")
             log.info("%s: %s", name, entries[name]["reason"])
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})

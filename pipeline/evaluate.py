@@ -3,32 +3,31 @@
 A candidate is measured as `trained` (PyTorch, or the fitted baseline), as `control` (as long trained, not
 compressed) and as `compressed` (the chosen ONNX graph). Compression trains nothing yet, so the control is the
 trained model itself and shares its figures.
-N examples, K classes.
+N examples, O outputs.
 """
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, config, prepared, quality, stage
+from pipeline import artifacts, config, metrics, prepared, quality, stage, targets
 from pipeline.config import Task
 from pipeline.quality import Config
+from pipeline.targets import Target
 
 __all__ = ["Answers", "Config", "chosen", "evaluate", "main"]
 log = logging.getLogger(__name__)
 JUDGED = ("validation", "test")
-TRACKED = ("accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "log_loss")
-"""Metrics that data/metrics holds, beside those of the binary groups."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """One candidate's probabilities [N, K], by variant (trained, compressed) and split (validation, test)."""
+    """One candidate's probabilities or values [N, O], by variant (trained, compressed) and split (validation, test)."""
 
     variants: Mapping[str, Mapping[str, np.ndarray]]
 
@@ -37,23 +36,24 @@ class Answers:
         return "compressed" in self.variants
 
 
-def chosen(scores: Mapping[str, float]) -> str:
-    """The candidate with the highest validation headline; of equals the first, which is the simpler."""
-    return max(scores, key=lambda name: scores[name])
+def chosen(scores: Mapping[str, float], headline: str) -> str:
+    """The candidate with the best validation headline; of equals the first, which is the simpler."""
+    return max(scores, key=lambda name: metrics.sign(headline) * scores[name])
 
 
 def evaluate(
     candidates: Mapping[str, Answers],
-    labels: Mapping[str, np.ndarray],
-    classes: Sequence[str],
+    truth: Mapping[str, np.ndarray],
+    target: Target,
     wanted: Config,
 ) -> dict[str, Any]:
     """Every figure of every candidate on both splits, the choice and the paired gains; no file is touched.
 
-    `labels` holds int64 [N] for validation and test. Raises: DataError where answers and labels do not fit.
+    `truth` holds int64 [N] of classes, else float32 [N, O], for validation and test; `wanted` is settled.
+    Raises: DataError where answers and truth do not fit.
     """
     figures = {
-        split: {name: _figures(answers, split, labels[split], classes, wanted) for name, answers in candidates.items()}
+        split: {name: _figures(answers, split, truth[split], target, wanted) for name, answers in candidates.items()}
         for split in JUDGED
     }
     scores = {
@@ -61,31 +61,31 @@ def evaluate(
         for name, answers in candidates.items()
         if answers.servable
     }
-    paired = {split: _paired(candidates, split, labels[split], classes, wanted) for split in JUDGED}
+    paired = {split: _paired(candidates, split, truth[split], target, wanted) for split in JUDGED}
     return {
-        "classes": list(classes),
+        **targets.record(target),
         "headline": wanted.headline,
-        "chosen": chosen(scores),
+        "chosen": chosen(scores, wanted.headline),
         "candidates": figures["test"],
         "validation": figures["validation"],
         "paired": paired,
-        "examples": {split: len(labels[split]) for split in JUDGED},
+        "examples": {split: len(truth[split]) for split in JUDGED},
     }
 
 
 def _figures(
-    answers: Answers, split: str, labels: np.ndarray, classes: Sequence[str], wanted: Config
+    answers: Answers, split: str, truth: np.ndarray, target: Target, wanted: Config
 ) -> dict[str, dict[str, Any]]:
     found: dict[str, Any] = {"trained": None, "control": None, "compressed": None}
     for variant, by_split in answers.variants.items():
-        measured = quality.intervals(wanted, labels, by_split[split], classes)
+        measured = quality.intervals(wanted, truth, by_split[split], target)
         found[variant] = {name: asdict(value) for name, value in measured.items()}
     found["control"] = found["trained"]
     return {"metrics": found}
 
 
 def _paired(
-    candidates: Mapping[str, Answers], split: str, labels: np.ndarray, classes: Sequence[str], wanted: Config
+    candidates: Mapping[str, Answers], split: str, truth: np.ndarray, target: Target, wanted: Config
 ) -> list[dict[str, Any]]:
     """How much the headline gains from a candidate's training to its compression, and from candidate to candidate."""
     found = {f"{name}_{v}": by[split] for name, answers in candidates.items() for v, by in answers.variants.items()}
@@ -93,39 +93,39 @@ def _paired(
     best = [f"{n}_{'compressed' if answers.servable else 'trained'}" for n, answers in candidates.items()]
     pairs += [(before, after) for k, before in enumerate(best) for after in best[k + 1 :]]
     return [
-        {"from": a, "to": b, "gain": asdict(quality.gain(wanted, labels, found[a], found[b], classes))}
-        for a, b in pairs
+        {"from": a, "to": b, "gain": asdict(quality.gain(wanted, truth, found[a], found[b], target))} for a, b in pairs
     ]
 
 
 def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
-    """Every candidate's answers on validation and test, baseline first, and the labels of both splits."""
+    """Every candidate's answers on validation and test, baseline first, and what is true of both splits."""
     from pipeline import graphs, network
 
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
     folders = {name: artifacts.folder(name, task.name) for name in ("prepared", "features", "baseline", "compressed")}
     compressed = artifacts.read_json(folders["compressed"] / "compress.json")["candidates"]
     splits = {split: reader.load(folders["prepared"], folders["features"], split) for split in JUDGED}
-    labels = {split: np.asarray(splits[split].labels) for split in JUDGED}
+    loaded = network.load(artifacts.folder("models", task.name))
+    kind = loaded.target.kind
+    truth = {split: splits[split].truth(kind) for split in JUDGED}
 
     def served(candidate: str, examples: Mapping[str, graphs.Examples]) -> dict[str, np.ndarray]:
         graph = folders["compressed"] / candidate / f"{compressed[candidate]['chosen']}.onnx"
-        logits = graphs.answer(graphs.session(graph))
-        return {split: graphs.probabilities(logits, examples[split]) for split in JUDGED}
+        outputs = graphs.answer(graphs.session(graph))
+        return {split: graphs.answers(outputs, examples[split], kind) for split in JUDGED}
 
     saved = {split: np.load(folders["baseline"] / f"{split}.probabilities.npy") for split in JUDGED}
     baseline: dict[str, Mapping[str, np.ndarray]] = {"trained": saved}
     if "baseline" in compressed:
         weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
-        terms = {split: graphs.of_terms(weights[split], labels[split]) for split in JUDGED}
+        terms = {split: graphs.of_terms(weights[split], truth[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
-    loaded = network.load(artifacts.folder("models", task.name))
     trained = {split: network.predict(loaded.net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
-    read = {split: graphs.of_net(splits[split], loaded.inputs) for split in JUDGED}
+    read = {split: graphs.of_net(splits[split], loaded.inputs, kind) for split in JUDGED}
     return {
         "baseline": Answers(baseline),
         "net": Answers({"trained": trained, "compressed": served("net", read)}),
-    }, labels
+    }, truth
 
 
 def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Config) -> dict[str, Any]:
@@ -133,6 +133,7 @@ def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Co
 
     Per-class figures and those on validation stand in data/reports: `dvc metrics show` gives each number a column.
     """
+    tracked = metrics.of(targets.recorded(report).kind).TRACKED
     groups = [f"{name}_accuracy" for name in wanted.binary]
     found: dict[str, Any] = {}
     for name, entry in report["candidates"].items():
@@ -140,7 +141,7 @@ def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Co
             measured = entry["metrics"][variant]
             if measured is None:
                 continue
-            values = {metric: measured[metric]["value"] for metric in (*TRACKED, *groups) if metric in measured}
+            values = {metric: measured[metric]["value"] for metric in (*tracked, *groups) if metric in measured}
             values |= {f"{wanted.headline}_{end}": measured[wanted.headline][end] for end in ("low", "high")}
             found.setdefault(name, {})[variant] = {metric: round(value, 6) for metric, value in values.items()}
     for name, entry in compressed["candidates"].items():
@@ -155,7 +156,7 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
     artifacts.write_json(out / "paired.json", {"headline": report["headline"], **report["paired"]})
     artifacts.write_json(out / "report.json", {key: value for key, value in report.items() if key != "paired"})
     folder = artifacts.folder("prepared", task.name)
-    table = pd.concat([_predictions(folder, split, candidates, report["classes"]) for split in JUDGED])
+    table = pd.concat([_predictions(folder, split, candidates, targets.recorded(report)) for split in JUDGED])
     table.to_parquet(out / "predictions.parquet", index=False)
     test = table[table["split"] == "test"]
     with (out / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
@@ -164,16 +165,13 @@ def write(out: Path, task: Task, report: dict[str, Any], candidates: Mapping[str
         lines.writerows(zip(test["label"], test[f"{report['chosen']}_compressed"], strict=True))
 
 
-def _predictions(folder: Path, split: str, candidates: Mapping[str, Answers], classes: Sequence[str]) -> Any:
-    """id, split, label, and of each candidate's variants the predicted class and its probability."""
+def _predictions(folder: Path, split: str, candidates: Mapping[str, Answers], target: Target) -> Any:
+    """id, split, label, and of each candidate's variants what it answers."""
     table = prepared.table(folder, split, ["id", "label"])
     table.insert(1, "split", split)
     for name, answers in candidates.items():
         for variant, by_split in answers.variants.items():
-            probabilities = by_split[split]
-            best = probabilities.argmax(axis=1)
-            table[f"{name}_{variant}"] = [classes[k] for k in best]
-            table[f"{name}_{variant}_probability"] = probabilities[np.arange(len(best)), best]
+            table = table.assign(**targets.columns(f"{name}_{variant}", by_split[split], target))
     return table
 
 
@@ -193,13 +191,12 @@ def _with_cost(report: dict[str, Any], compressed: Mapping[str, Any]) -> dict[st
 def main(task: Task) -> None:
     from pipeline.tracking.runs import Run
 
-    wanted = task.section("evaluate", Config)
-    classes = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")["classes"]
-    quality.check(wanted, classes, f"{task.where}.evaluate")
+    target = prepared.target(artifacts.folder("prepared", task.name))
+    wanted = quality.check(task.section("evaluate", Config), target, f"{task.where}.evaluate")
     compressed = artifacts.read_json(artifacts.folder("compressed", task.name) / "compress.json")
     with Run(task.name, "evaluate", asdict(wanted), live=False) as run:
-        candidates, labels = collect(task)
-        report = _with_cost(evaluate(candidates, labels, classes, wanted), compressed)
+        candidates, truth = collect(task)
+        report = _with_cost(evaluate(candidates, truth, target, wanted), compressed)
         out = artifacts.folder("reports", task.name)
         with artifacts.fresh(out) as building:
             write(building, task, report, candidates)

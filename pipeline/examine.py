@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, config, leakage, parts, prepared, stage
+from pipeline import artifacts, config, leakage, parts, prepared, stage, strata, targets
 from pipeline.config import Task
 from pipeline.examination import _charts, _groups
 from pipeline.examination._groups import Group
+from pipeline.targets import Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +27,8 @@ TEMPLATE = Path(__file__).with_name("examine.html.j2")
 REASONS = ("duplicate", "conflicting_labels")
 """Rows with these reasons would have been in a split that nobody looked at."""
 CHARTED = 200_000  # rows
+TOLD: dict[Kind, str] = {"classes": "", "labels": ", which tells whole sets of labels", "value": ", which tells fifths"}
+"""What the simple classifier tells, where examples have no class."""
 
 
 def leaks(
@@ -68,6 +71,11 @@ def used(accepted: "pd.DataFrame", quarantine: "pd.DataFrame", folder: Path, sam
     return table.assign(split=table["split"].fillna(""))
 
 
+def coarse(table: "pd.DataFrame", kind: Kind) -> "pd.DataFrame":
+    """With labels that examples can be grouped by: of values the fifth that they are in."""
+    return table if kind == "classes" else table.assign(label=strata.coarse(table["label"].tolist(), kind))
+
+
 def manifest(raw: Path, ids: Sequence[str], columns: Sequence[str]) -> "pd.DataFrame":
     """These rows of the manifest, in this order."""
     import pandas as pd
@@ -99,9 +107,11 @@ def sections(task: Task, out: Path, accepted: "pd.DataFrame", quarantine: "pd.Da
     module = config.plugin("examination", task.kind, f"{task.where}.kind")
     raw, validated = artifacts.folder("raw", task.name), artifacts.folder("validated", task.name)
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
-    order = accepted["label"].value_counts().index[: _groups.SHOWN].tolist()
+    kind = targets.recorded(artifacts.read_json(validated / "summary.json")).kind
+    grouped = coarse(accepted, kind)
+    order = grouped["label"].value_counts().index[: _groups.SHOWN].tolist()
     kinds = {
-        "classes": ("Some of each class", _groups.classes(accepted, order)),
+        "classes": ("Some of each class", _groups.classes(grouped, order)),
         "near": ("Near duplicates: never on both sides of the split", _groups.near(accepted, neighbours)),
         "conflicts": ("Equal contents under different labels: in quarantine", _groups.conflicts(quarantine)),
         "outliers": ("Outliers", _groups.outliers(accepted, quarantine, validation.MEASURES)),
@@ -132,10 +142,13 @@ def main(task: Task) -> None:
     validated = artifacts.folder("validated", task.name)
     accepted, summary = parts.read(validated / "accepted"), artifacts.read_json(validated / "summary.json")
     quarantine = pd.read_parquet(validated / "quarantine.parquet")
-    table = used(accepted, quarantine, artifacts.folder("prepared", task.name), validation.SAME)
+    kind = targets.recorded(summary).kind
+    table = coarse(used(accepted, quarantine, artifacts.folder("prepared", task.name), validation.SAME), kind)
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
     found = leaks(table, neighbours, artifacts.folder("raw", task.name), module, settings)
-    charted = accepted.iloc[:: max(1, -(-len(accepted) // CHARTED))]
+    found["model"] += TOLD[kind]
+    grouped = coarse(accepted, kind)
+    charted = grouped.iloc[:: max(1, -(-len(accepted) // CHARTED))]
     varied = [measure for measure in validation.MEASURES if charted[measure.column].nunique() > 1]
     same = [measure.column for measure in validation.MEASURES if measure not in varied]
     with artifacts.fresh(artifacts.folder("examined", task.name)) as out:
@@ -149,7 +162,7 @@ def main(task: Task) -> None:
             "balance": _charts.balance(summary["class_counts"]),
             "charts": [_charts.histogram(charted, m, summary["fences"].get(m.column)) for m in varied],
             "constant": {name: str(accepted[name].iloc[0]) for name in same},
-            "vocabulary": module.vocabulary(accepted),
+            "vocabulary": module.vocabulary(grouped),
             "sections": sections(task, out, accepted, quarantine),
         }
         (out / "index.html").write_text(page(facts), "utf-8")

@@ -1,6 +1,6 @@
 """What flows between the stages: one example as a source gives it, and one split as training reads it.
 
-N examples, H height, W width, C channels in pixels, K classes.
+N examples, H height, W width, C channels in pixels, O outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+
+from pipeline.targets import Kind
 
 if TYPE_CHECKING:
     from pipeline.store import Ragged, Store
@@ -85,10 +87,14 @@ class TokenIds(Protocol):
 class Split:
     """One split in memory or memory-mapped: images, or texts."""
 
-    labels: np.ndarray  # int64 [N]
-    targets: np.ndarray  # float32 [N, K], rows sum to 1
+    labels: np.ndarray  # int64 [N]; zeros where an example is not of one class
+    targets: np.ndarray  # float32 [N, O]; of classes rows sum to 1
     images: "np.ndarray | Store | Ragged | None" = None  # uint8 [N, H, W, C], or each of its own size
     texts: TokenIds | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def truth(self, kind: Kind) -> np.ndarray:
+        """What answers are measured against: int64 [N] of classes, else float32 [N, O]."""
+        return np.asarray(self.labels) if kind == "classes" else self.targets

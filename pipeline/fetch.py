@@ -20,8 +20,9 @@ from pipeline import artifacts, parts, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS, Example
-from pipeline.sources import _place, _still
+from pipeline.sources import _asked, _place, _still
 from pipeline.tally import Tally
+from pipeline.targets import Kind
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 20  # bytes read at a time
@@ -167,7 +168,7 @@ class Contents:
         return self._digest.hexdigest()
 
 
-def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
+def write_manifest(rows: Iterable[Row], kind: str, folder: Path, target: Kind = "classes") -> Tally:
     """Writes the rows as a table in parts, and counts them."""
     import pyarrow as pa
 
@@ -175,7 +176,7 @@ def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
     fields = [(name, pa.string()) for name in columns]
     fields.insert(7, ("bytes", pa.int64()))
     fields += [("text", pa.string()), ("encoding_ok", pa.bool_()), ("raw", pa.binary())] if kind == "text" else []
-    written = Tally()
+    written = Tally(target)
 
     def counted() -> Iterator[Row]:
         for row in rows:
@@ -184,6 +185,21 @@ def write_manifest(rows: Iterable[Row], kind: str, folder: Path) -> Tally:
 
     parts.write(counted(), pa.schema(fields), folder)
     return written
+
+
+def _require_variety(written: Tally, place: Path, separator: str | None) -> None:
+    """Raises: DataError where there is nothing to tell apart."""
+    if written.kind != "labels" and len(written.labels) < 2:
+        what = "classes" if written.kind == "classes" else "different values"
+        raise DataError(f"{place}: found {written}; expected at least 2 {what}; add examples or correct the source")
+    if written.kind == "labels" and not written.labels:
+        raise DataError(f"{place}: found {written}; expected labels; correct source.label_column or label_columns")
+    if separator and not written.several:
+        first = next(iter(written.labels))
+        raise DataError(
+            f"{place}: found no cell with two labels and {separator!r} between them (one cell: {first[:40]!r}); "
+            "expected some; correct source.separator, or set source.target: classes"
+        )
 
 
 def main(task: Task) -> None:
@@ -206,13 +222,11 @@ def main(task: Task) -> None:
 
         contents = Contents()
         rows = contents.passing(fetch(without_empty_folders(module.read(config), place), task.kind, copy))
-        written = write_manifest(rows, task.kind, out / "manifest")
-        if len(written.labels) < 2:
-            raise DataError(
-                f"{place}: found {written}; expected at least 2 classes; add examples or correct the source"
-            )
+        said = _asked.of(config)
+        written = write_manifest(rows, task.kind, out / "manifest", said.kind)
+        _require_variety(written, place, said.separator)
         origin = {"source": task.raw["source"]["name"], **module.describe(config), "rows": written.total}
-        origin |= {"sha256": contents.sha256}
+        origin |= {"sha256": contents.sha256} | said.noted
         _still.require(place, before, states())
         artifacts.write_json(out / "source.json", origin)
     log.info("fetch %s: %s", task.name, written)

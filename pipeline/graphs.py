@@ -1,6 +1,6 @@
 """ONNX graphs at work: what feeds them, what they answer, and what is inside.
 
-N examples, B examples of a batch, T tokens or terms, H height, W width, C channels, K classes.
+N examples, B examples of a batch, T tokens or terms, H height, W width, C channels, O outputs.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import batches, rowwise
-from pipeline.baselines.linear import softmax
+from pipeline import batches, rowwise, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline.targets import Kind
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -25,12 +25,12 @@ Feed = dict[str, np.ndarray]
 class Examples:
     """One split as a graph's inputs: `read(rows)` gives the batch of these rows, named as the graph names them."""
 
-    labels: np.ndarray  # int64 [N]
+    truth: np.ndarray  # what answers are measured against: int64 [N] of classes, else float32 [N, O]
     lengths: np.ndarray  # int64 [N], tokens or terms; equal where all are of one size
     read: Callable[[np.ndarray], Feed]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.truth)
 
     def spread(self, count: int) -> list[Feed]:
         """Up to `count` examples, each a batch of one, evenly spread over the split."""
@@ -38,14 +38,14 @@ class Examples:
         return [self.read(np.array([row])) for row in rows]
 
 
-def of_net(split: Split, inputs: ImageInputs | TextInputs) -> Examples:
+def of_net(split: Split, inputs: ImageInputs | TextInputs, kind: Kind = "classes") -> Examples:
     """`images` uint8 [B, H, W, C] or `ids` int64 [B, T]."""
     name = "images" if isinstance(inputs, ImageInputs) else "ids"
     lengths = np.zeros(len(split), np.int64) if isinstance(inputs, ImageInputs) else batches.lengths(split, inputs)
-    return Examples(split.labels, lengths, lambda rows: {name: batches.read(split, rows, inputs)})
+    return Examples(split.truth(kind), lengths, lambda rows: {name: batches.read(split, rows, inputs)})
 
 
-def of_terms(weights: "csr_matrix", labels: np.ndarray) -> Examples:
+def of_terms(weights: "csr_matrix", truth: np.ndarray) -> Examples:
     """`terms` int64 [B, T], filled with the column after the last, and `weights` float32 [B, T], filled with 0."""
     lengths = np.diff(weights.indptr).astype(np.int64)
 
@@ -57,7 +57,7 @@ def of_terms(weights: "csr_matrix", labels: np.ndarray) -> Examples:
         terms[inside], values[inside] = weights.indices[places], weights.data[places]
         return {"terms": terms, "weights": values}
 
-    return Examples(labels, lengths, read)
+    return Examples(truth, lengths, read)
 
 
 def session(graph: Path, threads: int = 1) -> "InferenceSession":
@@ -72,17 +72,22 @@ def session(graph: Path, threads: int = 1) -> "InferenceSession":
 
 
 def answer(run: "InferenceSession") -> Callable[[Feed], np.ndarray]:
-    """The session as a function from a batch to logits [B, K]."""
+    """The session as a function from a batch to outputs [B, O]."""
     return lambda feed: rowwise.run(run, feed)
 
 
-def probabilities(logits: Callable[[Feed], np.ndarray], examples: Examples, batch_size: int = 64) -> np.ndarray:
-    """float32 [N, K] in the split's order; batches are of similar length, so that little is padded."""
+def answers(
+    outputs: Callable[[Feed], np.ndarray], examples: Examples, kind: Kind = "classes", batch_size: int = 64
+) -> np.ndarray:
+    """Probabilities or values float32 [N, O] in the split's order.
+
+    Batches are of similar length, so that little is padded.
+    """
     order = np.argsort(examples.lengths, kind="stable")
-    parts = [logits(examples.read(rows)) for rows in np.array_split(order, -(-len(order) // batch_size))]
+    parts = [outputs(examples.read(rows)) for rows in np.array_split(order, -(-len(order) // batch_size))]
     found = np.concatenate(parts)
     result = np.empty(found.shape, np.float32)
-    result[order] = softmax(found)
+    result[order] = targets.read(found, kind)
     return result
 
 

@@ -70,7 +70,7 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
 def _doubt(tally: Tally) -> str:
     """A remark where what is taken for labels can hardly be any."""
     classes = len(tally.labels)
-    if classes < MANY_CLASSES or classes * 2 <= tally.labels.total():
+    if classes < MANY_CLASSES or classes * 2 <= tally.examples:
         return ""
     return "CAUTION: nearly every example has a class of its own; are these the labels? (--text, --label name columns)"
 

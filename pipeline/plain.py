@@ -1,7 +1,7 @@
 """Writes a task's prepared data as plain files for other tools: folders of PNG or JPEG, or tables.
 
-Images go to <split>/<class>/<row>.png, named in a table beside them, so that both `image_folder` and `image_table` read
-them again; texts go to one table a split.
+Images go to <split>/<class>/<row>.png, or to <split>/<row>.png where they have no one class, named in a table beside
+them, so that `image_table`, and of classes `image_folder`, read them again; texts go to one table a split.
 """
 
 import json
@@ -81,9 +81,11 @@ def _write_images(folder: Path, split: str, out: Path, format: str) -> int:
     """Writes a split's images, and its rows at the end of the table; returns how many there are."""
     rows = prepared.table(folder, split, ["id", "label", "group"])
     suffix = "jpg" if format == "jpeg" else format
-    paths = [f"{split}/{_folder(label)}/{number:06}.{suffix}" for number, label in enumerate(rows["label"])]
-    for label in rows["label"].unique():
-        (out / split / _folder(label)).mkdir(parents=True, exist_ok=True)
+    classes = prepared.target(folder).kind == "classes"
+    folders = [f"{split}/{_folder(label)}" if classes else split for label in rows["label"]]
+    paths = [f"{where}/{number:06}.{suffix}" for number, where in enumerate(folders)]
+    for where in dict.fromkeys(folders):
+        (out / where).mkdir(parents=True, exist_ok=True)
     for pixels, path in zip(prepared.images(folder, split), paths, strict=True):
         _save(pixels, out / path, format)
     table = rows.assign(path=paths, split=split)[["path", "label", "group", "split", "id"]]

@@ -31,8 +31,36 @@ class Answer:
     probability: float
     probabilities: dict[str, float]
 
+    @property
+    def cells(self) -> tuple[str, str]:
+        return self.label, f"{self.probability:.3f}"
 
-def predict(task: str, inputs: Sequence[str]) -> list[Answer]:
+
+@dataclass(frozen=True)
+class Labels:
+    input: str
+    labels: list[str]
+    probabilities: dict[str, float]
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        return ", ".join(self.labels) or "none", " ".join(f"{self.probabilities[name]:.3f}" for name in self.labels)
+
+
+@dataclass(frozen=True)
+class Value:
+    input: str
+    value: float
+
+    @property
+    def cells(self) -> tuple[str, str]:
+        return f"{self.value:.6g}", ""
+
+
+Answered = Answer | Labels | Value
+
+
+def predict(task: str, inputs: Sequence[str]) -> list[Answered]:
     """The champion's answers to image files, or to texts and files of one text a line.
 
     Raises: ConfigError for an unknown task, DataError for an input that cannot be read, RegistryError
@@ -43,18 +71,29 @@ def predict(task: str, inputs: Sequence[str]) -> list[Answer]:
     if not rows:
         raise DataError(f"{task}: found nothing to answer; expected at least one file or text")
     table = _champion(block, rows)
+    return _answered(names, table)
+
+
+def _answered(names: Sequence[str], table: "pd.DataFrame") -> list[Answered]:
+    if "value" in table:
+        return [Value(name, float(value)) for name, value in zip(names, table["value"], strict=True)]
+    rows = table.to_dict("records")
+    if "labels" in table:
+        return [Labels(name, list(row["labels"]), row["probabilities"]) for name, row in zip(names, rows, strict=True)]
     return [
-        Answer(name, label, float(probability), probabilities)
-        for name, label, probability, probabilities in zip(
-            names, table["label"], table["probability"], table["probabilities"], strict=True
-        )
+        Answer(name, row["label"], float(row["probability"]), row["probabilities"])
+        for name, row in zip(names, rows, strict=True)
     ]
 
 
-def show(answers: Sequence[Answer]) -> str:
-    """A table for reading: label, its probability, input."""
-    width = max(len(answer.label) for answer in answers)
-    lines = [f"{a.label:<{width}}  {a.probability:.3f}  {_short(a.input)}" for a in answers]
+def show(answers: Sequence[Answered]) -> str:
+    """A table for reading: label, its probability, input; or labels and theirs, or the value."""
+    cells = [answer.cells for answer in answers]
+    widths = [max(len(row[k]) for row in cells) for k in (0, 1)]
+    lines = []
+    for answer, row in zip(answers, cells, strict=True):
+        shown = [cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width]
+        lines.append("  ".join([*shown, _short(answer.input)]))
     return "\n".join(lines)
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import arrivals, artifacts, cache, parts, prepared, shards, sides, stage, workers
+from pipeline import arrivals, artifacts, cache, parts, prepared, shards, sides, stage, strata, targets, workers
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.progress import Progress
+from pipeline.targets import Target
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +49,12 @@ def prepare(examples: sides.Examples, edges: np.ndarray) -> Sides:
     return Sides(found, leaks, dropped)
 
 
-def counts(split: Sides, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Examples of each class in each split, int64 [K, 3]."""
-    kept = split.found >= 0
-    return sides.counts(labels[kept], split.found[kept].astype(np.int64), classes)
+def of_train(target: Target, texts: np.ndarray) -> Target:
+    """With the mean and deviation of a value's train examples, whose column `label` is given."""
+    if target.kind != "value":
+        return target
+    values = np.array([float(text) for text in texts])
+    return replace(target, mean=float(values.mean()), std=float(values.std()) or 1.0)
 
 
 def leak_table(split: Sides, rows: parts.Reader) -> "pd.DataFrame":
@@ -152,15 +155,18 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
 
     raw, validated = artifacts.folder("raw", task.name), artifacts.folder("validated", task.name)
     summary = artifacts.read_json(validated / "summary.json")
-    classes = summary["classes"]
+    classes, target = summary["classes"], targets.recorded(summary)
     record = sides.of_seed(sides.read(task.name), config.seed, config.shares)
-    if record is None or not set(classes) <= set(record.begin):
+    accepted = validated / "accepted"
+    texts = parts.read(accepted, ["label"])["label"].tolist() if record and target.kind != "classes" else []
+    groups = strata.found(texts, target.kind, classes, record.marks if record else ())
+    if record is None or not set(groups.names) <= set(record.begin):
         raise DataError(f"{task.where}.prepare: found no split of this seed for these classes; run stage split first")
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
-    accepted = validated / "accepted"
-    examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, record)
+    number = None if target.kind == "classes" else groups.of
+    examples = sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, list(groups.names), record, number)
     near = module.near(config, accepted, examples.near, summary["settings"])
-    split = prepare(replace(examples, near=near), np.array([record.begin[label] for label in classes]))
+    split = prepare(replace(examples, near=near), np.array([record.begin[name] for name in groups.names]))
     rows = parts.Reader(accepted, [*prepared.COLUMNS, *module.COLUMNS])
     settings = module.settings(config, accepted, split.found, raw / "files", summary["settings"], out)
     known, generations = arrivals.read(artifacts.folder("order", task.name))
@@ -169,7 +175,12 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     made = _Writer(task.name, module, settings, rows, out).write(plan, classes, str(validated), f"prepare {task.name}")
     leak_table(split, rows).to_parquet(out / "leaks.parquet", index=False)
     log.info("prepare %s: %s examples made anew, the others taken from .danlu/cache", task.name, f"{made:,}")
-    meta = _meta(task.kind, classes, counts(split, examples.labels, len(classes)), len(split.leaks))
+    target = of_train(target, np.array(texts, object)[split.found == 0] if texts else np.empty(0))
+    names = classes if target.kind == "labels" else list(groups.names)
+    having = strata.members(texts, names) if target.kind == "labels" else None
+    kept = split.found >= 0
+    numbers = sides.table(examples, split.found.astype(np.int64), kept, len(names), having)
+    meta = _meta(task.kind, target, names, numbers, np.bincount(split.found[kept], minlength=3), len(split.leaks))
     changed = module.changed(stem for name in SPLITS for stem in prepared.shards(out, name))
     artifacts.write_json(out / "meta.json", {**meta, "changed": changed, "preparation": module.record(settings)})
     for step, count in changed.items():
@@ -178,15 +189,18 @@ def run(task: Task, module: ModuleType, config: Any, out: Path) -> dict[str, Any
     return meta
 
 
-def _meta(kind: str, classes: list[str], numbers: np.ndarray, leaks: int) -> dict[str, Any]:
-    shares = (numbers / numbers.sum(axis=0)).round(6).T.tolist()
+def _meta(
+    kind: str, target: Target, names: list[str], numbers: np.ndarray, sizes: np.ndarray, leaks: int
+) -> dict[str, Any]:
+    """numbers [K, 3]: examples of each class, label or group of values in each split; sizes [3]: of the splits."""
+    shares = (numbers / np.maximum(sizes, 1)).round(6).T.tolist()
     return {
         "kind": kind,
-        "classes": classes,
-        "counts": dict(zip(SPLITS, numbers.sum(axis=0).tolist(), strict=True)),
+        **targets.record(target),
+        "counts": dict(zip(SPLITS, sizes.tolist(), strict=True)),
         "leaks": leaks,
-        "shares": {name: dict(zip(classes, of, strict=True)) for name, of in zip(SPLITS, shares, strict=True)},
-        "drift": round(sides.drift(numbers), 6),
+        "shares": {name: dict(zip(names, of, strict=True)) for name, of in zip(SPLITS, shares, strict=True)},
+        "drift": round(sides.drift(numbers, sizes), 6),
     }
 
 

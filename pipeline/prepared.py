@@ -14,7 +14,7 @@ import numpy as np
 from pipeline import artifacts, texts
 from pipeline.errors import DataError
 from pipeline.store import Ragged, Store
-from pipeline.targets import Target
+from pipeline.targets import Target, numbers, recorded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,21 +51,31 @@ def classes(prepared: Path) -> list[str]:
 
 
 def target(prepared: Path) -> Target:
-    """What the network is to answer."""
-    return Target("classes", tuple(classes(prepared)))
+    """What the examples are asked for."""
+    return recorded(artifacts.read_json(prepared / "meta.json"))
 
 
 def labels(prepared: Path, split: str) -> np.ndarray:
-    """int64 [N], numbers of `classes`."""
+    """int64 [N], numbers of `classes`; 0 where the examples are asked for something else."""
     import pandas as pd
 
     column = table(prepared, split, ["label"])["label"]
+    if target(prepared).kind != "classes":
+        return np.zeros(len(column), np.int64)
     return pd.Categorical(column, categories=classes(prepared)).codes.astype(np.int64)
 
 
 def targets(prepared: Path, split: str) -> np.ndarray:
-    """float32 [N, K]: what the network is to answer, 1 for the label where the source gave no probabilities."""
-    return soft(table(prepared, split, ["id", "label", "probabilities"]), classes(prepared), str(prepared))
+    """float32 [N, O]: what the network is to answer, of classes 1 for the label where there are no probabilities."""
+    wanted = target(prepared)
+    if wanted.kind == "classes":
+        return soft(table(prepared, split, ["id", "label", "probabilities"]), wanted.names, str(prepared))
+    return numbers(table(prepared, split, ["label"])["label"], wanted)
+
+
+def truth(prepared: Path, split: str) -> np.ndarray:
+    """What answers are measured against: int64 [N] of classes, else float32 [N, O]."""
+    return labels(prepared, split) if target(prepared).kind == "classes" else targets(prepared, split)
 
 
 def soft(rows: "pd.DataFrame", classes: Sequence[str], place: str) -> np.ndarray:

@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, parts, stage
+from pipeline import artifacts, config, parts, stage, targets
 from pipeline.config import Task, setting
 from pipeline.errors import PipelineError, RegistryError
+from pipeline.targets import Answer, Target
 from pipeline.tracking import answers, bundle, packaging, promotion, registry, store, trained
 from pipeline.tracking.promotion import Measured, Promote
 from pipeline.tracking.runs import Run
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 SIZES = (1, 2, 7)  # batch sizes at which a model must answer alike
 SAMPLE = 42  # examples asked at each of them
-TOLERANCE = 1e-3  # between an evaluated probability and a served one
+TOLERANCE = 1e-3  # between an evaluated probability and a served one; of values in standard deviations
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Winner:
     candidate: str
     variant: str
     headline: str
-    rows: "pd.DataFrame"  # id, split, label, answer, probability, sha256, and path or text
+    rows: "pd.DataFrame"  # id, split, label, answer, probability (targets.Answer), sha256, and path or text
+    target: Target
 
 
 def winner(task: Task) -> Winner:
@@ -67,14 +69,17 @@ def winner(task: Task) -> Winner:
             "expected a candidate that compress has written; run compress and evaluate again"
         )
     rows = pd.read_parquet(reports / "predictions.parquet")
-    rows = rows.rename(columns={f"{chosen}_compressed": "answer", f"{chosen}_compressed_probability": "probability"})
+    target = targets.recorded(artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json"))
+    answered = targets.answers(rows, f"{chosen}_compressed", target)
+    numbers = pd.Series([numbers for _, numbers in answered], rows.index, dtype=object)
+    rows = rows.assign(answer=[text for text, _ in answered], probability=numbers)
     columns = ["id", "path", "sha256", *(["text"] if task.kind == "text" else [])]
     manifest = pd.concat(
         part[part["id"].isin(rows["id"])]
         for part in parts.each(artifacts.folder("raw", task.name) / "manifest", columns)
     )
     rows = rows[["id", "split", "label", "answer", "probability"]].merge(manifest, on="id", validate="one_to_one")
-    return Winner(chosen, entry["chosen"], report["headline"], rows)
+    return Winner(chosen, entry["chosen"], report["headline"], rows, target)
 
 
 def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -89,7 +94,7 @@ def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Pat
         "kind": task.kind,
         "candidate": won.candidate,
         "variant": won.variant,
-        "classes": meta["classes"],
+        **targets.record(targets.recorded(meta)),
         "preparation": meta["preparation"],
     }
     if task.kind == "image" and meta["preparation"]["fit"] == "none":  # as batches.read cuts them to the net's size
@@ -111,7 +116,7 @@ def raw_inputs(task: Task, rows: "pd.DataFrame") -> list[str]:
     return [base64.b64encode((files / path).read_bytes()).decode() for path in rows["path"]]
 
 
-def check_served(task: Task, uri: str, rows: "pd.DataFrame") -> None:
+def check_served(task: Task, uri: str, rows: "pd.DataFrame", target: Target) -> None:
     """Asks the model in a fresh process at each batch size and compares with the evaluated predictions.
 
     Raises: RegistryError for another label or a probability that is off by more than TOLERANCE.
@@ -120,20 +125,39 @@ def check_served(task: Task, uri: str, rows: "pd.DataFrame") -> None:
     sample = rows.iloc[::step][:SAMPLE]
     for size, found in zip(SIZES, answers.ask(uri, raw_inputs(task, sample), SIZES), strict=True):
         evaluated = zip(sample["id"], sample["answer"], sample["probability"], strict=True)
-        for (name, label, probability), (served, its) in zip(evaluated, found, strict=True):
-            if served != label or abs(its - probability) > TOLERANCE:
+        for (name, *expected), served in zip(evaluated, found, strict=True):
+            if not _alike(served, (expected[0], expected[1]), target):
                 raise RegistryError(
-                    f"{uri}: {name}: found {served} with {its:.4f} at batch size {size}; expected {label} with "
-                    f"{probability:.4f}, as evaluated; nothing was registered: run evaluate again, or report this"
+                    f"{uri}: {name}: found {_told(served)} at batch size {size}; expected "
+                    f"{_told((expected[0], expected[1]))}, as evaluated; nothing was registered: run evaluate again, "
+                    "or report this"
                 )
 
 
-def measured(rows: "pd.DataFrame") -> Measured:
+def _alike(served: Answer, evaluated: Answer, target: Target) -> bool:
+    """Of several labels the probabilities decide: one may lie at the threshold."""
+    numbers, expected = served[1], evaluated[1]
+    if isinstance(numbers, dict) and isinstance(expected, dict):
+        return numbers.keys() == expected.keys() and all(abs(numbers[k] - expected[k]) <= TOLERANCE for k in numbers)
+    if isinstance(numbers, dict) or isinstance(expected, dict):
+        return False
+    return served[0] == evaluated[0] and abs(numbers - expected) <= TOLERANCE * target.std
+
+
+def _told(answer: Answer) -> str:
+    text, numbers = answer
+    if isinstance(numbers, dict):
+        return ", ".join(f"{name} {p:.4f}" for name, p in numbers.items())
+    return f"{text} with {numbers:.4f}" if text else f"{numbers:.6g}"
+
+
+def measured(rows: "pd.DataFrame", target: Target) -> Measured:
     """The winner's answers on the test split."""
     test = rows[rows["split"] == "test"]
     ids, labels, contents = (list(map(str, test[name])) for name in ("id", "label", "sha256"))
-    given = [(str(label), float(p)) for label, p in zip(test["answer"], test["probability"], strict=True)]
-    return Measured(promotion.test_key(ids, contents, labels), ids, labels, given)
+    given = list(zip(test["answer"], test["probability"], strict=True))
+    asked = None if target.kind == "classes" else targets.record(target)
+    return Measured(promotion.test_key(ids, contents, labels), ids, labels, given, asked)
 
 
 def register(task: Task, run: Run, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -150,12 +174,12 @@ def register(task: Task, run: Run, known: Mapping[str, Any] | None = None) -> di
     own = task.section("register", Config)
     name = own.name or task.name
     won = winner(task)
-    today = measured(won.rows)
+    today = measured(won.rows, won.target)
     models = registry.Models(store.client(), name)
     test_rows = won.rows[won.rows["split"] == "test"]
 
     def compare(champion: registry.Version) -> Any:
-        def ask(uri: str) -> list[answers.Answer]:
+        def ask(uri: str) -> list[Answer]:
             return answers.ask(uri, raw_inputs(task, test_rows), (32,))[0]
 
         return promotion.gain(today, promotion.champions_answers(champion, today, ask), won.headline)
@@ -189,7 +213,7 @@ def _version(
     code = packaging.code_sha256(task.kind)
     existing = models.with_sha256(sha256, code)
     if existing is not None:
-        check_served(task, existing.uri, won.rows)
+        check_served(task, existing.uri, won.rows, won.target)
         return lambda: existing
     example = raw_inputs(task, won.rows.iloc[:2])
     preparation = bundle.verify(folder, sha256)["preparation"]
@@ -197,7 +221,7 @@ def _version(
     if won.candidate == "net":
         files = trained.files(artifacts.folder("models", task.name), artifacts.folder("features", task.name))
     uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, preparation, files)
-    check_served(task, uri, won.rows)
+    check_served(task, uri, won.rows, won.target)
     return lambda: models.with_sha256(sha256, code) or models.add(uri, run_id, sha256, code)
 
 

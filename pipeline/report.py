@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, charts, config, learning, prepared, stage
+from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, stage, targets
+from pipeline.targets import Target
 
 TEMPLATE = Path("report.html.j2")
 SAMPLES = 12
@@ -25,7 +26,6 @@ NEEDED = (  # of a task that is on the page; DVC takes a stage's output away bef
     "reports/{}/report.json",
     "registered/{}/receipt.json",
 )
-HEADLINES = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "roc_auc", "log_loss")
 COLOURS = {"eager": charts.GREY, "fp32": charts.BLUE, "int8": charts.RED}
 
 
@@ -98,11 +98,11 @@ def candidate_rows(report: dict[str, Any], headlines: Sequence[str]) -> list[dic
     rows = []
     for candidate, entry in sorted(report["candidates"].items()):
         for variant in ("trained", "compressed"):
-            metrics = entry["metrics"].get(variant)
-            if not metrics:
+            figures = entry["metrics"].get(variant)
+            if not figures:
                 continue
             chosen = candidate == report["chosen"] and variant == "compressed"
-            cells = [interval_text(metrics.get(name)) for name in headlines]
+            cells = [interval_text(figures.get(name)) for name in headlines]
             rows.append({"name": f"{candidate}, {variant}", "cells": cells, "chosen": chosen})
     return rows
 
@@ -127,7 +127,10 @@ def _picture(pixels: Any) -> str:
 
 
 def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
-    """The surest mistakes first, then sure right answers, half and half where there are enough."""
+    """The surest mistakes first, then sure right answers, half and half where there are enough.
+
+    Of a value the largest errors first, then the smallest.
+    """
     import numpy as np
     import pandas as pd
 
@@ -138,19 +141,10 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
         rows_of["text"] = prepared.cleaned(folder, "test")
     predictions = pd.read_parquet(artifacts.folder("reports", task) / "predictions.parquet")
     predictions = predictions[predictions["split"] == "test"].merge(rows_of, on="id")
-    table = pd.DataFrame(
-        {
-            "id": predictions["id"],
-            "row": predictions["row"],
-            "label": predictions["label"],
-            "prediction": predictions[f"{chosen}_compressed"],
-            "probability": predictions[f"{chosen}_compressed_probability"],
-        }
-    )
+    table = mistakes.told(predictions, f"{chosen}_compressed", prepared.target(folder))
     if kind == "text":
         table["text"] = predictions["text"].str.slice(0, 160)
-    table["right"] = table["label"] == table["prediction"]
-    table = table.sort_values(["probability", "id"], ascending=[False, True])
+    table = table.sort_values(["sure", "id"], ascending=[False, True])
     wrong = table[~table["right"]].head(SAMPLES // 2)
     shown = pd.concat([wrong, table[table["right"]].head(SAMPLES - len(wrong))])
     rows = [{str(key): value for key, value in row.items()} for row in shown.to_dict("records")]
@@ -161,14 +155,18 @@ def sample_rows(task: str, kind: str, chosen: str) -> list[dict[str, Any]]:
     return rows
 
 
-def tiles(report: dict[str, Any], compressed: dict[str, Any], headlines: Sequence[str]) -> list[dict[str, str]]:
+def tiles(
+    report: dict[str, Any], compressed: dict[str, Any], headlines: Sequence[str], target: Target
+) -> list[dict[str, str]]:
     """The few figures to read first: the chosen candidate's quality, size and speed."""
     chosen, headline = report["chosen"], report["headline"]
-    metrics = report["candidates"][chosen]["metrics"]
-    figures = metrics.get("compressed") or metrics["trained"]
+    measured = report["candidates"][chosen]["metrics"]
+    figures = measured.get("compressed") or measured["trained"]
     entry = compressed["candidates"][chosen]
     served = entry["variants"][entry["chosen"]]
-    names = [headline, *[n for n in headlines if n not in HEADLINES], *(["accuracy"] if headline != "accuracy" else [])]
+    module = metrics.of(target.kind)
+    groups = [name for name in headlines if name not in module.SHOWN]
+    names = [headline, *groups, *([module.BESIDE] if headline != module.BESIDE else [])]
     found = [
         {
             "name": name,
@@ -207,7 +205,9 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     history = pd.read_csv(folder("models", task) / "history.csv")
     confusion = pd.read_csv(folder("reports", task) / "confusion.csv", dtype=str, keep_default_na=False)
     measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
-    headlines = [*HEADLINES, *sorted(n for n in measured if n.endswith("_accuracy") and n not in HEADLINES)]
+    target = targets.recorded(report)
+    known = metrics.of(target.kind).SHOWN
+    headlines = [*known, *sorted(n for n in measured if n.endswith("_accuracy") and n not in known)]
     variants = variant_rows(compressed, report["headline"])
     features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
     return {
@@ -217,14 +217,18 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "headline": report["headline"],
         "headlines": headlines,
         "receipt": artifacts.read_json(folder("registered", task) / "receipt.json"),
-        "tiles": tiles(report, compressed, headlines),
+        "asked": mistakes.asked(target),
+        "tiles": tiles(report, compressed, headlines, target),
         "rows": candidate_rows(report, headlines),
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
         "augmented": augmented(folder("models", task)),
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],
-        "confusion": confusion_rows(confusion, report["classes"]),
+        "confusion": confusion_rows(confusion, report["classes"]) if target.kind == "classes" else [],
+        "of_each": mistakes.of_each(report) if target.kind == "labels" else [],
+        "scatter": mistakes.scatter(confusion) if target.kind == "value" else "",
+        "errors": mistakes.errors(confusion) if target.kind == "value" else "",
         "summary": summary,
         "quarantined": sorted(summary["quarantined"].items(), key=lambda item: -item[1]),
         "leaks": meta["leaks"],

@@ -5,7 +5,7 @@ a little earlier or later than the shares say, by edges that are found once and 
 N examples, K classes, M pairs of near contents. A side is the number of its name in `SPLITS`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -54,13 +54,15 @@ class Record:
     """What a seed and shares once gave: an entry of data/splits/<task>.json.
 
     lacking: the splits that the user's own lacked, and that are drawn from the user's train examples since.
-    begin: where validation and test begin in 0 ≤ x ≤ 1, by class.
+    begin: where validation and test begin in 0 ≤ x ≤ 1, by class, or by the group that strata.py makes.
+    marks: what those groups are made by.
     """
 
     seed: int
     shares: tuple[float, ...]
     lacking: tuple[str, ...] = ()
     begin: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    marks: tuple[str | float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Examples:
     """What decides the sides.
 
     places: `fraction` of each example's group, float64 [N].
-    labels: each example's class, int32 [N], below K.
+    labels: each example's class, or group of strata.py, int32 [N], below K.
     given: the side that the user gave it, int8 [N], -1 for none.
     free: whether its side is drawn nevertheless, bool [N].
     near: which of them may not be on two sides.
@@ -115,12 +117,17 @@ def lacking(given: "pd.Series[str]") -> tuple[str, ...]:
 
 
 def examples(
-    accepted: "Iterable[pd.DataFrame]", neighbours: "pd.DataFrame", classes: list[str], record: Record
+    accepted: "Iterable[pd.DataFrame]",
+    neighbours: "pd.DataFrame",
+    classes: list[str],
+    record: Record,
+    number: "Callable[[pd.Series[str]], np.ndarray] | None" = None,
 ) -> Examples:
     """The accepted rows, which come part by part, as they are split.
 
     `neighbours` has the ids of near duplicates, in columns a and b. Where the user's own split lacks a part, such as
     validation, it is drawn from the user's train examples, in the proportion of the shares.
+    `number` tells each row's group, int32 [N], where that is not its class.
     """
     import pandas as pd
 
@@ -132,7 +139,8 @@ def examples(
     for part in accepted:
         groups = part["group"].where(part["group"].notna(), part["content"])
         columns["places"].append(np.array([fraction(record.seed, group) for group in groups], np.float64))
-        columns["labels"].append(pd.Categorical(part["label"], categories=classes).codes.astype(np.int32))
+        codes = number(part["label"]) if number else pd.Categorical(part["label"], categories=classes).codes
+        columns["labels"].append(codes.astype(np.int32))
         columns["given"].append(pd.Categorical(part["split"], categories=SPLITS).codes.astype(np.int8))
         named = part["group"].notna().to_numpy()
         found = [numbers.setdefault(group, len(numbers)) for group in part["group"][named]]
@@ -173,7 +181,11 @@ def read(task: str) -> list[Record]:
 
 
 def write(task: str, records: Sequence[Record]) -> None:
-    artifacts.write_json(path(task), [asdict(record) for record in records])
+    artifacts.write_json(path(task), [_entry(record) for record in records])
+
+
+def _entry(record: Record) -> dict[str, object]:
+    return {key: value for key, value in asdict(record).items() if key != "marks" or value}
 
 
 def of_seed(records: Sequence[Record], seed: int, shares: Sequence[float]) -> Record | None:
@@ -192,7 +204,7 @@ def _record(entry: Mapping[str, object]) -> Record:
         raise ValueError
     if not set(found.lacking) <= set(SPLITS):
         raise ValueError
-    return Record(found.seed, tuple(map(float, found.shares)), tuple(found.lacking), begin)
+    return Record(found.seed, tuple(map(float, found.shares)), tuple(found.lacking), begin, tuple(found.marks))
 
 
 def of(examples: Examples, edges: np.ndarray) -> np.ndarray:
@@ -263,11 +275,26 @@ def counts(labels: np.ndarray, found: np.ndarray, classes: int) -> np.ndarray:
     return np.bincount(cells, minlength=classes * len(SPLITS)).reshape(classes, len(SPLITS))
 
 
-def drift(table: np.ndarray) -> float:
+def table(
+    examples: Examples, found: np.ndarray, rows: np.ndarray, classes: int, having: np.ndarray | None = None
+) -> np.ndarray:
+    """How many of the rows, bool [N], that are of a class are on a side, int64 [K, 3].
+
+    having: which of several labels each example has, bool [N, K].
+    """
+    if having is None:
+        return counts(examples.labels[rows], found[rows], classes)
+    sums = [having[rows & (found == side)].sum(axis=0) for side in range(len(SPLITS))]
+    return np.stack(sums, axis=1).astype(np.int64)
+
+
+def drift(table: np.ndarray, sizes: np.ndarray | None = None) -> float:
     """By how much a class's share of a split differs from its share of all, at most, for counts [K, splits].
 
-    One more for every split that lacks a class.
+    One more for every split that lacks a class. sizes: examples of each split, [splits], where one may count for
+    several classes.
     """
-    shares = table / np.maximum(table.sum(axis=0), 1)
-    overall = table.sum(axis=1, keepdims=True) / max(table.sum(), 1)
+    sizes = table.sum(axis=0) if sizes is None else sizes
+    shares = table / np.maximum(sizes, 1)
+    overall = table.sum(axis=1, keepdims=True) / max(sizes.sum(), 1)
     return float(np.abs(shares - overall).max() + (table == 0).sum())

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline import artifacts, parts, sides, stage
+from pipeline import artifacts, parts, sides, stage, strata, targets
 from pipeline.artifacts import SPLITS
 from pipeline.config import Task
 from pipeline.errors import DataError
+from pipeline.targets import Kind
 
 log = logging.getLogger(__name__)
 AIM = 0.02
@@ -36,34 +37,36 @@ def split(examples: sides.Examples, classes: list[str], record: sides.Record) ->
 
 @dataclass(frozen=True)
 class Table:
-    """How many examples of a class are in a split once leaks are dropped, and how many were, int64 [K, 3]."""
+    """How many examples of a class are in a split once leaks are dropped, and how many were, int64 [K, 3].
+
+    sizes: examples of each split, int64 [3], which are more or fewer than its labels where there are several of each.
+    """
 
     left: np.ndarray
     found: np.ndarray
+    sizes: np.ndarray
+    names: list[str]
+    kind: Kind = "classes"
 
     @property
     def drift(self) -> float:
-        return sides.drift(self.left)
+        return sides.drift(self.left, self.sizes)
 
-    def lack(self, classes: list[str]) -> str:
+    @property
+    def lack(self) -> str:
         """What the first split that lacks a class has none of, in words; empty where none does."""
         for side, name in enumerate(SPLITS):
-            if self.left[:, side].all():
+            there = self.left[:, side].any() if self.kind == "value" else self.left[:, side].all()
+            if there:  # of values a split may lack some
                 continue
-            names = [classes[k] for k in np.flatnonzero(self.left[:, side] == 0)]
+            names = [self.names[k] for k in np.flatnonzero(self.left[:, side] == 0)]
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5:,} more" if len(names) > 5 else "")
-            what = f"no example of class {shown}" if self.left[:, side].any() else "no example at all"
+            one = "label" if self.kind == "labels" else "class"
+            what = f"no example of {one} {shown}" if self.left[:, side].any() else "no example at all"
             dropped = int((self.found - self.left)[:, side].sum())
             leaks = f" ({dropped:,} near duplicates of held-out examples were dropped)" if dropped else ""
             return f"the split {name} has {what}{leaks}"
         return ""
-
-
-def table(examples: sides.Examples, classes: list[str], record: sides.Record) -> Table:
-    found = sides.of(examples, np.array([record.begin[label] for label in classes]))
-    left = sides.kept(found, examples.near)
-    counted = (sides.counts(examples.labels[rows], found[rows], len(classes)) for rows in (left, slice(None)))
-    return Table(*counted)
 
 
 def way_out(examples: sides.Examples) -> str:
@@ -158,38 +161,69 @@ def _edges(places: np.ndarray, wanted: np.ndarray, begin: np.ndarray) -> np.ndar
     return np.clip(begin, np.nextafter(around[starts], 1), around[starts + 1])
 
 
+@dataclass(frozen=True)
+class Groups:
+    """What the shares are kept of: the groups that decide an example's edges, and what is counted of it."""
+
+    kind: Kind
+    classes: list[str]
+    texts: list[str]  # each example's column `label`; of classes not needed
+
+    def of(self, record: sides.Record) -> strata.Strata:
+        if self.kind == "value" and strata.ALL in record.begin and not record.marks:  # they were few, and stay one
+            return strata.Strata(self.kind, (strata.ALL,))
+        return strata.found(self.texts, self.kind, self.classes, record.marks)
+
+    def table(self, examples: sides.Examples, record: sides.Record) -> Table:
+        groups = self.of(record)
+        names = self.classes if self.kind == "labels" else list(groups.names)
+        having = strata.members(self.texts, names) if self.kind == "labels" else None
+        found = sides.of(examples, np.array([record.begin[name] for name in groups.names]))
+        left = sides.kept(found, examples.near)
+        staying, all_of = (
+            sides.table(examples, found, rows, len(names), having) for rows in (left, np.ones_like(left))
+        )
+        return Table(staying, all_of, np.bincount(found[left], minlength=len(SPLITS)), names, self.kind)
+
+
 def main(task: Task) -> None:
     import pandas as pd
 
     module, config = task.of_kind("prepare", "preparation")
     validated = artifacts.folder("validated", task.name)
     summary = artifacts.read_json(validated / "summary.json")
-    classes = summary["classes"]
     accepted = validated / "accepted"
     records = sides.read(task.name)
     before = sides.of_seed(records, config.seed, config.shares)
-    given = parts.read(accepted, ["split"])["split"]
+    given, kind = parts.read(accepted, ["split"])["split"], targets.recorded(summary).kind
+    texts = [] if kind == "classes" else parts.read(accepted, ["label"])["label"].tolist()
+    groups = Groups(kind, summary["classes"], texts)
     forgotten = sides.Record(config.seed, tuple(config.shares), sides.lacking(given))
     known = before or forgotten
     if given.notna().all() and known.lacking != forgotten.lacking:  # the user's word of today, and edges for its lack
         known = forgotten
     neighbours = pd.read_parquet(validated / "neighbours.parquet")
 
-    def split_by(record: sides.Record) -> sides.Examples:
-        return sides.examples(parts.each(accepted, sides.COLUMNS), neighbours, classes, record)
+    def split_by(record: sides.Record) -> tuple[sides.Examples, sides.Record]:
+        """The examples, and the record with the marks of their groups."""
+        found = groups.of(record)
+        number = None if found.kind == "classes" else found.of
+        each = parts.each(accepted, sides.COLUMNS)
+        examples = sides.examples(each, neighbours, list(found.names), record, number)
+        return examples, replace(record, marks=found.marks)
 
-    examples = split_by(known)
+    examples, marked = split_by(known)
     examples = replace(examples, near=module.near(config, accepted, examples.near, summary["settings"]))
-    after = split(examples, classes, known)
-    found = anew = table(examples, classes, after)
-    if set(known.begin) & set(classes) and (found.lack(classes) or found.drift > sides.DRIFT):
-        unbound = replace(split_by(forgotten), near=examples.near)
-        anew = table(unbound, classes, split(unbound, classes, forgotten))
-    if lack := found.lack(classes):  # nothing is remembered of a split that cannot be used
+    names = list(groups.of(marked).names)
+    after = split(examples, names, marked)
+    found = anew = groups.table(examples, after)
+    if set(known.begin) & set(names) and (found.lack or found.drift > sides.DRIFT):
+        other, unmarked = split_by(forgotten)
+        unbound = replace(other, near=examples.near)
+        anew = groups.table(unbound, split(unbound, list(groups.of(unmarked).names), unmarked))
+    if lack := found.lack:  # nothing is remembered of a split that cannot be used
         way = (
-            way_out(examples)
-            if anew.lack(classes)
-            else f"delete {sides.path(task.name)}, which remembers a split of other data"
+            way_out(examples) if anew.lack else f"delete {sides.path(task.name)}, which remembers a split of other data"
         )
         raise DataError(f"{validated}: {lack}; expected some of each class; {way}")
     if anew.drift < found.drift - WORTH:
@@ -203,9 +237,9 @@ def main(task: Task) -> None:
         )
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
-    fresh = len(set(classes) - set(known.begin))
+    fresh = len(set(names) - set(known.begin))
     log.info(
-        "split %s: %d classes, %d of them new; %s examples", task.name, len(classes), fresh, f"{len(examples.keys):,}"
+        "split %s: %d classes, %d of them new; %s examples", task.name, len(names), fresh, f"{len(examples.keys):,}"
     )
 
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import arrivals, artifacts, parts, stage
+from pipeline import arrivals, artifacts, parts, stage, strata
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import EMPTY_CLASS
 from pipeline.expectations import Outcome, Rule, Session, session
-from pipeline.validation import _duplicates, _facts, _labels, _outliers, _profile, _rules, _settings
+from pipeline.targets import parted
+from pipeline.validation import _asked, _duplicates, _facts, _labels, _outliers, _profile, _rules, _settings
+from pipeline.validation._asked import Asked
 from pipeline.validation._facts import Verdict
 
 if TYPE_CHECKING:
@@ -35,15 +37,17 @@ def validate(
     checks: Session,
     own: Sequence[Rule] = (),
     known: np.ndarray = arrivals.NONE,
+    asked: Asked = _asked.CLASSES,
 ) -> Verdict:
     """Measures and checks the manifest's rows, and then what is left of them as a whole.
 
     `module` is that of pipeline/validation/ for the kind; `scratch` is an empty folder for its use; `own` are the
     user's rules; `known` are the keys, uint64, of what was accepted before.
     """
-    relabelled = _labels.apply(manifest, config.labels)
-    table, fences = _judged(module.measure(relabelled, files, config, scratch), module, config, known)
-    rules = [*_rules.first(config), *module.rules(config), *_rules.last(), *_outliers.rules(module.MEASURES, config)]
+    relabelled = _asked.columns(_labels.apply(manifest, config.labels, asked.kind), asked, config)
+    table, fences = _judged(module.measure(relabelled, files, config, scratch), module, config, known, asked)
+    measures = (*module.MEASURES, *asked.measures)
+    rules = [*_rules.first(config, asked), *module.rules(config), *_rules.last(), *_outliers.rules(measures, config)]
     rules += [rule for rule in own if rule.reason]
     outcomes = checks.check("rows", table, _rules.adjusted(rules, config.severity, config.tolerance))
     broken = _broken(outcomes)
@@ -53,13 +57,15 @@ def validate(
     pairs = module.neighbours(accepted, config, scratch)
     accepted = accepted.assign(neighbours=np.bincount(pairs.ravel(), minlength=len(accepted)))
     rejected = table[reasons.notna()].assign(reason=reasons.dropna())
-    outcomes += _checked(checks, "kept", accepted, [*_rules.kept(), *(r for r in own if not r.reason)], config)
-    labels = config.classes or _named(table)
-    counts = {label: int((accepted["label"] == label).sum()) for label in sorted(set(labels))}
-    outcomes += _checked(checks, "classes", _class_table(counts), _rules.classes(config), config)
+    outcomes += _checked(checks, "kept", accepted, [*_rules.kept(asked), *(r for r in own if not r.reason)], config)
+    counts = strata.counted(accepted["label"], asked.kind)
+    if asked.kind != "value":
+        counts = {label: counts.get(label, 0) for label in sorted({*(config.classes or _named(table, asked))})}
+        outcomes += _checked(checks, "classes", _class_table(counts), _rules.classes(config, asked), config)
     assert len(accepted) + len(rejected) == len(manifest), "a row is neither kept nor in quarantine"
-    changed = _labels.changes(manifest["label"], config.labels)
-    return Verdict(accepted, rejected[QUARANTINE], pairs, counts, outcomes, fences, changed)
+    changed = _labels.changes(manifest["label"], config.labels, asked.kind)
+    target = asked.target(list(counts))
+    return Verdict(accepted, rejected[QUARANTINE], pairs, counts, outcomes, fences, changed, target)
 
 
 def _checked(checks: Session, name: str, table: "pd.DataFrame", rules: Sequence[Rule], config: Any) -> list[Outcome]:
@@ -67,21 +73,20 @@ def _checked(checks: Session, name: str, table: "pd.DataFrame", rules: Sequence[
 
 
 def _judged(
-    table: "pd.DataFrame", module: ModuleType, config: Any, known: np.ndarray
+    table: "pd.DataFrame", module: ModuleType, config: Any, known: np.ndarray, asked: Asked
 ) -> tuple["pd.DataFrame", dict[str, Any]]:
     """With the columns that need other rows to be known: of duplicates and of outliers; and the outliers' fences."""
-    usable = table["refused"].isna() & table["label"].notna() & ~table["dropped"]
-    if config.classes:
-        usable &= table["label"].isin(config.classes)
+    usable = table["refused"].isna() & _asked.usable(table, asked, config) & ~table["dropped"]
     compared = _duplicates.compared(table.assign(same=table[module.SAME]), usable, "same", known)
     alone = usable & compared["duplicate_of"].isna() & ~compared["conflicting"]
-    return _outliers.add(compared, alone, module.MEASURES, config)
+    return _outliers.add(compared, alone, (*module.MEASURES, *asked.measures), config)
 
 
-def _named(table: "pd.DataFrame") -> "pd.Series":
+def _named(table: "pd.DataFrame", asked: Asked) -> set[str]:
     """The labels that there are examples of, or a place for; a label with bytes that its encoding lacks is none."""
     usable = (table["refused"].isna() | (table["refused"] == EMPTY_CLASS)) & ~table["dropped"]
-    return table.loc[usable & ~table["label"].str.contains("\ufffd", na=True, regex=False), "label"]
+    texts = table.loc[usable & ~table["label"].str.contains("\ufffd", na=True, regex=False), "label"]
+    return {name for text in texts for name in parted(text)} | {*asked.labels} if asked.kind == "labels" else {*texts}
 
 
 def _class_table(counts: dict[str, int]) -> "pd.DataFrame":
@@ -113,7 +118,7 @@ def write(verdict: Verdict, facts: dict[str, Any], out: Path) -> None:
 
     ids = verdict.accepted["id"].to_numpy()
     pairs = {"a": ids[verdict.neighbours[:, 0]], "b": ids[verdict.neighbours[:, 1]]}
-    flags = [name for name in verdict.accepted.columns if name.startswith("outlier_")]
+    flags = [name for name in verdict.accepted.columns if name.startswith("outlier_")] + ["unknown"]
     accepted = verdict.accepted.drop(columns=["cleaned", *flags, *INTERNAL], errors="ignore")
     parts.write_frame(accepted, out / "accepted")
     verdict.quarantine.to_parquet(out / "quarantine.parquet", index=False)
@@ -133,13 +138,15 @@ def main(task: Task) -> None:
     module, config, own = _settings.read(task)
     raw, order = artifacts.folder("raw", task.name), artifacts.folder("order", task.name)
     profiles, known = _profile.read(task.name), arrivals.read(order)[0]
-    manifest = parts.read(raw / "manifest")
+    manifest, asked = parts.read(raw / "manifest"), _asked.read(raw)
+    _asked.check(config, asked.kind, f"{task.where}.validate")
+    measures = (*module.MEASURES, *asked.measures)
     with tempfile.TemporaryDirectory(prefix="danlu-validate-") as scratch, session() as checks:
-        verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known)
+        verdict = validate(manifest, module, config, raw / "files", Path(scratch), checks, own, known, asked)
         labels = _labels.mark(config.labels)
-        profile = _profile.of(verdict.accepted, module.MEASURES, _profile.fingerprint(manifest), labels)
+        profile = _profile.of(verdict.accepted, measures, _profile.fingerprint(manifest), labels, asked.kind)
         versions = _profile.following(profiles, profile)
-        drift = _profile.drift(verdict.accepted, versions["previous"], labels)
+        drift = _profile.drift(verdict.accepted, versions["previous"], labels, asked.kind)
         drifted = _drifted(checks, drift, config)
         # Also where the task stops below: the pages and the list show why.
         with artifacts.fresh(artifacts.folder("docs", task.name)) as docs:
@@ -151,7 +158,7 @@ def main(task: Task) -> None:
     facts = _facts.summary(verdict, config)
     with artifacts.fresh(artifacts.folder("validated", task.name)) as out:
         write(verdict, facts, out)
-    figures = _facts.metrics(verdict, facts, module.MEASURES)
+    figures = _facts.metrics(verdict, facts, measures)
     artifacts.write_json(artifacts.DATA / "metrics" / f"{task.name}.data.json", {**figures, "drift": drift})
     artifacts.write_json(_profile.path(task.name), {**versions, "drift": drift})
     if _profile.relabelled(versions["previous"], labels):

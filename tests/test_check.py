@@ -267,3 +267,28 @@ def test_a_stage_by_itself_checks_the_whole_file_first(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert done.stderr.startswith("tune solar: params.yaml: tasks.solar.compress.scheme: found 'nonsense'")
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "words"),
+    [
+        ("train", {"loss": {"name": "focal"}}, "tasks.solar.train.loss.name: found 'focal'"),
+        ("train", {"class_weights": "balanced"}, "tasks.solar.train.class_weights: found 'balanced'"),
+        ("evaluate", {"headline": "macro_f1"}, "evaluate.headline: found 'macro_f1'; expected one of r2, mae"),
+        ("validate", {"classes": ["a"]}, "tasks.solar.validate.classes: found some"),
+    ],
+)
+def test_settings_of_another_target_are_found_before_any_work(
+    tmp_path: Path, section: str, values: dict[str, Any], words: str
+) -> None:
+    path = written(tmp_path / "params.yaml", "solar", "source", {"target": "value"})
+    settings = written(path, "solar", "evaluate", {"binary": {}}, base=path)
+    assert check.faults(settings) == []
+    (fault,) = check.faults(written(path, "solar", section, values, base=path))
+    assert words in str(fault)
+
+
+def test_groups_of_classes_are_for_classes_alone(tmp_path: Path) -> None:
+    path = written(tmp_path / "params.yaml", "solar", "source", {"target": "value"})
+    (fault,) = check.faults(path)
+    assert "tasks.solar.evaluate.binary: found defect; expected none: the target is value" in str(fault)

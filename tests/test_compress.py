@@ -11,6 +11,7 @@ from pipeline import artifacts, compress, export, graphs, prepared, quality
 from pipeline.config import Task, parse
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, Split
+from pipeline.targets import Target
 
 IMAGES = ImageInputs(16, 16, 1, (0.5,), (0.25,))
 
@@ -90,7 +91,7 @@ def test_both_candidates_have_their_graphs_and_figures(compressed):
 def test_the_linear_graph_answers_as_the_baseline(compressed):
     saved = np.load(compressed / "data/baseline/talk/validation.probabilities.npy")
     labels = prepared.labels(compressed / "data/prepared/talk", "validation")
-    expected = quality.figures(quality.Config(), labels, saved, ["bad", "good"])
+    expected = quality.figures(quality.Config(), labels, saved, Target("classes", ("bad", "good")))
     found = entry(compressed)["baseline"]["variants"]["fp32"]["validation"]
     assert found["macro_f1"] == pytest.approx(expected["macro_f1"])
     assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
@@ -153,9 +154,11 @@ def test_where_nothing_has_an_int8_form_fp32_stays_and_the_reason_says_so(tmp_pa
             return net(torch.from_numpy(feed["images"])).numpy()
 
     examples = graphs.of_net(split, IMAGES)
-    source = compress.Source(graph, eager, 100, examples, examples, ["a", "b"])
+    source = compress.Source(graph, eager, 100, examples, examples, Target("classes", ("a", "b")))
     settings = compress.Config(calibration="minmax", examples=4, scheme="dynamic_int8")
-    found = compress.compress(source, tmp_path, settings, quality.Config(resamples=100), tmp_path / "profiles")
+    found = compress.compress(
+        source, tmp_path, settings, quality.Config("macro_f1", resamples=100), tmp_path / "profiles"
+    )
     assert found["chosen"] == "fp32" and "int8" not in found["variants"]
     assert "no operator" in found["reason"] and found["drop"] is None
     assert not (tmp_path / "int8.onnx").exists()

@@ -7,6 +7,7 @@ import pytest
 
 from pipeline import compress, evaluate
 from pipeline.evaluate import Answers, Config
+from pipeline.targets import Target
 
 CLASSES = ["bad", "good"]
 LABELS = {"validation": np.arange(40) % 2, "test": np.arange(60) % 2}
@@ -29,7 +30,9 @@ def answers(right, *, compressed=None):
 
 
 def judged(**candidates):
-    return evaluate.evaluate(candidates, LABELS, CLASSES, Config(headline="accuracy", resamples=100))
+    return evaluate.evaluate(
+        candidates, LABELS, Target("classes", tuple(CLASSES)), Config(headline="accuracy", resamples=100)
+    )
 
 
 def test_the_winner_is_the_best_compressed_candidate_on_validation():

@@ -32,7 +32,7 @@ def test_probabilities_keep_the_order_of_the_split(tmp_path):
     weights, labels = rows()
     export.linear(COEFFICIENTS, INTERCEPT, tmp_path / "linear.onnx")
     logits = graphs.answer(graphs.session(tmp_path / "linear.onnx"))
-    found = graphs.probabilities(logits, graphs.of_terms(weights, labels), batch_size=2)
+    found = graphs.answers(logits, graphs.of_terms(weights, labels), batch_size=2)
     expected = np.exp(weights @ COEFFICIENTS.T + INTERCEPT)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
 

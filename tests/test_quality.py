@@ -3,8 +3,9 @@ import pytest
 
 from pipeline import quality
 from pipeline.errors import ConfigError
+from pipeline.targets import Target
 
-CLASSES = ["cat", "dog", "wolf"]
+CLASSES = Target("classes", ("cat", "dog", "wolf"))
 
 
 def test_an_unknown_class_in_a_group_is_named_with_the_nearest():
@@ -27,5 +28,5 @@ def test_a_gain_is_positive_for_the_better():
     labels = np.array([0, 1, 2] * 20)
     right = np.eye(3)[labels]
     wrong = np.eye(3)[(labels + (np.arange(60) % 2)) % 3]
-    gain = quality.gain(quality.Config(resamples=200), labels, wrong, right, CLASSES)
+    gain = quality.gain(quality.Config("macro_f1", resamples=200), labels, wrong, right, CLASSES)
     assert gain.low > 0

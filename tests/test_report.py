@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline import artifacts, config, report
+from pipeline.metrics import classes
 from tests.prepared_files import write_meta, write_split
 
 CLASSES = ["好评", "<差评>"]
@@ -31,7 +32,7 @@ MODEL = {
 def task(tmp_path, monkeypatch):
     """The artefacts of a small text task, as the stages write them."""
     monkeypatch.chdir(tmp_path)
-    metrics = {name: figure(0.8) for name in report.HEADLINES} | {"praise_accuracy": figure(0.91)}
+    metrics = {name: figure(0.8) for name in classes.SHOWN} | {"praise_accuracy": figure(0.91)}
     variants = {
         name: {"bytes": size, "latency_ms": {"median": ms, "p95": 2 * ms}, "validation": {"macro_f1": 0.81}}
         for name, size, ms in (("eager", 4_000_000, 6.0), ("fp32", 4_000_000, 1.5), ("int8", 1_000_000, 0.5))

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline import artifacts, parts, sides, split
+from pipeline import artifacts, parts, sides, split, strata, targets
 from pipeline.config import Task
 from pipeline.errors import DataError
 
@@ -178,3 +178,63 @@ def test_a_damaged_record_stops_and_says_how_to_go_on(text: str) -> None:
     with pytest.raises(DataError, match=r"data/splits/mine\.json: no record of splits; .*git checkout .*delete it"):
         run()
     assert RECORD.read_text() == text
+
+
+def asked(kind: str, texts: list[str]) -> None:
+    """Validated rows of labels or values; row k is the same in every call."""
+    accepted("x" * len(texts))
+    folder = artifacts.folder("validated", "mine")
+    table = parts.read(folder / "accepted").assign(label=texts)
+    shutil.rmtree(folder / "accepted")
+    parts.write_frame(table, folder / "accepted")
+    names = sorted({name for text in texts for name in targets.parted(text)}) if kind == "labels" else ["value"]
+    target = targets.Target("labels" if kind == "labels" else "value", tuple(names))
+    artifacts.write_json(folder / "summary.json", targets.record(target) | {"settings": {}})
+
+
+def placed(kind: str, found: dict[str, Any]) -> pd.DataFrame:
+    """Each row's label and side, by what was found."""
+    table = parts.read(artifacts.folder("validated", "mine") / "accepted")
+    groups = strata.found(table["label"].tolist(), kind, [], found["marks"])  # type: ignore[arg-type]
+    begin = [found["begin"][groups.names[k]] for k in groups.of(table["label"])]
+    places = [sides.fraction(found["seed"], content) for content in table["content"]]
+    sided = [sum(place >= edge for edge in edges) for place, edges in zip(places, begin, strict=True)]
+    return table.assign(side=sided)
+
+
+def test_several_labels_keep_their_shares_and_nobody_moves_when_they_grow() -> None:
+    every = (("a", 2), ("b", 5), ("rare", 30))
+    texts = [targets.joined(name for name, step in every if k % step == 0) for k in range(600)]
+    asked("labels", texts)
+    before = placed("labels", run())
+    for name in ("a", "b", "rare"):
+        mine = before[[name in targets.parted(text) for text in before["label"]]]
+        shares = mine["side"].value_counts(normalize=True)
+        assert set(shares.index) == {0, 1, 2} and abs(shares[2] - 0.1) < 0.06, name
+    asked("labels", [*texts, *["rare|b|a"] * 300, *["new", "new|a"] * 30])
+    after = placed("labels", run())
+    assert after["side"].tolist()[:600] == before["side"].tolist()
+
+
+def test_values_keep_their_distribution_and_nobody_moves_when_they_grow() -> None:
+    texts = [repr(float(k % 50)) for k in range(500)]
+    asked("value", texts)
+    first = run()
+    before = placed("value", first)
+    means = before.groupby("side")["label"].agg(lambda group: group.astype(float).mean())
+    assert all(abs(mean - 24.5) < 3 for mean in means)
+    asked("value", [*texts, *(repr(100.0 + k) for k in range(400))])
+    found = run()
+    assert found["marks"] == first["marks"]
+    assert placed("value", found)["side"].tolist()[:500] == before["side"].tolist()
+
+
+def test_a_label_that_a_split_lacks_is_named() -> None:
+    asked("labels", ["a"] * 200 + ["b", "b|a"])
+    with pytest.raises(DataError, match="the split validation has no example of label b"):
+        run()
+
+
+def test_the_record_of_classes_has_no_marks() -> None:
+    accepted("ab" * 40)
+    assert "marks" not in run()

@@ -1,16 +1,17 @@
 """The simple model first: a linear SVM on histograms of oriented gradients, after Dalal and Triggs (2005).
 
-N images, F values of a histogram, K classes.
+N images, F values of a histogram, K classes, O outputs.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from pipeline import artifacts, prepared
-from pipeline.baselines.linear import Linear, softmax
+from pipeline.baselines.linear import Linear, fitted, one_against_the_rest, ridge, softmax
 from pipeline.config import setting
 from pipeline.errors import DataError
 
@@ -45,33 +46,53 @@ def gradients(images: Iterable[np.ndarray], config: Config) -> np.ndarray:
 
 
 def fit(folder: Path, features: Path, config: Config) -> Linear:
-    """Fitted on train; its margins become logits by one scale and shift, fitted on margins of held-out folds."""
+    """Fitted on train; its margins become logits by one scale and shift, fitted on margins of held-out folds.
+
+    Of labels a machine each; of a value a ridge regression.
+    """
+    x = {split: gradients(prepared.images(folder, split), config) for split in artifacts.SPLITS}
+    target, truth, values = prepared.target(folder), prepared.truth(folder, "train"), x["train"].shape[1]
+    name = "linear SVM on histograms of oriented gradients"
+    if target.kind == "value":
+        record: dict[str, Any] = {"model": "ridge regression on histograms of oriented gradients", "values": values}
+        coefficients, intercept, strength = ridge(x["train"], truth[:, 0], config.strength)
+        return fitted(x, coefficients, intercept, record | {"strength": strength}, target.kind)
+    if target.kind == "labels":
+        found = one_against_the_rest(truth, values, lambda there: _of_one(x["train"], there, config))
+        return fitted(x, *found, {"model": name, "values": values}, target.kind)
+    if np.unique(truth, return_counts=True)[1].min() < 2:
+        raise DataError(f"{folder}: train has one image of a class; expected at least 2; add images of it")
+    coefficients, intercept, scale = _machine(x["train"], truth, target.outputs, config)
+    return fitted(x, coefficients, intercept, {"model": name, "values": values, "scale": scale}, target.kind)
+
+
+def _machine(x: np.ndarray, labels: np.ndarray, count: int, config: Config) -> tuple[np.ndarray, np.ndarray, float]:
+    """Coefficients [K, F] and intercept [K] for labels [N] below K, and the scale of the margins."""
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.svm import LinearSVC
 
-    x = {split: gradients(prepared.images(folder, split), config) for split in artifacts.SPLITS}
-    labels = prepared.labels(folder, "train")
-    count = len(prepared.classes(folder))
     fewest = int(np.unique(labels, return_counts=True)[1].min())
-    if fewest < 2:
-        raise DataError(f"{folder}: train has one image of a class; expected at least 2; add images of it")
-    model = LinearSVC(C=config.strength, random_state=config.seed).fit(x["train"], labels)
+    model = LinearSVC(C=config.strength, random_state=config.seed).fit(x, labels)
     folds = StratifiedKFold(min(config.folds, fewest), shuffle=True, random_state=config.seed)
-    held_out = cross_val_predict(model, x["train"], labels, cv=folds, method="decision_function")
-    coefficients, intercept = np.zeros((count, x["train"].shape[1])), np.full(count, -30.0)
+    held_out = cross_val_predict(model, x, labels, cv=folds, method="decision_function")
+    coefficients, intercept = np.zeros((count, x.shape[1])), np.full(count, -30.0)
     margins, present = _all_classes(held_out), model.classes_
     scale, shift = _calibrate(margins, np.searchsorted(present, labels))
     rows = np.concatenate([-model.coef_, model.coef_]) if len(present) == 2 else model.coef_
     offsets = np.array([-1, 1]) * model.intercept_ if len(present) == 2 else model.intercept_
     coefficients[present] = scale * rows
     intercept[present] = scale * offsets + shift
-    arrays = {"coefficients": coefficients.astype(np.float32), "intercept": intercept.astype(np.float32)}
-    record = {"model": "linear SVM on histograms of oriented gradients", "values": x["train"].shape[1], "scale": scale}
+    return coefficients, intercept, scale
 
-    def probabilities(split: str) -> np.ndarray:
-        return softmax(x[split] @ arrays["coefficients"].T + arrays["intercept"])
 
-    return Linear(arrays, record, {split: probabilities(split) for split in ("validation", "test")})
+def _of_one(x: np.ndarray, there: np.ndarray, config: Config) -> tuple[np.ndarray, float]:
+    """Of one label; one that a single image has, or lacks, is told by its share alone."""
+    few = min(there.sum(), (~there).sum())
+    if few < 2:
+        share = (there.sum() + 1) / (len(there) + 2)
+        return np.zeros(x.shape[1]), float(np.log(share / (1 - share)))
+    rows, offsets, _ = _machine(x, there.astype(np.int64), 2, config)
+    return rows[1] - rows[0], float(offsets[1] - offsets[0])
 
 
 def _all_classes(margins: np.ndarray) -> np.ndarray:

@@ -129,8 +129,7 @@ def _kept_fp32(model: Any) -> list[str]:
 
     shapes = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in model.graph.initializer}
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    outputs = {output.name for output in model.graph.output}
-    kept = []
+    kept, outputs = _unscaled(model, sizes)
     for node in model.graph.node:
         last = outputs & set(node.output) and node.op_type in ("Gemm", "MatMul", "Add")
         if last and sum(sizes.get(name, 0) for name in node.input) <= HEAD_SHARE * sum(sizes.values()):
@@ -138,6 +137,20 @@ def _kept_fp32(model: Any) -> list[str]:
         if node.op_type == "Conv" and _channels_read(node, shapes) <= FEW_CHANNELS:
             kept.append(node.name)
     return kept
+
+
+def _unscaled(model: Any, sizes: Mapping[str, int]) -> tuple[list[str], set[str]]:
+    """The names of last nodes that only scale and shift, which make a value of an output; and what these read."""
+    makers = {name: node for node in model.graph.node for name in node.output}
+    kept, output = [], model.graph.output[0].name
+    while output in makers and makers[output].op_type in ("Mul", "Add"):
+        node = makers[output]
+        read = [name for name in node.input if sizes.get(name) != 1]
+        if len(read) != 1:
+            break
+        kept.append(node.name)
+        output = read[0]
+    return kept, {output}
 
 
 def _channels_read(convolution: Any, shapes: Mapping[str, tuple[int, ...]]) -> float:

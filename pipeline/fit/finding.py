@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline import distributed, memory
 from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import ConfigError, TrainingError
-from pipeline.fit import distilling
+from pipeline.fit import distilling, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -97,6 +97,7 @@ def _blame(values: Sequence[float]) -> TrainingError:
 
 
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
+    suited.check(config, data.target.kind)
     names = data.target.names if data.target.kind == "classes" else ()
     return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda", words=data.words)
 

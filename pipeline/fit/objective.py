@@ -4,21 +4,19 @@ B examples of a batch, N of a split, O outputs.
 """
 
 from collections.abc import Callable, Mapping
-from types import ModuleType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline import config as settings
 from pipeline import metrics
 from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.examples import Split
+from pipeline.fit import suited
 from pipeline.fit.settings import Config
 from pipeline.targets import Target
 
-USUAL = {"classes": "cross_entropy", "labels": "binary_cross_entropy", "value": "mse"}
 Objective = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -27,8 +25,9 @@ def objective(config: Config, target: Target, train: Split, device: torch.device
 
     Raises: ConfigError for a loss that is not for this kind of target, and for weights of unknown classes.
     """
-    module, own = _module(config, target)
-    loss = module.build(own, target.kind)
+    suited.check(config, target.kind)
+    module = suited.loss(config, target.kind)
+    loss = module.build(config.loss or module.Config(), target.kind)
     if target.kind == "value":
         return lambda values, targets: loss((values - target.mean) / target.std, (targets - target.mean) / target.std)
     weights = class_weights(config.class_weights, target, train.targets)
@@ -38,17 +37,6 @@ def objective(config: Config, target: Target, train: Split, device: torch.device
     if target.kind == "labels":
         return lambda outputs, targets: (loss(outputs, targets) * (1 + targets * (held - 1))).mean(dim=1)
     return lambda outputs, targets: loss(outputs, targets) * (targets @ held)
-
-
-def _module(config: Config, target: Target) -> tuple[ModuleType, object]:
-    name = config.loss.name if config.loss else USUAL[target.kind]
-    module = settings.plugin("losses", name, "train.loss.name")
-    if target.kind not in module.TARGETS:
-        raise ConfigError(
-            f"train.loss.name: found {name!r}, which is for {' and '.join(module.TARGETS)}; expected one for a target "
-            f"of kind {target.kind}, such as {USUAL[target.kind]}"
-        )
-    return module, config.loss or module.Config()
 
 
 def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.ndarray) -> np.ndarray | None:
@@ -97,7 +85,7 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
             "macro_f1": float(np.divide(2 * both, either, out=np.zeros(len(both)), where=either > 0).mean()),
         }
     loss = -(split.targets * np.log(certain)).sum(axis=1).mean()
-    measured = metrics.score(split.labels, found, list(target.names))
+    measured = metrics.score(split.labels, found, target)
     return {
         "loss": float(loss),
         "accuracy": measured["accuracy"],

@@ -45,6 +45,11 @@ class Settings(_user.UserSource):
         return str(_layout.module(self.layout).KIND)
 
     @property
+    def said(self) -> Any:
+        """The layout's settings, which say what the examples are asked for."""
+        return _layout.settings(self.layout)
+
+    @property
     def limits(self) -> Limits:
         return Limits(self.max_bytes, self.max_entries, self.max_ratio, self.max_depth)
 

@@ -42,6 +42,11 @@ def _parsed(layout: Mapping[str, Any], path: str) -> Any:
     return parse(module(layout).Config, {"path": path, **settings}, "layout")
 
 
+def settings(layout: Mapping[str, Any]) -> Any:
+    """Those of the layout's module, wherever a delivery lies."""
+    return _parsed(layout, "delivery")
+
+
 def place(layout: Mapping[str, Any], root: Path) -> Path:
     """The folder or file inside a delivery at `root`. Raises: DataError when it is not there."""
     inside = Path(str(layout.get("path", ".")))

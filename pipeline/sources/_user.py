@@ -5,6 +5,7 @@ from dataclasses import KW_ONLY, dataclass
 
 from pipeline.config import setting
 from pipeline.sources import _place
+from pipeline.targets import Kind
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,22 @@ class UserSource:
 
     def __post_init__(self) -> None:
         _place.check_inside(self.path)
+
+
+@dataclass(frozen=True)
+class OneClassEach(UserSource):
+    """Of a source whose files' places say what each example is, which can only be one class."""
+
+    _: KW_ONLY
+    target: Kind = "classes"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.target != "classes":
+            raise ValueError(
+                f"target: found {self.target!r}; expected classes: a folder's or a file's name is one class; name the "
+                "examples in a table, and read it with source.name: image_table or text_table"
+            )
 
 
 def describe(config: UserSource) -> Mapping[str, str]:

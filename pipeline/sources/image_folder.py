@@ -12,7 +12,7 @@ KIND = "image"
 
 
 @dataclass(frozen=True)
-class Config(_user.UserSource):
+class Config(_user.OneClassEach):
     pass
 
 

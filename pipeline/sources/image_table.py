@@ -1,4 +1,4 @@
-"""A folder of images with a table that names each one's path and label: CSV, TSV, JSON Lines or Parquet."""
+"""A folder of images with a table of their paths and labels, or numbers: CSV, TSV, JSON Lines or Parquet."""
 
 import math
 from collections.abc import Collection, Iterator
@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Example
-from pipeline.sources import _columns, _encodings, _records, _tree, _user
+from pipeline.sources import _columns, _encodings, _labels, _records, _tree
 from pipeline.sources._encodings import Declared
 from pipeline.sources._records import Header, Record
 from pipeline.sources._user import describe as describe
@@ -20,7 +20,7 @@ UNNAMED = "(not in the table)"
 
 
 @dataclass(frozen=True)
-class Config(_user.UserSource):
+class Config(_labels.LabelledTable):
     table: str = setting("labels.csv")  # below path; the images' paths in it start at its own folder
     path_column: str = setting("path")
     label_column: str | None = setting("label")  # null: the likeliest of probability_columns
@@ -35,6 +35,8 @@ class Config(_user.UserSource):
         super().__post_init__()
         if self.label_column is None and len(self.probability_columns) < 2:
             raise ValueError("label_column: found null; expected a column, or probability_columns of two classes")
+        if self.probability_columns and self.target != "classes":
+            raise ValueError(f"probability_columns: found some with target: {self.target}; expected target: classes")
         if self.table.startswith("/") or ".." in self.table.split("/"):
             raise ValueError(f"table: found {self.table!r}; expected a path below source.path")
 
@@ -43,7 +45,7 @@ class Config(_user.UserSource):
         """Setting → column, of those that every row must have."""
         named = {
             "path_column": self.path_column,
-            "label_column": self.label_column,
+            **self.labelling(self.label_column),
             "group_column": self.group_column,
             "split_column": self.split_column,
         }
@@ -90,11 +92,13 @@ def _example(config: Config, table: Path, record: Record, named: set[str]) -> Ex
     found = _tree.at(table.parent, name)
     known = f"{found.name}#{place}" if found.name in named else found.name  # equal contents are validation's to judge
     named.add(found.name)
-    label, group = _columns.word(record, config.label_column), _columns.word(record, config.group_column)
+    label, unlabelled = _labels.label(config, config.label_column, record)
+    group = _columns.word(record, config.group_column)
     split, refused = _columns.split(record, config.split_column)
     soft, fault = _probabilities(config, record)
-    label = label or (max(soft, key=soft.__getitem__) if soft and config.label_column is None else None)
-    refused = found.refused or refused or fault or (None if label else f"no label (column {config.label_column!r})")
+    if soft and config.label_column is None:
+        label, unlabelled = max(soft, key=soft.__getitem__), None
+    refused = found.refused or refused or fault or unlabelled
     if not refused and not all(cell.ok for cell in _columns.cells(record, config.columns)):
         refused = "bytes that the table's encoding lacks"
     if refused:

@@ -13,7 +13,7 @@ KIND = "text"
 
 
 @dataclass(frozen=True)
-class Config(_user.UserSource):
+class Config(_user.OneClassEach):
     encoding: Declared = setting("auto")  # of every file; auto: by mark, strict utf-8 or gb18030 of each whole file
 
 

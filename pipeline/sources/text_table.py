@@ -1,4 +1,4 @@
-"""A table of texts with a column of labels: CSV, TSV, JSON Lines or Parquet.
+"""A table of texts with a column of labels, of several or of a number: CSV, TSV, JSON Lines or Parquet.
 
 A folder with tables named train, val and test is the user's own split.
 """
@@ -11,7 +11,7 @@ from typing import Literal
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Example, SplitName
-from pipeline.sources import _columns, _encodings, _records, _tree, _user
+from pipeline.sources import _columns, _encodings, _labels, _records, _tree, _user
 from pipeline.sources._encodings import Declared
 from pipeline.sources._records import Header, Record
 
@@ -19,7 +19,7 @@ KIND = "text"
 
 
 @dataclass(frozen=True)
-class Config(_user.UserSource):
+class Config(_labels.LabelledTable):
     text_column: str = setting("text")
     label_column: str = setting("label")
     group_column: str | None = setting(None)  # rows of one group stay on one side of the split
@@ -30,8 +30,8 @@ class Config(_user.UserSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.text_column == self.label_column:
-            raise ValueError(f"label_column: found {self.label_column!r}, which is the text column; expected another")
+        if self.text_column in self.labelling(self.label_column).values():
+            raise ValueError(f"label_column: found {self.text_column!r}, which is the text column; expected another")
 
 
 def _tables(config: Config, leave_out: Collection[str]) -> Iterator[tuple[str, Path, SplitName | None]]:
@@ -80,7 +80,7 @@ def read(config: Config, leave_out: Collection[str] = ()) -> Iterator[Example]:
 def _named_columns(config: Config) -> dict[str, str]:
     columns = {
         "text_column": config.text_column,
-        "label_column": config.label_column,
+        **config.labelling(config.label_column),
         "group_column": config.group_column,
         "split_column": config.split_column,
     }
@@ -91,15 +91,14 @@ def _example(config: Config, name: str, record: Record, split: SplitName | None)
     place = f"{name}:{record.line}"
     if record.refused:
         return Example(place, path=name, split=split, refused=record.refused)
-    text, label = record.cells.get(config.text_column), _columns.word(record, config.label_column)
+    text = record.cells.get(config.text_column)
+    label, unlabelled = _labels.label(config, config.label_column, record)
     group = _columns.word(record, config.group_column)
     refused = None
     if _columns.word(record, config.split_column):
         split, refused = _columns.split(record, config.split_column)
-    if text is None or not label:
-        refused = (
-            f"no text (column {config.text_column!r})" if text is None else f"no label (column {config.label_column!r})"
-        )
+    if text is None or unlabelled:
+        refused = f"no text (column {config.text_column!r})" if text is None else unlabelled
     if refused or text is None:
         return Example(place, label=label, group=group, split=split, path=name, refused=refused)
     ok = text.ok and all(cell.ok for cell in _columns.cells(record, _named_columns(config)))

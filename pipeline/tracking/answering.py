@@ -7,10 +7,20 @@ import json
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
+
+
+def told(table: Any) -> list[tuple[str, Any]]:
+    """The rows of a served model's table."""
+    if "value" in table:
+        return [("", float(value)) for value in table["value"]]
+    if "labels" in table:
+        return [("|".join(names), dict(of)) for names, of in zip(table["labels"], table["probabilities"], strict=True)]
+    return list(zip(table["label"], map(float, table["probability"]), strict=True))
 
 
 def main(question: Path, answer: Path) -> None:
-    """Loads the model, asks it everything at each batch size and writes label and probability of each row."""
+    """Loads the model, asks it everything at each batch size and writes each row's answer, as targets.Answer is."""
     warnings.simplefilter("ignore")
     import mlflow
 
@@ -23,8 +33,7 @@ def main(question: Path, answer: Path) -> None:
     for size in asked["sizes"]:
         answers = []
         for start in range(0, len(rows), size):
-            table = model.predict(rows[start : start + size])
-            answers += list(zip(table["label"], map(float, table["probability"]), strict=True))
+            answers += told(model.predict(rows[start : start + size]))
         found.append(answers)
     answer.write_text(json.dumps(found, ensure_ascii=False), "utf-8")
 

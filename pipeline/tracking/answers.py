@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import RegistryError
+from pipeline.targets import Answer
 from pipeline.tracking import store
 
 WALL = 600.0  # seconds, after which a model that does not answer is given up
-Answer = tuple[str, float]  # label, its probability
 
 
 def ask(uri: str, inputs: Sequence[str], sizes: Sequence[int]) -> list[list[Answer]]:
@@ -43,4 +43,4 @@ def ask(uri: str, inputs: Sequence[str], sizes: Sequence[int]) -> list[list[Answ
             words = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
             raise RegistryError(f"{uri}: the model does not load or answer: {words[:400]}; register it again")
         found = json.loads(answer.read_text("utf-8"))
-    return [[(label, probability) for label, probability in row] for row in found]
+    return [[(text, numbers) for text, numbers in row] for row in found]

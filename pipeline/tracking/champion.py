@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 def answer(name: str, kind: str, rows: Sequence[str]) -> "pd.DataFrame":
-    """The answers of `models:/<name>@champion`: columns label, probability, probabilities.
+    """The answers of `models:/<name>@champion`: the columns of serving.table.
 
     In this process the checkout's modules stand in for the copies that the model brought; where they differ, a
     warning says so.

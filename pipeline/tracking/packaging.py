@@ -14,6 +14,7 @@ from pipeline.tracking import store, trained
 CODE = (
     "__init__.py",
     "errors.py",
+    "targets.py",
     "features/__init__.py",
     "features/cleaning.py",
     "features/colours.py",

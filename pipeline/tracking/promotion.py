@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts, metrics
+from pipeline import artifacts, metrics, targets
 from pipeline.errors import RegistryError
-from pipeline.tracking.answers import Answer
+from pipeline.targets import Answer, Target
 from pipeline.tracking.registry import Models, Version
 
 Promote = Literal["auto", "never"]
@@ -24,6 +24,7 @@ class Measured:
     ids: Sequence[str]
     labels: Sequence[str]
     answers: Sequence[Answer]
+    target: Mapping[str, Any] | None = None  # as targets.record tells it, of all but classes
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def stored(version: Version) -> Measured | None:
     try:
         path = mlflow.artifacts.download_artifacts(f"{version.uri}/artifacts/measured.json")
         record = artifacts.read_json(Path(path))
-        answers = [(label, float(probability)) for label, probability in record["answers"]]
-        return Measured(record["test"], record["ids"], record["labels"], answers)
+        answers = [(text, numbers) for text, numbers in record["answers"]]
+        return Measured(record["test"], record["ids"], record["labels"], answers, record.get("target"))
     except (MlflowException, OSError, ValueError, KeyError):
         return None
 
@@ -66,19 +67,38 @@ def champions_answers(version: Version, today: Measured, ask: Callable[[str], li
 
 
 def gain(today: Measured, champions: Sequence[Answer], metric: str) -> metrics.Interval:
-    """The paired lead of today's answers over the champion's in `metric`, above 0 when today's are better."""
+    """The paired lead of today's answers over the champion's in `metric`, above 0 when today's are better.
+
+    Raises: RegistryError for a champion that was asked for something else.
+    """
+    if today.target is not None:
+        return _gain_of_numbers(today, champions, metric, targets.recorded(today.target))
+    if any(isinstance(numbers, dict) or not text for text, numbers in champions):
+        raise RegistryError("found labels or values as its answers; expected classes, as today")
     names = sorted({*today.labels, *(a[0] for a in today.answers), *(a[0] for a in champions)})
     column = {name: k for k, name in enumerate(names)}
     labels = np.array([column[label] for label in today.labels])
 
     def spread(answers: Sequence[Answer]) -> np.ndarray:
         """[N, K]: the answer's probability where it stands, the rest shared evenly."""
-        rows = np.array([[(1 - p) / max(1, len(names) - 1)] * len(names) for _, p in answers])
-        rows = np.minimum(rows, 0.5 * np.array([p for _, p in answers])[:, None])  # the label stays the most probable
-        rows[np.arange(len(answers)), [column[label] for label, _ in answers]] = [p for _, p in answers]
+        given = np.array([p for _, p in answers], np.float64)
+        rows = np.tile(((1 - given) / max(1, len(names) - 1))[:, None], len(names))
+        rows = np.minimum(rows, 0.5 * given[:, None])  # the label stays the most probable
+        rows[np.arange(len(answers)), [column[label] for label, _ in answers]] = given
         return rows
 
-    return metrics.paired_gain(labels, spread(champions), spread(today.answers), metric, classes=names)
+    target = Target("classes", tuple(names))
+    return metrics.paired_gain(labels, spread(champions), spread(today.answers), metric, target)
+
+
+def _gain_of_numbers(today: Measured, champions: Sequence[Answer], metric: str, target: Target) -> metrics.Interval:
+    """Of several labels, of which each answer has its probability, or of a value."""
+    of_labels = target.kind == "labels"
+    if any(isinstance(numbers, dict) != of_labels or bool(text) > of_labels for text, numbers in champions):
+        raise RegistryError(f"found other answers than of kind {target.kind}; expected the same, to compare them")
+    truth = targets.numbers(today.labels, target)
+    before, after = (targets.matrix(of, target) for of in (champions, today.answers))
+    return metrics.paired_gain(truth, before, after, metric, target)
 
 
 def decide(

@@ -1,4 +1,4 @@
-"""A registered image model as MLflow serves it: raw images in, labels and probabilities out.
+"""A registered image model as MLflow serves it: raw images in, labels and probabilities or values out.
 
 A row is an image file's content, as bytes in the same process or as base64 over HTTP. File names and
 URLs are refused: a server that opened them would read its own disk or network for whoever asks.
@@ -40,7 +40,7 @@ class ServedImage(PythonModel):
             chunk = contents[start : start + serving.ROWS_AT_ONCE]
             images = np.stack([self.pixels(item, k) for k, item in enumerate(chunk, start)])
             parts.append(self.graph.logits(images=images))
-        return serving.table(np.concatenate(parts), self.record["classes"])
+        return serving.table(np.concatenate(parts), self.record)
 
     def pixels(self, item: bytes, row: int) -> NDArray[np.uint8]:
         """uint8 [H, W, C], as preparation made them."""

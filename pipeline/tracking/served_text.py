@@ -1,4 +1,4 @@
-"""A registered text model as MLflow serves it: raw sentences in, labels and probabilities out.
+"""A registered text model as MLflow serves it: raw sentences in, labels and probabilities or values out.
 
 It cleans and cuts as preparation did, by the same files, and refuses to start with another version or
 another dictionary: words cut elsewhere would be words the model has never seen.
@@ -44,7 +44,7 @@ class ServedText(PythonModel):
         read = [self.read(row, k) for k, row in enumerate(serving.rows(model_input))]
         answer = self.net if self.record["candidate"] == "net" else self.linear
         parts = [answer(read[k : k + serving.ROWS_AT_ONCE]) for k in range(0, len(read), serving.ROWS_AT_ONCE)]
-        return serving.table(np.concatenate(parts), self.record["classes"])
+        return serving.table(np.concatenate(parts), self.record)
 
     def read(self, row: object, k: int) -> tuple[list[str], str]:
         """The row's tokens and its cleaned text."""
@@ -58,12 +58,12 @@ class ServedText(PythonModel):
         return self.tokeniser.cut(text), text
 
     def net(self, read: list[tuple[list[str], str]]) -> NDArray[np.float32]:
-        """Logits [B, K] of token ids int64 [B, T]."""
+        """Outputs [B, O] of token ids int64 [B, T]."""
         ids = [terms.encode(tokens, self.index) for tokens, _ in read]
         return self.graph.logits(ids=terms.padded(ids, self.record["length"]))
 
     def linear(self, read: list[tuple[list[str], str]]) -> NDArray[np.float32]:
-        """Logits [B, K] of term columns int64 [B, T] and weights float32 [B, T]; a weight of 0 counts for nothing."""
+        """Outputs [B, O] of term columns int64 [B, T] and weights float32 [B, T]; a weight of 0 counts for nothing."""
         weighted = [self.terms.weights(tokens, text) for tokens, text in read]
         width = max(1, max(len(columns) for columns, _ in weighted))
         columns = np.zeros((len(read), width), np.int64)

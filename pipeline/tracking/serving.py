@@ -3,14 +3,14 @@
 It travels with the model: no torch, no pickle, nothing of the pipeline but what travels too.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import rowwise
+from pipeline import rowwise, targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ ROWS_AT_ONCE = 32  # so that a large request does not hold all its arrays at the
 
 
 class Graph:
-    """An ONNX graph with one output, logits [B, K]."""
+    """An ONNX graph with one output, [B, O]."""
 
     def __init__(self, path: Path) -> None:
         import onnxruntime
@@ -39,17 +39,35 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     return result
 
 
-def table(logits: NDArray[Any], classes: Sequence[str]) -> "pd.DataFrame":
-    """One row an input: label, its probability, and the probability of every class."""
+def table(outputs: NDArray[Any], record: Mapping[str, Any]) -> "pd.DataFrame":
+    """One row an input: label, its probability, and the probability of every class; or labels and the probability of
+    each there is; or the value. `record` is the bundle's.
+    """
     import pandas as pd
 
-    probabilities = softmax(logits)
+    target = targets.recorded(record)
+    if target.kind == "value":
+        return pd.DataFrame({targets.VALUE: outputs[:, 0].astype(np.float64)})
+    if target.kind == "labels":
+        found = targets.read(outputs.astype(np.float64), "labels")
+        labels = [targets.parted(text) for text in targets.written(found, target)]
+        return pd.DataFrame({"labels": labels, "probabilities": _by_name(target.names, found)})
+    return _of_classes(softmax(outputs), target.names)
+
+
+def _by_name(names: Sequence[str], probabilities: NDArray[Any]) -> list[dict[str, float]]:
+    return [dict(zip(names, map(float, row), strict=True)) for row in probabilities]
+
+
+def _of_classes(probabilities: NDArray[np.float64], classes: Sequence[str]) -> "pd.DataFrame":
+    import pandas as pd
+
     best = probabilities.argmax(axis=1)
     return pd.DataFrame(
         {
             "label": [classes[k] for k in best],
             "probability": probabilities.max(axis=1),
-            "probabilities": [dict(zip(classes, map(float, row), strict=True)) for row in probabilities],
+            "probabilities": _by_name(classes, probabilities),
         }
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.expectations import Outcome, Rule
 from pipeline.near import pairs
+from pipeline.targets import Target, record
 from pipeline.validation._outliers import Measure
 from pipeline.validation._rules import BETWEEN
 
@@ -28,6 +29,7 @@ class Verdict:
     outcomes: list[Outcome]
     fences: dict[str, dict[str, float]]  # of the measures, beyond which a value is an outlier
     labels: dict[str, Any]  # what was changed and dropped
+    target: Target  # of a value without its mean and deviation, which those of train are
 
     @property
     def read(self) -> int:
@@ -41,7 +43,7 @@ def summary(verdict: Verdict, config: Any) -> dict[str, Any]:
         "read": verdict.read,
         "kept": kept,
         "quarantined": dict(Counter(verdict.quarantine["reason"])),
-        "classes": sorted(verdict.classes),
+        **record(verdict.target),
         "class_counts": verdict.classes,
         "labels": verdict.labels,
         "near_pairs": len(verdict.neighbours),
@@ -163,7 +165,8 @@ def _found(outcome: Outcome, verdict: Verdict) -> str:
         short = ", ".join(f"{label} {verdict.classes[label]}" for label in outcome.ids[:5])
         return f"too few usable examples of {short} (in quarantine: {why})"
     if outcome.rule.name == "classes":
-        return f"one usable class, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
+        what = {"classes": "class", "labels": "set of labels", "value": "value"}[verdict.target.kind]
+        return f"one usable {what}, {verdict.accepted['label'].iloc[0]} (in quarantine: {why})"
     if outcome.rule.name == "rows":
         return f"{len(verdict.accepted):,} usable of {verdict.read:,} rows (in quarantine: {why})"
     if outcome.rule.name == "drift":

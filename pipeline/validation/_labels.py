@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import parse
 from pipeline.errors import ConfigError
+from pipeline.targets import Kind, joined, parted
 from pipeline.validation import _files
 
 if TYPE_CHECKING:
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Labels:
-    """names: by the label that the source gives; merge: the labels that a new one stands for; drop: whose rows go.
+    """names: by the label that the source gives; merge: the labels that a new one stands for; drop: whose rows go, of
+    several labels the label alone.
 
     Names come first: merge and drop name labels as they are then.
     """
@@ -42,6 +44,10 @@ class Labels:
     @property
     def merged(self) -> dict[str, str]:
         return {label: new for new, labels in self.merge.items() for label in labels}
+
+    def of_several(self, text: str) -> str:
+        new = [self.of(label) for label in parted(text)]
+        return joined(label for label in new if label not in self.drop)
 
     def of(self, label: str) -> str:
         named = self.names.get(label, label)
@@ -76,14 +82,15 @@ def read(task: str, settings: Labels) -> Labels:
     return parse(Labels, loaded, str(file))
 
 
-def apply(manifest: "pd.DataFrame", labels: Labels) -> "pd.DataFrame":
+def apply(manifest: "pd.DataFrame", labels: Labels, kind: Kind = "classes") -> "pd.DataFrame":
     """The manifest with new labels and probabilities, and a column `dropped`: whether the row's label goes.
 
     A label follows by its name alone, because it may be the user's own: a merged class may become likelier than it.
     """
     given = manifest["label"]
-    table = manifest.assign(label=given.map(labels.of, na_action="ignore") if labels else given, dropped=False)
-    if not labels:
+    of = labels.of_several if kind == "labels" else labels.of
+    table = manifest.assign(label=given.map(of, na_action="ignore") if labels else given, dropped=False)
+    if not labels or kind == "labels":
         return table
     table["dropped"] = table["label"].isin(labels.drop)
     soft = table["probabilities"].map(lambda text: _probabilities(text, labels), na_action="ignore")
@@ -101,9 +108,11 @@ def _probabilities(text: str, labels: Labels) -> str | None:
     return json.dumps({label: share / total for label, share in found.items()}, sort_keys=True) if total else None
 
 
-def changes(given: "pd.Series[str]", labels: Labels) -> dict[str, Any]:
+def changes(given: "pd.Series[str]", labels: Labels, kind: Kind = "classes") -> dict[str, Any]:
     """How many rows had their label changed or dropped, by the label that the source gave, and what names no label."""
-    counts = given.value_counts()
+    if not labels:
+        return {"changed": {}, "dropped": {}, "unused": []}
+    counts = (given.dropna().map(parted).explode() if kind == "labels" else given).value_counts()
     new = {label: labels.of(label) for label in counts.index}
     return {
         "changed": {

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts
+from pipeline import artifacts, strata
 from pipeline.errors import DataError
+from pipeline.targets import Kind
 from pipeline.validation._outliers import Measure
 
 if TYPE_CHECKING:
@@ -60,7 +61,9 @@ def fingerprint(manifest: "pd.DataFrame") -> str:
     return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def of(accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str, labels: str = "") -> Profile:
+def of(
+    accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str, labels: str = "", kind: Kind = "classes"
+) -> Profile:
     """The profile of a version whose fingerprint is `mark`; `labels` is the mark of the settings that made them."""
     columns = {}
     for measure in measures:
@@ -68,11 +71,10 @@ def of(accepted: "pd.DataFrame", measures: Sequence[Measure], mark: str, labels:
         if len(values):
             column = _bins(values)
             columns[measure.column] = column | {"counts": _counts(values, column)}
-    counts = accepted["label"].value_counts()
     return {
         "fingerprint": mark,
         **({"labels": labels} if labels else {}),
-        "classes": {label: int(counts[label]) for label in sorted(counts.index)},
+        "classes": {} if kind == "value" else strata.counted(accepted["label"], kind),
         "columns": columns,
     }
 
@@ -82,7 +84,9 @@ def relabelled(before: Profile | None, labels: str) -> bool:
     return before is not None and before.get("labels", "") != labels
 
 
-def drift(accepted: "pd.DataFrame", before: Profile | None, labels: str = "") -> dict[str, float]:
+def drift(
+    accepted: "pd.DataFrame", before: Profile | None, labels: str = "", kind: Kind = "classes"
+) -> dict[str, float]:
     """How far the rows are from an earlier profile, by column and for the classes' shares; empty without one.
 
     The classes are left out where they were `relabelled`: the data may be the same.
@@ -90,11 +94,11 @@ def drift(accepted: "pd.DataFrame", before: Profile | None, labels: str = "") ->
     if before is None:
         return {}
     found = {}
-    if not relabelled(before, labels):
-        names = sorted({*before["classes"], *accepted["label"]})
-        now = accepted["label"].value_counts()
+    if kind != "value" and not relabelled(before, labels):
+        now = strata.counted(accepted["label"], kind)
+        names = sorted({*before["classes"], *now})
         counts = [before["classes"].get(name, 0) for name in names]
-        found["classes"] = index(counts, [int(now.get(name, 0)) for name in names])
+        found["classes"] = index(counts, [now.get(name, 0) for name in names])
     for name, column in before["columns"].items():
         if name in accepted.columns:
             found[name] = index(column["counts"], _counts(_values(accepted, name), column))

@@ -6,11 +6,16 @@ from typing import Any
 
 from pipeline.config import nearest
 from pipeline.expectations import Rule, Severity
+from pipeline.validation import _asked
+from pipeline.validation._asked import Asked
 
 NULL, NOT_NULL, IN = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToNotBeNull", "ExpectColumnValuesToBeInSet"
 BETWEEN = "ExpectColumnValuesToBeBetween"
 FIXED = ("unique_id", "rows", "classes", "examples")  # without these the later stages cannot work
-SHARED = ("refused", "dropped_label", "no_label", "unknown_label", "conflicting_labels", "duplicate", "near", "drift")
+SHARED = (
+    *("refused", "dropped_label", "no_label", "unknown_label", *_asked.NAMES, "conflicting_labels", "duplicate"),
+    *("near", "drift"),
+)
 
 
 def check(severity: Mapping[str, Severity], tolerance: Mapping[str, float], names: Sequence[str]) -> None:
@@ -41,7 +46,7 @@ def _adjusted(rule: Rule, severity: Mapping[str, Severity], tolerance: Mapping[s
     return found
 
 
-def first(config: Any) -> list[Rule]:
+def first(config: Any, asked: Asked) -> list[Rule]:
     """What is expected before anything is known of the content, in the order in which a row's reason is looked for."""
     one = "one row an id; this is a fault of fetch"
     rules = [
@@ -50,9 +55,7 @@ def first(config: Any) -> list[Rule]:
         Rule(NULL, {"column": "refused"}, reason="refused"),
         Rule(NOT_NULL, {"column": "label"}, reason="no_label"),
     ]
-    if config.classes:
-        rules.append(Rule(IN, {"column": "label", "value_set": list(config.classes)}, reason="unknown_label"))
-    return rules
+    return rules + _asked.rules(asked, config)
 
 
 def last() -> list[Rule]:
@@ -63,9 +66,13 @@ def last() -> list[Rule]:
     ]
 
 
-def kept() -> list[Rule]:
+def kept(asked: Asked) -> list[Rule]:
     some = "at least one example that can be used; see the reasons above, and repair or add examples"
-    two = "at least 2 classes; add examples of another class"
+    two = {
+        "classes": "at least 2 classes; add examples of another class",
+        "labels": "examples of different labels; add some",
+        "value": "at least 2 different values; add examples of others",
+    }[asked.kind]
     distinct = {"column": "label", "min_value": 2}
     return [
         Rule("ExpectTableRowCountToBeBetween", {"min_value": 1}, "critical", advice=some, name="rows"),
@@ -74,8 +81,9 @@ def kept() -> list[Rule]:
     ]
 
 
-def classes(config: Any) -> list[Rule]:
-    least = f"at least {config.min_examples} of each class (validate.min_examples); add some, or take the class out"
+def classes(config: Any, asked: Asked) -> list[Rule]:
+    one = "label" if asked.kind == "labels" else "class"
+    least = f"at least {config.min_examples} of each {one} (validate.min_examples); add some, or take the {one} out"
     limits = {"column": "examples", "min_value": config.min_examples}
     return [Rule(BETWEEN, limits, "critical", advice=least, name="examples")]
 

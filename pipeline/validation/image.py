@@ -17,7 +17,7 @@ from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
 from pipeline.features import colours, decoding, jpeg, reading
 from pipeline.near import images
-from pipeline.validation import _measured, _outliers, _rules
+from pipeline.validation import _asked, _measured, _outliers, _rules
 from pipeline.validation._labels import Labels
 from pipeline.validation._outliers import Measure
 from pipeline.validation._rules import BETWEEN, IN, NULL
@@ -53,6 +53,8 @@ class Config:
     max_undecodable: float = setting(0.1, low=0, high=1, unit="share of all images")  # more stop the task
     classes: tuple[str, ...] = ()  # the labels there may be; empty: whatever there is
     labels: Labels = field(default_factory=Labels)
+    min_value: float | None = setting(None)  # of a value, in its own unit
+    max_value: float | None = setting(None)
     min_examples: int = setting(2, low=1, unit="images of each class")
     near_distance: int = setting(8, low=0, high=31, unit="bits of 64")
     near_correlation: float = setting(0.99, above=0, high=1)
@@ -63,8 +65,9 @@ class Config:
     tolerance: dict[str, float] = setting({}, low=0, high=1, unit="share of the rows that may break a rule")
 
     def __post_init__(self) -> None:
-        _outliers.check(self.outliers, MEASURES)
-        _rules.check(self.severity, self.tolerance, [*NAMES, *(f"outlier_{m.column}" for m in MEASURES)])
+        measures = (*MEASURES, _asked.MEASURE)
+        _outliers.check(self.outliers, measures)
+        _rules.check(self.severity, self.tolerance, [*NAMES, *(f"outlier_{m.column}" for m in measures)])
 
 
 def measure(manifest: "pd.DataFrame", files: Path, config: Config, scratch: Path) -> "pd.DataFrame":

@@ -11,7 +11,7 @@ from pipeline.config import setting
 from pipeline.expectations import Rule, Severity
 from pipeline.features import cleaning
 from pipeline.near import texts
-from pipeline.validation import _outliers, _rules
+from pipeline.validation import _asked, _outliers, _rules
 from pipeline.validation._labels import Labels
 from pipeline.validation._outliers import Measure
 from pipeline.validation._rules import BETWEEN, IN
@@ -35,6 +35,8 @@ class Config:
     max_undecodable: float = setting(0.1, low=0, high=1, unit="share of all texts")  # more stop the task
     classes: tuple[str, ...] = ()  # the labels there may be; empty: whatever there is
     labels: Labels = field(default_factory=Labels)
+    min_value: float | None = setting(None)  # of a value, in its own unit
+    max_value: float | None = setting(None)
     min_examples: int = setting(2, low=1, unit="texts of each class")
     near_jaccard: float = setting(0.8, low=0.5, high=1)
     near_method: texts.Method = "auto"  # exact: all pairs; banded: far less work; auto: exact below 50,000 texts
@@ -45,8 +47,9 @@ class Config:
     tolerance: dict[str, float] = setting({}, low=0, high=1, unit="share of the rows that may break a rule")
 
     def __post_init__(self) -> None:
-        _outliers.check(self.outliers, MEASURES)
-        _rules.check(self.severity, self.tolerance, [*NAMES, *(f"outlier_{m.column}" for m in MEASURES)])
+        measures = (*MEASURES, _asked.MEASURE)
+        _outliers.check(self.outliers, measures)
+        _rules.check(self.severity, self.tolerance, [*NAMES, *(f"outlier_{m.column}" for m in measures)])
         if self.min_characters > self.max_characters:
             raise ValueError(f"min_characters {self.min_characters} is above max_characters {self.max_characters}")
 

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
-from pipeline import config, metrics, prepared
+from pipeline import artifacts, config, metrics, prepared, targets
 from pipeline.baselines import image
 from pipeline.errors import ConfigError, DataError
+from pipeline.targets import Target
 from tests.prepared_files import write_meta, write_split
 
 CONFIG = image.Config(size=32, cell=8)
@@ -27,7 +28,7 @@ def test_directions_are_told_apart_with_probabilities_that_mean_something(tmp_pa
     write(tmp_path, classes, channels)
     fitted = image.fit(tmp_path, tmp_path, CONFIG)
     labels = prepared.labels(tmp_path, "validation")
-    found = metrics.score(labels, fitted.probabilities["validation"], ["a", "b", "c"][:classes])
+    found = metrics.score(labels, fitted.probabilities["validation"], prepared.target(tmp_path))
     assert found["accuracy"] > 0.9
     assert found["log_loss"] < 0.35
     assert fitted.arrays["coefficients"].shape == (classes, fitted.record["values"])
@@ -54,3 +55,25 @@ def test_few_images_of_a_class_are_fewer_folds_and_one_is_a_message(tmp_path):
             assert np.isfinite(image.fit(tmp_path, tmp_path, CONFIG).probabilities["test"]).all()
     with pytest.raises(DataError, match="one image of a class; expected at least 2"):
         image.fit(tmp_path, tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("target", "sets"),
+    [
+        (Target("labels", ("lying", "straight")), {"a": "lying|straight", "b": "straight", "c": ""}),
+        (Target("value", ("value",), 20.0, 8.0), {"a": "10.0", "b": "20.0", "c": "30.0"}),
+    ],
+)
+def test_labels_and_values_are_told_from_directions(tmp_path, target, sets):
+    import pandas as pd
+
+    write(tmp_path, 3)
+    for path in tmp_path.glob("*/*.parquet"):
+        table = pd.read_parquet(path)
+        table.assign(label=[sets[label] for label in table["label"]]).to_parquet(path, index=False)
+    artifacts.write_json(
+        tmp_path / "meta.json", artifacts.read_json(tmp_path / "meta.json") | {"target": targets.described(target)}
+    )
+    fitted = image.fit(tmp_path, tmp_path, CONFIG)
+    found = metrics.score(prepared.truth(tmp_path, "validation"), fitted.probabilities["validation"], target)
+    assert found["macro_f1" if target.kind == "labels" else "r2"] > 0.7, found

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 
-from pipeline import artifacts, texts
+from pipeline import artifacts, targets, texts
 from pipeline.baselines import text
 from pipeline.baselines.linear import softmax
 from pipeline.features import text as features
+from pipeline.targets import Target
 from tests.prepared_files import write_meta, write_split
 
 CLASSES = ["a", "b", "c"]
@@ -67,3 +68,35 @@ def test_a_class_that_train_lacks_is_never_the_answer(tmp_path):
 
 def test_softmax_bears_large_numbers():
     assert softmax(np.array([[1000.0, 0.0]])).tolist() == [[1, 0]]
+
+
+def asked(folder, target, label_of):
+    """The same texts, asked for something else: `label_of` makes the column `label` of a class's name."""
+    import pandas as pd
+
+    for path in folder.glob("*/*.parquet"):
+        if "." not in path.stem:
+            table = pd.read_parquet(path)
+            table.assign(label=[label_of(label) for label in table["label"]]).to_parquet(path, index=False)
+    artifacts.write_json(
+        folder / "meta.json", artifacts.read_json(folder / "meta.json") | {"target": targets.described(target)}
+    )
+
+
+def test_of_labels_a_regression_each(tmp_path):
+    folders = write(tmp_path, 3)
+    sets = {"a": "always|first", "b": "always|later", "c": "always"}
+    asked(tmp_path, Target("labels", ("always", "first", "later", "never")), sets.__getitem__)
+    fitted = text.fit(*folders, text.Config())
+    found = fitted.probabilities["validation"]
+    expected = np.arange(60)[:, None] % 3 == [0, 1]
+    assert ((found[:, 1:3] >= 0.5) == expected).mean() > 0.95
+    assert found[:, 0].min() > 0.95 and found[:, 3].max() < 0.05
+    assert fitted.arrays["coefficients"].shape[0] == 4
+
+
+def test_of_a_value_a_ridge_regression_in_its_own_unit(tmp_path):
+    folders = write(tmp_path, 3)
+    asked(tmp_path, Target("value", ("value",), 200.0, 80.0), lambda c: repr({"a": 100.0, "b": 200.0, "c": 300.0}[c]))
+    found = text.fit(*folders, text.Config()).probabilities["validation"][:, 0]
+    assert np.abs(found - 100 * (1 + np.arange(60) % 3)).mean() < 25

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import export, graphs
+from pipeline import export, graphs, network
 from pipeline.compression import static_int8
 from pipeline.examples import ImageInputs, TextInputs
+from pipeline.models import resnet
+from pipeline.targets import Target
 
 IMAGES, TEXTS = ImageInputs(24, 24, 1, (0.5,), (0.25,)), TextInputs(400, 12)
 
@@ -101,3 +103,21 @@ def test_the_same_graph_and_batches_give_the_same_bytes(fp32, tmp_path):
     for name in ("one", "two"):
         static_int8.compress(fp32 / "image.onnx", tmp_path / name, static_int8.Config(), feeds(IMAGES))
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_what_makes_a_value_of_the_output_stays_fp32(tmp_path):
+    """A scale in 8 bits would leave 256 values."""
+    torch.manual_seed(0)
+    target = Target("value", ("value",), 1000.0, 300.0)
+    net = network.network(resnet, resnet.Config(), IMAGES, target).net.eval()
+    source, made = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    export.export(net, IMAGES, source)
+    static_int8.compress(source, made, static_int8.Config(), feeds(IMAGES))
+    nodes = {name: node for node in onnx.load(made).graph.node for name in node.output}
+    last = nodes[onnx.load(made).graph.output[0].name]
+    while last.op_type in ("Mul", "Add"):
+        last = next(nodes[name] for name in last.input if name in nodes)
+    assert last.op_type in ("Gemm", "MatMul"), last.op_type
+    before, after = (graphs.answer(graphs.session(path)) for path in (source, made))
+    away = [np.abs(before(feed) - after(feed)).max() for feed in feeds(IMAGES)]
+    assert max(away) < 0.1 * 300

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import targets
 from pipeline.errors import RegistryError
 from pipeline.metrics import Interval
+from pipeline.targets import Target
 from pipeline.tracking import promotion, registry, store
 from pipeline.tracking.promotion import Measured
 
@@ -135,6 +137,41 @@ def test_the_gain_is_paired_and_its_sign_right():
     assert (same.value, same.low, same.high) == (0, 0, 0)
     worse = promotion.gain(Measured("t", today.ids, labels, mixed), right, "accuracy")
     assert worse.high < 0
+
+
+def test_of_labels_and_values_the_gain_is_of_all_probabilities_and_of_smaller_errors():
+    ids = list(map(str, range(100)))
+    labels = Target("labels", ("x", "y"))
+    right = [("x", {"x": 0.9, "y": 0.2}), ("", {"x": 0.1, "y": 0.2})] * 50
+    without = [(text, {"x": 0.5, "y": found["y"]}) for text, found in right]  # tells x of all
+    today = Measured("t", ids, ["x", ""] * 50, right, targets.record(labels))
+    assert promotion.gain(today, without, "micro_f1").low > 0
+    older = [(text, {"x": found["x"]}) for text, found in right]  # did not know y
+    assert promotion.gain(today, older, "exact_match").value == 0
+    value = Target("value", ("value",), 0.0, 1.0)
+    near = Measured("t", ids, ["0.0", "1.0"] * 50, [("", 0.1), ("", 0.9)] * 50, targets.record(value))
+    far = [("", 0.4), ("", 0.6)] * 50
+    assert promotion.gain(near, far, "mae").value == pytest.approx(0.3)
+    assert promotion.gain(near, near.answers, "r2").value == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "champions"),
+    [
+        ("classes", [("", 0.4)]),
+        ("classes", [("x", {"x": 0.4})]),
+        ("labels", [("x", 0.4)]),
+        ("value", [("x", 0.4)]),
+        ("value", [("x", {"x": 0.4})]),
+    ],
+)
+def test_a_champion_that_was_asked_for_something_else_is_not_compared_with(kind, champions):
+    target = Target(kind, ("value",) if kind == "value" else ("x", "y"))
+    record = None if kind == "classes" else targets.record(target)
+    answers = {"classes": [("x", 0.9)], "labels": [("x", {"x": 0.9, "y": 0.1})], "value": [("", 1.0)]}[kind]
+    today = Measured("t", ["1"], ["1.0" if kind == "value" else "x"], answers, record)
+    with pytest.raises(RegistryError, match="found"):
+        promotion.gain(today, champions, "mae" if kind == "value" else "macro_f1")
 
 
 def test_the_test_set_has_one_word_whatever_its_order():
