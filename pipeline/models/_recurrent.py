@@ -28,7 +28,7 @@ class Config:
     width: int = setting(64, low=1, high=4096, unit="values of a state, a direction")
     layers: int = setting(1, low=1, high=16)
     directions: Literal["one", "both"] = "both"
-    pooling: Literal["last", "mean", "max", "attention"] = "max"
+    pooling: Literal["last", "mean", "max", "attention"] = "attention"
     dropout: float = setting(0.5, low=0, below=1)
 
 
