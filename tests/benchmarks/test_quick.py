@@ -82,3 +82,10 @@ def test_augmentation(tmp_path):
 def test_loader(tmp_path):
     rows = quick("loader.py", tmp_path)
     assert {row["goal"] for row in rows} == {40, 1, 0.95, None}
+
+
+@pytest.mark.slow
+def test_train(tmp_path):
+    rows = quick("train.py", tmp_path)
+    assert {row["goal"] for row in rows} >= {3.0, 0.95} and all(row["ours"] > 0 for row in rows)
+    assert {"DataLoader", "torchvision's recipe"} <= {row["name"].rpartition("against ")[2] for row in rows}
