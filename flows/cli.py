@@ -1,4 +1,4 @@
-"""The user's commands: `danlu init | check | config | run | predict | export | summary | ui`."""
+"""The user's commands: `danlu init | check | config | run | model | predict | export | summary | ui`."""
 
 import argparse
 import json
@@ -22,6 +22,13 @@ def _init(asked: argparse.Namespace) -> int:
 
 def _check(*arguments: str) -> int:
     return subprocess.run([sys.executable, "-m", "pipeline.check", *arguments]).returncode
+
+
+def _model(asked: argparse.Namespace) -> int:
+    if code := train.check():
+        return code
+    command = [sys.executable, "-m", "pipeline.architecture", *(["--json"] if asked.json else []), asked.task]
+    return subprocess.run(command).returncode
 
 
 def _run(asked: argparse.Namespace) -> int:
@@ -87,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="bring every task, or one, up to date")
     train.add_arguments(run)
     run.set_defaults(act=_run)
+
+    model = commands.add_parser("model", help="print a network's layers, shapes, parameters and multiply-adds")
+    model.add_argument("task", metavar="TASK")
+    model.add_argument("--json", action="store_true")
+    model.set_defaults(act=_model)
 
     predict = commands.add_parser("predict", help="answer from the registered model")
     predict.add_argument("task", metavar="TASK")

@@ -57,12 +57,14 @@ def shuffled(
     return [result[k] for k in random.permutation(count)]
 
 
-def by_length(split: Split, inputs: ImageInputs | TextInputs, size: int) -> list[np.ndarray]:
-    """Every row once, in order; texts from short to long, so that a batch is padded little."""
-    order = np.arange(len(split))
+def by_length(
+    split: Split, inputs: ImageInputs | TextInputs, size: int, rows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Every row once, or each of `rows`, in order; texts from short to long, so that a batch is padded little."""
+    order = np.arange(len(split)) if rows is None else rows
     if isinstance(inputs, TextInputs):
-        order = np.argsort(lengths(split, inputs), kind="stable")
-    return np.array_split(order, -(-len(split) // size))
+        order = order[np.argsort(lengths(split, inputs)[order], kind="stable")]
+    return np.array_split(order, -(-len(order) // size))
 
 
 def read(split: Split, rows: np.ndarray, inputs: ImageInputs | TextInputs) -> np.ndarray:

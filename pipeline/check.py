@@ -5,6 +5,7 @@
 """
 
 import argparse
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -14,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import config, quality
+from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
 from pipeline.fit import suited
+from pipeline.initial import settings as initial
 from pipeline.sources import _asked as sources_asked
 from pipeline.sources import _place
 from pipeline.targets import Kind
@@ -42,16 +45,27 @@ def _section(task: Task, name: str) -> Any:
     if name in FOLDERS_BY_KIND:
         settings = task.of_kind(name, FOLDERS_BY_KIND[name])[1]
         if name == "prepare" and task.kind == "text":
-            _existing(settings.tokeniser, f"{task.where}.prepare.tokeniser")
+            _existing(_words.users(settings.tokeniser), f"{task.where}.prepare.tokeniser")
+        if name == "features" and task.kind == "text":
+            given = {"vectors.file": settings.vectors.file, "synonyms.file": settings.synonyms.file}
+            _existing({key: Path(path) for key, path in given.items() if path}, f"{task.where}.features")
         return settings
     if name in FOLDERS_BY_NAME:
-        return task.named(name, FOLDERS_BY_NAME[name])[1]
-    return task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+        module, settings = task.named(name, FOLDERS_BY_NAME[name])
+        if hasattr(module, "require"):
+            module.require(settings, f"{task.where}.{name}")
+        return settings
+    parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    if name == "train":
+        require_images(parsed.mixing, task.kind, f"{task.where}.train")
+        if isinstance(task.raw["model"], Mapping):
+            initial.check(parsed.init, parsed.teacher, task.raw["model"], f"{task.where}.train")
+    return parsed
 
 
-def _existing(tokeniser: Any, where: str) -> None:
+def _existing(files: Mapping[str, Path], where: str) -> None:
     """Raises: ConfigError for a user's file that is not there."""
-    for name, path in _words.users(tokeniser).items():
+    for name, path in files.items():
         if not path.is_file():
             raise ConfigError(f"{where}.{name}: found {str(path)!r}, which is missing; expected a file; correct it")
 
@@ -98,7 +112,29 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
                 require_source(task)
         except ConfigError as error:
             yield error
+    with contextlib.suppress(ConfigError):  # a section that is wrong has been told of
+        yield from _unmet(task)
     yield from _unsuited(task)
+
+
+def _unmet(task: Task) -> Iterator[ConfigError]:
+    """What `train` asks of `features` that this is not told to make."""
+    train, features, where = _section(task, "train"), _section(task, "features"), f"{task.where}.train"
+    if task.kind != "text":
+        if train.vectors != "off":
+            yield ConfigError(f"{where}.vectors: found {train.vectors}; expected off: images have no words")
+        return
+    for name in ("synonyms", "insertion"):
+        if getattr(train.texts, name) and features.synonyms.source == "off":
+            yield ConfigError(f"{where}.texts.{name}: found a share; expected 0, or features.synonyms.source: set it")
+    if train.texts.paraphrase and not features.paraphrases.command:
+        yield ConfigError(
+            f"{where}.texts.paraphrase: found a share; expected 0, or features.paraphrases.command: set it"
+        )
+    if train.vectors != "off" and not (features.vectors.dimension or features.vectors.file):
+        yield ConfigError(
+            f"{where}.vectors: found {train.vectors}; expected off, or features.vectors.file or dimension: set one"
+        )
 
 
 def _unsuited(task: Task) -> Iterator[ConfigError]:

@@ -59,6 +59,12 @@ def setting(
     return dataclasses.field(default=default, metadata=bounds)
 
 
+def check_place(name: str, path: str | None, folder: Path) -> None:
+    """Raises: ValueError for a user's file that does not lie in `folder`, where dvc.yaml looks for it."""
+    if path is not None and (Path(path).parent != folder or Path(path).name in ("", "..")):
+        raise ValueError(f"{name}: found {path!r}; expected a file in {folder}/; move it there")
+
+
 def nearest(word: str, known: typing.Iterable[str]) -> str:
     """` (did you mean 'x'?)`, or nothing when no known word is near."""
     found = difflib.get_close_matches(word, list(known), n=1)
@@ -135,6 +141,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
     if bounds.get("folder"):
         return _chosen(value, where, bounds)
+    if hint is Any:
+        return value
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
@@ -144,6 +152,8 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         if value is None and type(None) in arguments:
             return None
         members = [a for a in arguments if a is not type(None)]
+        if isinstance(value, Mapping) and (sections := [a for a in members if dataclasses.is_dataclass(a)]):
+            return _value(sections[0], value, where, bounds)
         for member in members[:-1]:
             try:
                 return _value(member, value, where, bounds)

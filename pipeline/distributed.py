@@ -4,12 +4,43 @@ W ranks; a batch's rows are dealt out in W parts, the first to rank 0.
 """
 
 import contextlib
+import inspect
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from pipeline import pulse
+
+FOREVER = timedelta(days=30)  # who started the ranks ends those that hang: see ranks.py
+STORE = "DANLU_STORE"  # the file through which the ranks find one another
+
+
+def launch(processes: int, folder: Path, words: Sequence[str]) -> dict[int, int]:
+    """Runs `python -m` so many times, by torchrun and without a port; the exit codes by rank if any fails.
+
+    Those that ended first stand first, then those that torchrun ended.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    logging.disable()  # its words would bury the cause
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # it would listen on every network
+    os.environ[STORE] = str(folder / "store")
+    meeting = ["--rdzv-backend=c10d", f"--rdzv-endpoint={folder / 'meeting'}", "--rdzv-conf=store_type=file"]
+    here = ["--nnodes=1", f"--nproc-per-node={processes}", "--local-addr=127.0.0.1", f"--log-dir={folder / 'log'}"]
+    try:
+        run.main([*meeting, *here, "--rdzv-id=danlu", "--max-restarts=0", "--module", *words])
+    except ChildFailedError as error:
+        return {rank: failure.exitcode for rank, failure in error.failures.items()}
+    return {}
 
 
 def rank() -> int:
@@ -33,12 +64,25 @@ def group(device: torch.device) -> Iterator[None]:
         return
     from torch import distributed
 
-    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"  # counts and flags never wait for a GPU
-    distributed.init_process_group(backend)
+    backend = "gloo"
+    if device.type == "cuda":
+        backend = "cpu:gloo,cuda:nccl"  # counts and flags never wait for a GPU
+        torch.cuda.set_device(device)
+    place = os.environ.get(STORE)
+    store = distributed.FileStore(place, world()) if place else None
+    distributed.init_process_group(backend, store=store, rank=rank(), world_size=world(), timeout=FOREVER)
+    yield
+    distributed.destroy_process_group()  # not after an error: it would wait for the others
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block this process is the only rank: for what one of them does by itself."""
+    before = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
     try:
         yield
     finally:
-        distributed.destroy_process_group()
+        os.environ.update(before)
 
 
 def part(count: int) -> slice:
@@ -52,7 +96,47 @@ def wrapped(net: nn.Module, device: torch.device) -> nn.Module:
         return net
     from torch.nn.parallel import DistributedDataParallel
 
-    return DistributedDataParallel(net, device_ids=[device.index] if device.type == "cuda" else None)
+    devices = [device.index] if device.type == "cuda" else None
+    newer = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+    buffers: dict[str, Any] = {"forward_sync_buffers" if newer else "broadcast_buffers": False}  # see `even_norms`
+    return DistributedDataParallel(net, device_ids=devices, **buffers)
+
+
+def synced(net: nn.Module, stages: Sequence[nn.Module], device: torch.device) -> tuple[nn.Module, list[nn.Module]]:
+    """A network whose batch norms count over all ranks, and its stages; where that is impossible, the same.
+
+    PyTorch can do so on GPUs alone: on CPUs each rank norms by its own part, see `even_norms`.
+    """
+    if world() == 1 or device.type != "cuda":
+        return net, list(stages)
+    names = {id(module): name for name, module in net.named_modules()}
+    net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    return net, [net.get_submodule(names[id(stage)]) for stage in stages]
+
+
+def even_norms(net: nn.Module) -> None:
+    """After a step: batch norms' running statistics become their mean over the ranks, which then have one network."""
+    if world() == 1:
+        return
+    norms = [m for m in net.modules() if isinstance(m, _BatchNorm) and m.training and m.running_mean is not None]
+    held = [value for norm in norms for value in (norm.running_mean, norm.running_var) if value is not None]
+    if not held or any(isinstance(norm, nn.SyncBatchNorm) for norm in norms):
+        return
+    from torch import distributed
+
+    flat = torch.cat([value.flatten().double() for value in held])
+    with _waiting():
+        distributed.all_reduce(flat)
+    for value, mean in zip(held, (flat / world()).split([value.numel() for value in held])):
+        value.copy_(mean.view_as(value))
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """For what all ranks do together."""
+    pulse.beat(waits=True)
+    yield
+    pulse.beat()
 
 
 def unsynced(net: nn.Module) -> AbstractContextManager[None]:
@@ -67,7 +151,8 @@ def total(value: float) -> float:
     from torch import distributed
 
     held = torch.tensor(value, dtype=torch.float64)
-    distributed.all_reduce(held)
+    with _waiting():
+        distributed.all_reduce(held)
     return float(held)
 
 
@@ -78,7 +163,8 @@ def smallest(value: int) -> int:
     from torch import distributed
 
     held = torch.tensor(value)
-    distributed.all_reduce(held, distributed.ReduceOp.MIN)
+    with _waiting():
+        distributed.all_reduce(held, distributed.ReduceOp.MIN)
     return int(held)
 
 
@@ -89,7 +175,8 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     from torch import distributed
 
     held = torch.tensor(flags, dtype=torch.uint8)
-    distributed.all_reduce(held, distributed.ReduceOp.MAX)
+    with _waiting():
+        distributed.all_reduce(held, distributed.ReduceOp.MAX)
     return tuple(map(bool, held.tolist()))
 
 
@@ -100,10 +187,12 @@ def gathered(rows: Tensor) -> Tensor:
     from torch import distributed
 
     counts = [torch.zeros(1, dtype=torch.int64) for _ in range(world())]
-    distributed.all_gather(counts, torch.tensor([len(rows)]))
+    with _waiting():
+        distributed.all_gather(counts, torch.tensor([len(rows)]))
     sizes = [int(count) for count in counts]
     padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in sizes]
-    distributed.all_gather(parts, padded)
+    with _waiting():
+        distributed.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -5,6 +5,7 @@ PipelineError            exit code 2 unless a subclass says otherwise
 ├── DataError            the data cannot be used as they are
 │   └── ChangingError    they changed while they were read: to run again may do (exit code 4)
 ├── TrainingError        training diverged (exit code 3)
+│   └── ExhaustedError   a batch does not fit into the memory of one of several ranks
 ├── StoppedError         training was asked to stop, and left a checkpoint (exit code 143, as SIGTERM has it)
 └── RegistryError        the model registry refuses or disagrees
 
@@ -30,6 +31,11 @@ class ChangingError(DataError):
 
 class TrainingError(PipelineError):
     exit_code = 3
+    certain = True  # False where another rank may know the cause
+
+
+class ExhaustedError(TrainingError):
+    pass
 
 
 class StoppedError(PipelineError):

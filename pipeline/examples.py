@@ -3,7 +3,7 @@
 N examples, H height, W width, C channels in pixels, O outputs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -61,6 +61,15 @@ class TextInputs:
 
     vocabulary: int  # entries, padding and unknown included
     length: int  # tokens, at most
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The V tokens that a text network reads, as strings, and how often they stand in the train split."""
+
+    words: Sequence[str]  # by their ids; the first two are padding and unknown
+    documents: np.ndarray  # int64 [V], texts that hold each of them
+    texts: int  # that there are
 
 
 class TokenIds(Protocol):

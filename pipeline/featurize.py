@@ -11,7 +11,14 @@ log = logging.getLogger(__name__)
 def main(task: Task) -> None:
     module, config = task.of_kind("features", "features")
     with artifacts.fresh(artifacts.folder("features", task.name)) as out:
-        found = module.featurize(artifacts.folder("prepared", task.name), out, config)
+        prepared = artifacts.folder("prepared", task.name)
+        found = module.featurize(prepared, out, config)
+        if task.kind == "text" and config.paraphrases.command:
+            from pipeline import paraphrasing
+
+            written = paraphrasing.write(prepared, out, config.paraphrases)
+            artifacts.write_json(out / "paraphrases.json", written)
+            found |= {f"paraphrases: {name}": count for name, count in written.items()}
     log.info("%s: %s", task.name, ", ".join(f"{name} {value}" for name, value in found.items()))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import batches, targets
+from pipeline import batches, rowwise, targets
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.targets import Kind
 
@@ -73,8 +73,7 @@ def session(graph: Path, threads: int = 1) -> "InferenceSession":
 
 def answer(run: "InferenceSession") -> Callable[[Feed], np.ndarray]:
     """The session as a function from a batch to outputs [B, O]."""
-    names = [run.get_outputs()[0].name]
-    return lambda feed: run.run(names, feed)[0]
+    return lambda feed: rowwise.run(run, feed)
 
 
 def answers(

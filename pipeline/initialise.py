@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline import artifacts, config, recognition, tabular
 from pipeline.errors import ConfigError, DataError
+from pipeline.initial import published
 from pipeline.recognition import EXPECTED
 from pipeline.sources import _place
 from pipeline.tabular import Block, Columns
@@ -24,8 +25,22 @@ def initialise(path: Path, name: str | None = None, params: Path = config.PARAMS
     """
     block, found = look(path, said)
     name = name or suggested_name(path, block["kind"])
+    if block["kind"] == "image":
+        block |= start(published.USUAL_ADDRESS)
     add(params, name, block)
     return f"{params}: added the task {name} ({block['kind']}): {found}; `danlu run {name}` runs it"
+
+
+def start(address: str) -> Block:
+    """The sections model and train with published weights where they can be had now, else with a remark why not."""
+    from ruamel.yaml.comments import CommentedMap
+
+    if not (reason := published.out_of_reach(address)):
+        return {"model": {"name": "torchvision", "architecture": published.USUAL}, "train": {"init": "pretrained"}}
+    train = CommentedMap(init="random")
+    later = f"else pretrained, with model: {{name: torchvision, architecture: {published.USUAL}}}"
+    train.yaml_add_eol_comment(f"since {address} cannot be had now ({reason}); {later}", "init")
+    return {"train": train}
 
 
 def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:

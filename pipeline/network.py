@@ -4,6 +4,7 @@ B examples, N of a split, H height, W width, C channels in pixels, T tokens, O o
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -13,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import batches, config, distributed, targets
-from pipeline.examples import ImageInputs, Split, TextInputs
+from pipeline import batches, config, distributed, memory, pulse, targets
+from pipeline.examples import ImageInputs, Split, TextInputs, Vocabulary
 from pipeline.targets import Target
 
 Inputs = ImageInputs | TextInputs
@@ -62,6 +63,7 @@ class Network:
 
     net: nn.Module  # uint8 [B, H, W, C] or ids int64 [B, T] (0 = padding) → outputs [B, O]
     stages: list[nn.Module]
+    body: nn.Module  # what the model's file built of it
 
 
 def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:
@@ -69,7 +71,13 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
     body = module.build(settings, inputs=inputs, outputs=target.outputs)
     stages = list(module.stages(body))
     net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
-    return Network(Valued(net, target) if target.kind == "value" else net, stages)
+    return Network(Valued(net, target) if target.kind == "value" else net, stages, body)
+
+
+def acquaint(module: ModuleType, body: nn.Module, vocabulary: Callable[[], Vocabulary]) -> None:
+    """Before training: a text model whose file has `words` is told the vocabulary; its buffers keep what it needs."""
+    if hasattr(module, "words"):
+        module.words(body, vocabulary())
 
 
 def predict(
@@ -78,26 +86,35 @@ def predict(
     inputs: Inputs,
     target: Target,
     *,
+    rows: np.ndarray | None = None,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> np.ndarray:
     """Probabilities or values float32 [N, O] in the split's order, on every rank; each answers for its part.
 
-    The network is left in evaluation mode.
+    `rows`, rising, are those that are answered for where not all are. The network is left in evaluation mode.
     """
     net.eval()
-    rows_of = batches.by_length(split, inputs, batch_size)
+    rows_of = batches.by_length(split, inputs, batch_size, rows)
     mine = rows_of[distributed.rank() :: distributed.world()]
     outputs = torch.zeros((0, target.outputs), device=device)
     with torch.inference_mode():
-        for rows in mine:
-            arrays = torch.from_numpy(batches.read(split, rows, inputs)).to(device)
-            outputs = torch.cat([outputs, net(arrays).float()])
+        for some in mine:
+            outputs = torch.cat([outputs, _outputs(net, split, some, inputs, device)])
+            pulse.beat()
     every = distributed.gathered(outputs).cpu().numpy()
-    order = [rows for rank in range(distributed.world()) for rows in rows_of[rank :: distributed.world()]]
-    result = np.empty((len(split), target.outputs), np.float32)
-    result[np.concatenate(order)] = targets.read(every, target.kind)
-    return result
+    order = [some for rank in range(distributed.world()) for some in rows_of[rank :: distributed.world()]]
+    return targets.read(every, target.kind)[np.argsort(np.concatenate(order))]
+
+
+def _outputs(net: nn.Module, split: Split, rows: np.ndarray, inputs: Inputs, device: torch.device | str) -> Tensor:
+    """Outputs float32 [B, O] of some rows, half by half where the memory does not hold all at once."""
+    try:
+        return net(torch.from_numpy(batches.read(split, rows, inputs)).to(device)).float()
+    except Exception as error:
+        if not memory.exhausted(error) or len(rows) == 1:
+            raise
+    return torch.cat([_outputs(net, split, half, inputs, device) for half in np.array_split(rows, 2)])
 
 
 def describe(name: str, settings: Any, inputs: Inputs, target: Target) -> dict[str, Any]:

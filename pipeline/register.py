@@ -18,7 +18,7 @@ from pipeline import artifacts, config, parts, stage, targets
 from pipeline.config import Task, setting
 from pipeline.errors import PipelineError, RegistryError
 from pipeline.targets import Answer, Target
-from pipeline.tracking import answers, bundle, packaging, promotion, registry, store
+from pipeline.tracking import answers, bundle, packaging, promotion, registry, store, trained
 from pipeline.tracking.promotion import Measured, Promote
 from pipeline.tracking.runs import Run
 
@@ -217,7 +217,10 @@ def _version(
         return lambda: existing
     example = raw_inputs(task, won.rows.iloc[:2])
     preparation = bundle.verify(folder, sha256)["preparation"]
-    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, preparation)
+    files: Mapping[str, Path] = {}
+    if won.candidate == "net":
+        files = trained.files(artifacts.folder("models", task.name), artifacts.folder("features", task.name))
+    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, preparation, files)
     check_served(task, uri, won.rows, won.target)
     return lambda: models.with_sha256(sha256, code) or models.add(uri, run_id, sha256, code)
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, charts, config, metrics, mistakes, prepared, stage, targets
+from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, stage, targets
 from pipeline.targets import Target
 
 TEMPLATE = Path("report.html.j2")
@@ -21,7 +21,7 @@ NEEDED = (  # of a task that is on the page; DVC takes a stage's output away bef
     "profiles/{}.json",
     "metrics/{}.leakage.json",
     "prepared/{}/meta.json",
-    "models/{}/history.csv",
+    "models/{}/model.json",
     "compressed/{}/compress.json",
     "reports/{}/report.json",
     "registered/{}/receipt.json",
@@ -40,32 +40,6 @@ def interval_text(figure: dict[str, float] | None) -> str:
 
 def size_text(count: int) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
-
-
-def curve_words(history: Any) -> str:
-    """What the learning curves say: the gap between the losses at the best epoch, in a sentence.
-
-    history: a table with columns epoch, train_loss, validation_loss.
-    """
-    best = history.loc[history["validation_loss"].idxmin()]
-    gap = best["validation_loss"] - best["train_loss"]
-    words = f"Least validation loss {best['validation_loss']:.3f} in epoch {int(best['epoch'])} of {len(history)}; "
-    words += f"the training loss is then {abs(gap):.3f} {'lower' if gap >= 0 else 'higher'}. "
-    if gap > 0.25 * best["validation_loss"]:
-        return words + "It overfits: more data, augmentation, dropout or weight decay."
-    if int(best["epoch"]) == int(history["epoch"].iloc[-1]):
-        return words + "It was still improving when it stopped: more epochs."
-    return words + "Neither over- nor underfitting stands out."
-
-
-def curves(history: Any) -> str:
-    """Training and validation loss over the epochs, as SVG."""
-    figure, axes = charts.axes()
-    axes.plot(history["epoch"], history["train_loss"], color=COLOURS["fp32"], label="training loss")
-    axes.plot(history["epoch"], history["validation_loss"], color=COLOURS["int8"], label="validation loss")
-    axes.set(xlabel="epoch", ylabel="loss")
-    axes.legend(frameon=False)
-    return charts.svg(figure)
 
 
 def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
@@ -212,6 +186,12 @@ def tiles(
     return found
 
 
+def augmented(folder: Path) -> str | None:
+    """The picture that train drew of its augmentation, in base64; None where there is none."""
+    path = folder / "augmented.png"
+    return base64.b64encode(path.read_bytes()).decode() if path.is_file() else None
+
+
 def describe(task: str, kind: str) -> dict[str, Any]:
     """What the page says of one task."""
     import pandas as pd
@@ -221,6 +201,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     compressed = artifacts.read_json(folder("compressed", task) / "compress.json")
     summary = artifacts.read_json(folder("validated", task) / "summary.json")
     meta = artifacts.read_json(folder("prepared", task) / "meta.json")
+    model, tested = artifacts.read_json(folder("models", task) / "model.json"), folder("models", task) / "range.csv"
     history = pd.read_csv(folder("models", task) / "history.csv")
     confusion = pd.read_csv(folder("reports", task) / "confusion.csv", dtype=str, keep_default_na=False)
     measured = report["candidates"][report["chosen"]]["metrics"]["trained"]
@@ -228,6 +209,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     known = metrics.of(target.kind).SHOWN
     headlines = [*known, *sorted(n for n in measured if n.endswith("_accuracy") and n not in known)]
     variants = variant_rows(compressed, report["headline"])
+    features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
     return {
         "name": task,
         "kind": kind,
@@ -238,8 +220,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "asked": mistakes.asked(target),
         "tiles": tiles(report, compressed, headlines, target),
         "rows": candidate_rows(report, headlines),
-        "curves": curves(history),
-        "curve_words": curve_words(history),
+        "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
+        "augmented": augmented(folder("models", task)),
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],
@@ -254,6 +236,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "profile_drift": artifacts.read_json(artifacts.DATA / "profiles" / f"{task}.json")["drift"],
         "drift": meta["drift"],
         "splits": [{"name": s, "count": meta["counts"][s], "shares": meta["shares"][s]} for s in artifacts.SPLITS],
+        "vectors": artifacts.read_json(features).get("vectors") if features.is_file() else None,
+        "reworded": artifacts.read_json(reworded) if reworded.is_file() else [],
         "samples": sample_rows(task, kind, report["chosen"]),
     }
 

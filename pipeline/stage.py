@@ -51,15 +51,19 @@ def _run(title: str, work: Callable[[], None], seconds: Path) -> None:
     _allow_files()
     try:
         work()
-    except PipelineError as error:
-        print(f"{title}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (PipelineError, OSError) as error:
+        if not (told := known(error)):
             raise
-        print(f"{title}: {_full(error)}", file=sys.stderr)
-        sys.exit(PipelineError.exit_code)
+        print(f"{title}: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
     artifacts.write_json(artifacts.STATE / "seconds" / seconds, round(time.monotonic() - started, 3))
+
+
+def known(error: BaseException) -> PipelineError | None:
+    """What a user is told of an error in one line; None where it is our own mistake."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PipelineError(_full(error))
+    return error if isinstance(error, PipelineError) else None
 
 
 def _allow_files() -> None:

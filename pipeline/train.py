@@ -8,13 +8,14 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, stage
+from pipeline import artifacts, config, prepared, rank, ranks, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Split
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
-CODE = ("fit", "loader", "losses", "models", "optimizers", "schedules")
+CODE = ("augmentation", "fit", "initial", "loader", "losses", "models", "optimizers", "schedules")
 """Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
@@ -34,16 +35,21 @@ def main(task: Task) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from pipeline.tracking.runs import Run
 
-    values_path = artifacts.folder("tuned", task.name) / "values.json"
-    values = artifacts.read_json(values_path)
-    _, model = config.named("models", values["model"], f"{values_path}: model")
-    train = config.parse(Config, values["train"], f"{values_path}: train")
+    values, model, train = _values(task)
     checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
+    many = train.parallel.processes > 1
+    if many:
+        from pipeline.fit import hardware
+
+        hardware.require_devices(train)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
-        fitted, about = run_training(task, values["model"]["name"], model, train, checkpoints, run)
-        with artifacts.fresh(out) as building:
-            write(building, fitted, about)
+        if many:
+            _by_ranks(task, train, checkpoints, run)
+        else:
+            found = run_training(task, values["model"]["name"], model, train, checkpoints, run, values.get("pins", {}))
+            leave(out, task, train, *found)
+        _tag(run, artifacts.read_json(out / "model.json"))
         artifacts.copy_plot(out / "history.csv", task.name)
         for name in ("model.json", "history.csv"):
             run.artifact(out / name)
@@ -51,14 +57,63 @@ def main(task: Task) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def _values(task: Task) -> tuple[dict[str, Any], Any, Config]:
+    """What tune left, as it is and as the settings of the model and of the training."""
+    path = artifacts.folder("tuned", task.name) / "values.json"
+    values = artifacts.read_json(path)
+    _, model = config.named("models", values["model"], f"{path}: model")
+    return values, model, config.parse(Config, values["train"], f"{path}: train")
+
+
+def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
+    """The same by several processes, of which the first writes the model's folder."""
+    place, words = artifacts.STATE / "ranks" / checkpoints.name, [task.name, str(checkpoints)]
+    with _asked_to_stop() as stop:
+        module, parts = "pipeline.train", train.accumulate
+        ranks.run(ranks.Job(module, words, train.parallel, place, parts, on_row=run.log, stop=stop))
+
+
+def one_rank() -> None:
+    """What `_by_ranks` starts: `python -m pipeline.train TASK CHECKPOINTS PARTS` in a rank's environment."""
+    name, checkpoints, parts = sys.argv[1:]
+    task = config.task(name)
+    values, model, train = _values(task)
+    found = run_training(
+        task, values["model"]["name"], model, train, Path(checkpoints), rank.Rows(), values.get("pins", {}), int(parts)
+    )
+    if rank.number() == 0:
+        leave(artifacts.folder("models", name), task, train, *found)
+
+
+def _tag(run: Any, about: Mapping[str, Any]) -> None:
+    """Where the weights started from, and who taught, beside the run."""
+    for key in ("from", "sha256", "kept", "new"):
+        if key in about.get("init", {}):
+            run.tag(f"init.{key}", str(about["init"][key]))
+    for key, word in about.get("teacher", {}).items():
+        run.tag(f"teacher.{key}", word)
+
+
 def run_training(
-    task: Task, name: str, model: Any, train: Config, checkpoints: Path, run: Any
+    task: Task,
+    name: str,
+    model: Any,
+    train: Config,
+    checkpoints: Path,
+    run: Any,
+    named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    parts: int = 1,
 ) -> tuple["loop.Fit", dict[str, Any]]:
-    """Builds the network, fits it and reports each epoch; the second result is what model.json says."""
+    """Builds the network, fits it and reports each epoch; the second result is what model.json says.
+
+    named: what tune wrote of the weights to start from, and of the teacher.
+    """
     import torch
 
-    from pipeline import network
-    from pipeline.fit import loop, objective
+    from pipeline import architecture, network, starting, vocabulary
+    from pipeline.fit import loop, objective, rewording
+    from pipeline.initial import fitting, sources, teaching
+    from pipeline.initial.pins import Pin
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
@@ -67,6 +122,17 @@ def run_training(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, inputs, target)
+    known = _words(features)
+    if known is not None:
+        network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
+    starting.embed(built.body, module, features, train.vectors)
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
+    pins = {key: Pin(**pin) for key, pin in named.items()}
+    started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else None
+    taught = None
+    if "teacher" in pins:
+        kept, count = checkpoints / "teacher.npy", len(splits["train"])
+        taught = teaching.answers(pins["teacher"], folder, task.kind, count, target, kept)
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
@@ -75,13 +141,25 @@ def run_training(
         run.log(int(row["epoch"]), row)
         log.info("%s", objective.told(row))
 
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of)
+    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
     with _bar() as on_step, _asked_to_stop() as stop:
         hooks = loop.Hooks(on_epoch, on_step, stop)
-        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks)
+        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
+    starting.release(built.body, module, train.vectors)
     about = network.describe(name, model, inputs, target)
-    about["parameters"] = sum(p.numel() for p in built.net.parameters())
-    return fitted, about | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    made = architecture.layers(built.net, inputs)
+    about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
+    about |= {"init": started} if started else {}
+    about |= {"teacher": named["teacher"]} if "teacher" in named else {}
+    about["learning_rate"] = fitted.found.rate
+    about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
+    return fitted, about | {"layers": [asdict(layer) for layer in made]}
+
+
+def _words(features: Path) -> list[str] | None:
+    """A text task's vocabulary, by the rows of an embedding."""
+    path = features / "vocabulary.json"
+    return artifacts.read_json(path) if path.is_file() else None
 
 
 def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
@@ -96,7 +174,7 @@ def _bar() -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(unit="step", disable=None, file=sys.stderr) as bar:
+    with tqdm(unit="step", disable=None if rank.number() == 0 else True, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total
@@ -107,13 +185,20 @@ def _bar() -> Iterator[Any]:
 
 @contextmanager
 def _asked_to_stop() -> Iterator[Any]:
-    """Tells within the block whether SIGTERM has come; the next step then is the last."""
+    """Tells within the block whether SIGTERM has come, here or to who started this; the next step then is the last."""
     asked = threading.Event()
     before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
     try:
-        yield asked.is_set
+        yield (lambda: asked.is_set() or rank.asked_to_stop()) if rank.started() else asked.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def leave(out: Path, task: Task, train: Config, fitted: "loop.Fit", about: dict[str, Any]) -> None:
+    """Writes the stage's folder whole."""
+    with artifacts.fresh(out) as building:
+        write(building, fitted, about)
+        show_augmentation(building, task, train)
 
 
 def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
@@ -128,6 +213,20 @@ def write(folder: Path, fitted: "loop.Fit", about: dict[str, Any]) -> None:
         _write_table(folder / "range.csv", [{"learning_rate": rate, "loss": loss} for rate, loss in pairs])
 
 
+def show_augmentation(folder: Path, task: Task, train: Config) -> None:
+    """augmented.png or augmented.json, where train examples are changed at random: what becomes of eight of them."""
+    from pipeline.examples import ImageInputs
+    from pipeline.fit import augmented, reworded, rewording
+
+    origin, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    inputs, split = reader.inputs(origin, features), _split(reader, origin, features, "train")
+    if not isinstance(inputs, ImageInputs):
+        reworded.write(folder, features, split, inputs, rewording.load(features, train.texts), train)
+    elif train.images.on or train.mixing.on:
+        augmented.write(augmented.draw(split, inputs, train), folder / augmented.NAME)
+
+
 def _write_table(path: Path, rows: "list[loop.Row]") -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, fieldnames=list(rows[0]))
@@ -139,12 +238,14 @@ def fingerprint(task: Task, values: dict[str, Any]) -> str:
     """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
     import torch
 
-    from pipeline import batches, distributed, network, sampling, targets
+    from pipeline import batches, distributed, network, sampling, starting, targets, vocabulary
     from pipeline.features import resizing
 
-    digest = hashlib.sha256(repr((sorted(values["model"].items()), sorted(values["train"].items()))).encode())
+    named = [sorted(values.get(key, {}).items()) for key in ("model", "train", "pins")]
+    digest = hashlib.sha256(repr(named).encode())
     digest.update(torch.__version__.encode())
-    sources = [Path(str(part.__file__)) for part in (network, batches, distributed, sampling, targets, resizing)]
+    parts = (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
+    sources = [Path(str(part.__file__)) for part in parts]
     for name in CODE:
         sources += sorted((Path(__file__).parent / name).glob("*.py"))
     for path in [*sources, *_data(task)]:
@@ -167,4 +268,7 @@ def _data(task: Task) -> list[Path]:
 
 
 if __name__ == "__main__":
-    stage.run("train", main)
+    if rank.started():
+        rank.serve(one_rank)
+    else:
+        stage.run("train", main)

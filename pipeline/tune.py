@@ -7,6 +7,7 @@ from pipeline import artifacts, stage
 from pipeline.config import Task, setting
 from pipeline.errors import ConfigError
 from pipeline.fit import settings
+from pipeline.initial import pins
 
 
 @dataclass(frozen=True)
@@ -15,16 +16,19 @@ class Config:
 
 
 def tune(task: Task, config: Config) -> dict[str, Any]:
-    """The whole of the sections `model` and `train`. Raises: ConfigError for a search, which is yet to come."""
+    """The whole of the sections `model` and `train`, and what weights and teacher they name.
+
+    Raises: ConfigError for a search, which is yet to come, and what `pins.pinned` raises.
+    """
     if config.trials:
         raise ConfigError(
             f"{task.where}.tune.trials: found {config.trials}; expected 0: search comes with a later version"
         )
-    _, model = task.named("model", "models")
-    return {
-        "model": {"name": task.raw["model"]["name"], **asdict(model)},
-        "train": asdict(task.section("train", settings.Config)),
-    }
+    module, parsed = task.named("model", "models")
+    if hasattr(module, "resolved"):  # finds what it reads elsewhere, by whose digest train then knows it
+        parsed = module.resolved(parsed)
+    model, train = {"name": task.raw["model"]["name"], **asdict(parsed)}, task.section("train", settings.Config)
+    return {"model": model, "train": asdict(train), "pins": pins.pinned(train, model, f"{task.where}.train")}
 
 
 def main(task: Task) -> None:

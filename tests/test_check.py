@@ -84,6 +84,8 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "train", {"optimizer": {"learning_rate": "1e-3"}}, "found '1e-3'; expected a number"),
     ("solar", "train", {"learning_rte": 0.1}, "did you mean 'optimizer.learning_rate'"),
     ("solar", "train", {"flips": "both"}, "did you mean 'images.flips'"),
+    ("solar", "train", {"images": {"policy": {"kind": "autoaugment"}}}, "did you mean 'rand_augment'"),
+    ("reviews", "train", {"mixing": {"mixup": 0.2}}, "for texts; expected 0"),
     ("solar", "train", {"optimizer": {"name": "sdg"}}, "did you mean 'sgd'"),
     ("solar", "train", {"optimizer": {"name": "sgd", "beta1": 0.9}}, "beta1: unknown key"),
     ("solar", "train", {"schedule": {"name": "cosine", "final": 1}}, "final: found 1; expected a number"),
@@ -104,6 +106,11 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "register", {"promote": True}, "promote"),
     ("reviews", "validate", {"unknown": 1}, "unknown key"),
     ("reviews", "features", {"nonsense": 1}, "unknown key"),
+    ("reviews", "features", {"vectors": {"file": "vectors/no.txt"}}, "vectors.file: found 'vectors/no.txt', which is"),
+    ("reviews", "features", {"synonyms": {"source": "dictionary", "file": "dictionaries/no"}}, "which is missing"),
+    ("reviews", "features", {"paraphrases": {"command": "python x.py"}}, "expected a list"),
+    ("reviews", "train", {"texts": {"deletion": 1}}, "found 1; expected a number"),
+    ("reviews", "train", {"vectors": "start it"}, "did you mean 'start'"),
     ("reviews", "baseline", {"nonsense": 1}, "unknown key"),
     ("reviews", "model", {"name": "resnet"}, "is for kind image"),
 ]
@@ -146,6 +153,28 @@ def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
     written(path, "solar", "prepare", {"size": 1}, base=path)
     written(path, "reviews", "model", {"name": "textccn"}, base=path)
     assert len(check.faults(path)) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "train", "features", "message"),
+    [
+        ("reviews", {"texts": {"synonyms": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
+         "texts.synonyms: found a share"),
+        ("reviews", {"texts": {"insertion": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
+         "texts.insertion: found a share"),
+        ("reviews", {"texts": {"paraphrase": 0.1}}, {"paraphrases": {"command": ["true"]}}, "texts.paraphrase: found"),
+        ("reviews", {"vectors": "fixed"}, {"vectors": {"dimension": 8}}, "vectors: found fixed; expected off, or feat"),
+        ("solar", {"vectors": "start"}, None, "vectors: found start; expected off: images have no words"),
+    ],
+)  # fmt: skip
+def test_what_train_asks_of_features_is_told_to_be_made(
+    task: str, train: Any, features: Any, message: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "params.yaml", task, "train", train)
+    (error,) = check.faults(path)
+    assert str(error).startswith(f"params.yaml: tasks.{task}.train.{message}")
+    if features is not None:
+        assert not check.faults(written(path, task, "features", features, path))
 
 
 def test_what_is_resolved_is_complete_and_parses_back() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from pipeline import config, initialise
 from pipeline.errors import ConfigError, DataError
+from pipeline.initial import published
 from pipeline.initialise import Columns
+from tests.initial.served import serving
 
 ROWS = [(f"这个产品很好用{k}", "好") if k % 2 else (f"质量太差了{k}", "差") for k in range(20)]
 
@@ -19,6 +21,8 @@ ROWS = [(f"这个产品很好用{k}", "好") if k % 2 else (f"质量太差了{k}
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(published, "USUAL_ADDRESS", "http://127.0.0.1:1/resnet18-f37072fd.pth")  # nothing is there
     return tmp_path
 
 
@@ -35,7 +39,40 @@ def test_a_folder_of_images_becomes_a_task_whose_settings_load() -> None:
     task = config.task("pets")
     module, parsed = task.named("source", "sources")
     assert (task.kind, module.__name__, parsed.path) == ("image", "pipeline.sources.image_folder", "pets")
-    assert task.raw["model"] == {"name": "resnet"} and task.raw["train"] == {}
+    assert task.raw["model"] == {"name": "resnet"} and task.raw["train"] == {"init": "random"}
+
+
+def test_without_published_weights_a_comment_says_why_the_start_is_random() -> None:
+    initialise.initialise(images())
+    line = next(line for line in Path("params.yaml").read_text("utf-8").splitlines() if "init:" in line)
+    assert "init: random  # since http://127.0.0.1:1/resnet18-f37072fd.pth cannot be had now (" in line
+    assert "Connection refused); else pretrained, with model: {name: torchvision, architecture: resnet18}" in line
+
+
+def test_where_published_weights_can_be_had_a_task_of_images_starts_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "resnet18-f37072fd.pth").write_bytes(b"x" * 100)
+    with serving(tmp_path / "server") as server:
+        monkeypatch.setattr(published, "USUAL_ADDRESS", server.address("resnet18-f37072fd.pth"))
+        initialise.initialise(images())
+        assert [method for method, _ in server.asked] == ["HEAD"]  # no download
+    task = config.task("pets")
+    assert task.raw["model"] == {"name": "torchvision", "architecture": "resnet18"}
+    assert task.raw["train"] == {"init": "pretrained"}
+    cached = published.cache() / "resnet18-f37072fd.pth"  # and without a network, where they are cached
+    cached.parent.mkdir(parents=True)
+    cached.touch()
+    monkeypatch.setattr(published, "USUAL_ADDRESS", "http://127.0.0.1:1/resnet18-f37072fd.pth")
+    initialise.initialise(images(), "again")
+    assert config.task("again").raw["train"] == {"init": "pretrained"}
+
+
+def test_texts_start_as_before() -> None:
+    Path("a.csv").write_text("评论,类别\n" + "".join(f"{t},{c}\n" for t, c in ROWS), "utf-8")
+    initialise.initialise(Path("a.csv"), "mine")
+    assert config.task("mine").raw["train"] == {} and config.task("mine").raw["model"] == {"name": "textcnn"}
 
 
 def test_a_folder_elsewhere_is_named_by_its_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,18 @@ def figure(value):
     return {"value": value, "low": value - 0.02, "high": value + 0.02}
 
 
+MODEL = {
+    "name": "textcnn",
+    "best_epoch": 2,
+    "learning_rate": 0.1,
+    "parameters": 1234,
+    "multiply_adds": 5_000_000,
+    "choices": {"device": "cpu (no CUDA device was found)"},
+    "judged": {"train": {"loss": 0.4}, "validation": {"loss": 0.6}, "ignorant": {"loss": 0.7}},
+    "layers": [{"name": "head", "kind": "Linear", "shape": [2], "parameters": 1234, "multiply_adds": 5_000_000}],
+}
+
+
 @pytest.fixture
 def task(tmp_path, monkeypatch):
     """The artefacts of a small text task, as the stages write them."""
@@ -77,7 +89,9 @@ def task(tmp_path, monkeypatch):
     for name, value in files.items():
         artifacts.write_json(artifacts.DATA / name, value)
     history = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.7, 0.5], "validation_loss": [0.7, 0.6]})
+    history["learning_rate"] = 0.1
     (artifacts.folder("models", "t")).mkdir(parents=True)
+    artifacts.write_json(artifacts.folder("models", "t") / "model.json", MODEL)
     history.to_csv(artifacts.folder("models", "t") / "history.csv", index=False)
     answers = {"actual": [CLASSES[0]] * 2, "predicted": CLASSES}
     pd.DataFrame(answers).to_csv(artifacts.folder("reports", "t") / "confusion.csv", index=False)
@@ -97,6 +111,9 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
         assert words in page
     for words in (
         "at most 1.7 points",
+        "1,234 parameters, 5.0 million multiply-adds",
+        "It overfits",
+        "device cpu (no CUDA device was found).",
         "4.0× smaller",
         "12.0× faster",
         "praise_accuracy",
@@ -113,6 +130,19 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
     assert "<b>坏了" not in page and "&lt;b&gt;坏了" in page
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
     assert page == report.render([report.describe(task, "text")])
+
+
+def test_what_augmentation_does_to_texts_and_what_vectors_cover(task):
+    page = report.render([report.describe(task, "text")])
+    assert "What augmentation does" not in page and "Word vectors" not in page
+    rows = [{"original": [["好", False], ["<b>", True]], "augmented": [["好", False], ["棒", True]]}]
+    artifacts.write_json(artifacts.folder("models", task) / "augmented.json", rows)
+    about = {"file": "vectors/v.txt", "dimension": 300, "types": 0.918, "tokens": 0.96, "bad_lines": 2}
+    vectors = about | {"bad": ["line 7: 2 values where there are 300"]}
+    artifacts.write_json(artifacts.folder("features", task) / "meta.json", {"vectors": vectors})
+    page = report.render([report.describe(task, "text")])
+    for words in ("What augmentation does", "好 <mark>&lt;b&gt;</mark>", "好 <mark>棒</mark>", "91.8 %", "line 7: 2"):
+        assert words in page
 
 
 def test_a_task_that_has_not_been_run_is_named_and_stops_nothing(task):
@@ -134,6 +164,13 @@ def test_a_class_may_be_called_none(task):
     assert [[cell["count"] for cell in row["cells"]] for row in rows] == [[1, 0], [1, 0]]
 
 
+def test_what_augmentation_did_is_shown_where_train_drew_it(task):
+    assert "what training saw" not in report.render([report.describe(task, "text")])
+    (artifacts.folder("models", task) / "augmented.png").write_bytes(b"a picture")
+    page = report.render([report.describe(task, "text")])
+    assert "what training saw" in page and 'src="data:image/png;base64,YSBwaWN0dXJl"' in page
+
+
 def test_mistakes_come_first(task):
     rows = report.sample_rows(task, "text", "net")
     assert [row["right"] for row in rows] == [False, True]
@@ -144,19 +181,6 @@ def test_pictures_are_the_prepared_pixels(task):
     write_split(folder, "test", [0, 0], CLASSES, np.zeros((2, 4, 4, 1), np.uint8), ["a", "b"])
     write_meta(folder, "image", CLASSES, (4, 4, 1))
     assert all(row["image"].startswith("iVBOR") for row in report.sample_rows(task, "image", "net"))
-
-
-@pytest.mark.parametrize(
-    ("train", "validation", "word"),
-    [
-        ([0.7, 0.1, 0.05], [0.6, 0.5, 0.9], "It overfits"),
-        ([0.9, 0.8, 0.7], [0.9, 0.8, 0.7], "still improving"),
-        ([0.9, 0.6, 0.5], [0.9, 0.6, 0.7], "Neither"),
-    ],
-)
-def test_curves_in_words(train, validation, word):
-    table = pd.DataFrame({"epoch": [1, 2, 3], "train_loss": train, "validation_loss": validation})
-    assert word in report.curve_words(table)
 
 
 def test_a_missing_figure_is_a_dash():

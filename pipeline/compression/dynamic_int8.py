@@ -1,4 +1,4 @@
-"""int8 weights with activation ranges found at every call: recurrent networks, and linear models over terms.
+"""int8 weights with activation ranges found at every call: recurrent networks, attention, and linear models over terms.
 
 The graph must be folded first: a weight behind a Transpose or an Identity would silently stay fp32.
 """
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline import rowwise
 from pipeline.graphs import Feed
 
 OPERATORS = ("MatMul", "LSTM", "Gather")
@@ -24,7 +25,7 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
     from onnxruntime.quantization.onnx_quantizer import ONNXQuantizer
     from onnxruntime.quantization.quant_utils import QuantizationMode
 
-    from pipeline.export import save, strip
+    from pipeline.export import quietly, save, strip
 
     quantizer = ONNXQuantizer(
         onnx.load(source),
@@ -40,8 +41,10 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
         list(OPERATORS),
         {"MatMulConstBOnly": True},
     )
-    quantizer.quantize_model()
+    with quietly():  # it takes the reading of pixels for a sign of a graph that is quantised already
+        quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised = quantizer.model.model
     strip(quantised)
+    rowwise.mark(quantised)
     save(quantised, target)

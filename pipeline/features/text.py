@@ -5,7 +5,8 @@ N texts of a split.
 
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +18,9 @@ from pipeline import artifacts, prepared
 from pipeline.config import setting
 from pipeline.errors import DataError
 from pipeline.examples import Split, TextInputs
-from pipeline.features import bag, terms
+from pipeline.features import bag, pretrained, terms
+from pipeline.features import paraphrases as text_paraphrases
+from pipeline.features import synonyms as word_synonyms
 from pipeline.features import vectors as word_vectors
 from pipeline.features.sums import Strings
 from pipeline.texts import Cut, Texts
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 SPECIAL = ["<pad>", "<unk>"]
+TOKENISER = "tokeniser.json"  # that wordpiece and bpe leave in the prepared data
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Config:
     minimum_count: int = setting(2, low=1, high=1_000_000, unit="occurrences of a token in train")
     maximum_size: int = setting(50_000, low=10, high=10_000_000, unit="tokens of the vocabulary")
     reserved: tuple[str, ...] = ()  # tokens that the vocabulary has first, after padding and unknown
+    pieces: Literal["train", "all"] = "train"  # all: those of wordpiece or bpe that train never shows come last
     words: int = setting(2, low=1, high=5, unit="tokens of the longest word n-gram")
     characters: int = setting(4, low=1, high=8, unit="characters of the longest character n-gram")
     minimum_documents: int = setting(2, low=1, high=1_000_000, unit="train texts that hold a term")
@@ -41,9 +47,13 @@ class Config:
     counting: Literal["sublinear", "plain"] = "sublinear"
     weighting: Literal["tfidf", "counts"] = "tfidf"  # counts: a bag of words, neither weighted nor of norm 1
     documents: int = setting(100_000, low=100, high=100_000_000, unit="train texts that terms are fitted on, at most")
-    vectors: word_vectors.Config = word_vectors.Config()  # off unless dimension is above 0
+    vectors: word_vectors.Config = word_vectors.Config()  # off unless dimension is above 0 or there is a file
+    synonyms: word_synonyms.Config = word_synonyms.Config()  # for train.texts.synonyms and insertion
+    paraphrases: text_paraphrases.Config = text_paraphrases.Config()  # for train.texts.paraphrase
 
     def __post_init__(self) -> None:
+        if self.synonyms.source == "vectors" and not (self.vectors.dimension or self.vectors.file):
+            raise ValueError("synonyms.source: found vectors, of which there are none; set vectors.dimension or file")
         first = [*SPECIAL, *self.reserved]
         if len(set(first)) < len(first) or len(first) >= self.maximum_size:
             raise ValueError(
@@ -52,15 +62,27 @@ class Config:
             )
 
 
-def vocabulary(counted: Iterable[tuple[str, int]], config: Config) -> list[str]:
-    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters."""
+def vocabulary(counted: Iterable[tuple[str, int]], config: Config, pieces: Sequence[str] = ()) -> list[str]:
+    """Padding, unknown, the reserved, then tokens by falling count, equal counts by their characters, then `pieces`."""
     first = [*SPECIAL, *config.reserved]
     taken = set(first)
     kept = ((-count, word) for word, count in counted if count >= config.minimum_count and word not in taken)
     size = config.maximum_size - len(first)
     best = list(itertools.islice(kept, size))
     best = heapq.nsmallest(size, itertools.chain(best, kept)) if len(best) == size else sorted(best)
-    return first + [word for _, word in best]
+    words = first + [word for _, word in best]
+    taken.update(words)
+    return [*words, *(piece for piece in pieces if piece not in taken)][: config.maximum_size]
+
+
+def _pieces(folder: Path) -> list[str]:
+    """All pieces of the tokeniser of prepared data, as it numbers them. Raises: DataError where it has none."""
+    path = folder / TOKENISER
+    if not path.is_file():
+        raise DataError(f"{path}: missing; expected wordpiece or bpe as the tokeniser; set features.pieces: train")
+    record = artifacts.read_json(path)
+    numbers = record["model"]["vocab"] | {added["content"]: added["id"] for added in record["added_tokens"]}
+    return sorted(numbers, key=numbers.__getitem__)
 
 
 def counted(stems: Sequence[Path], scratch: Path) -> Strings:
@@ -78,7 +100,9 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     Raises: DataError for a train split without a token.
     """
     with TemporaryDirectory(dir=out) as scratch:
-        words = vocabulary(counted(prepared.shards(folder, "train"), Path(scratch)).items(config.minimum_count), config)
+        sums = counted(prepared.shards(folder, "train"), Path(scratch))
+        pieces = _pieces(folder) if config.pieces == "all" else []
+        words = vocabulary(sums.items(config.minimum_count), config, pieces)
     if len(words) == len(SPECIAL) + len(config.reserved):
         raise DataError(
             f"{folder}: no token stands {config.minimum_count} times in the train split; expected texts; see the "
@@ -87,13 +111,43 @@ def featurize(folder: Path, out: Path, config: Config) -> dict[str, Any]:
     artifacts.write_json(out / "vocabulary.json", words)
     sizes = _write_terms(folder, out, config)
     meta: dict[str, Any] = {"length": config.length, "vocabulary": len(words), "documents": config.documents, **sizes}
-    if config.vectors.dimension:
+    if config.vectors.file or config.vectors.dimension or config.synonyms.source != "off":
         texts = Texts.open(prepared.shards(folder, "train"), words, terms.UNKNOWN)
-        learnt = word_vectors.learn(texts, words, terms.UNKNOWN, config.vectors)
-        np.save(out / "vectors.npy", learnt.vectors)
-        meta["vector_losses"] = learnt.losses
+        vectors = _vectors(texts, words, out, config, meta)
+        if config.synonyms.source != "off":
+            special, targets = len(SPECIAL) + len(config.reserved), prepared.targets(folder, "train")
+            found = word_synonyms.find(words, special, texts, targets, vectors, config.synonyms)
+            np.save(out / "synonyms.npy", found.pairs)
+            meta["synonyms"] = found.counts
     artifacts.write_json(out / "meta.json", meta)
     return {"vocabulary": len(words), **sizes}
+
+
+def _vectors(texts: Texts, words: list[str], out: Path, config: Config, meta: dict[str, Any]) -> np.ndarray | None:
+    """Writes vectors.npy where asked for and tells of it in `meta`; rows of words that have none of their own are 0
+    in what is returned.
+    """
+    asked = config.vectors
+    if asked.file:
+        counts, special = word_vectors.token_counts(texts, len(words)), len(SPECIAL) + len(config.reserved)
+        given = pretrained.read(Path(asked.file), words, special, counts, asked.seed, asked.dimension)
+        np.save(out / "vectors.npy", given.vectors)
+        meta["vectors"] = given.about
+        log.info("%s", told(given.about))
+        return np.where(given.covered[:, None], given.vectors, np.float32(0))
+    if not asked.dimension:
+        return None
+    learnt = word_vectors.learn(texts, words, terms.UNKNOWN, asked)
+    np.save(out / "vectors.npy", learnt.vectors)
+    meta["vector_losses"] = learnt.losses
+    return learnt.vectors
+
+
+def told(about: Mapping[str, Any]) -> str:
+    """How much of the vocabulary a user's vectors cover, in a sentence."""
+    words = f"{about['file']}: {about['dimension']} values a word, which cover {about['types']:.1%} of the vocabulary "
+    words += f"and {about['tokens']:.1%} of the train split's tokens; the others start from random draws"
+    return words + (f"; {about['bad_lines']:,} bad lines: {'; '.join(about['bad'])}" if about["bad_lines"] else "")
 
 
 def _write_terms(folder: Path, out: Path, config: Config) -> dict[str, int]:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline import config
 from pipeline.config import setting
+from pipeline.features import pretrained
 from pipeline.texts import Texts
 
 NOISE = 1_000_000  # entries of the table that other words are drawn from
@@ -17,7 +19,7 @@ NOISE = 1_000_000  # entries of the table that other words are drawn from
 
 @dataclass(frozen=True)
 class Config:
-    dimension: int = setting(0, low=0, high=1000, unit="values a word; 0: no vectors")
+    dimension: int = setting(0, low=0, high=1000, unit="values a word; 0: no vectors, or as many as file has")
     epochs: int = setting(5, low=1, high=1000)
     window: int = setting(5, low=1, high=100, unit="words to each side, at most")
     negatives: int = setting(5, low=1, high=100, unit="other words drawn for each pair")
@@ -28,6 +30,10 @@ class Config:
         1e-4, above=0, high=1, unit="share of the tokens above which a word is passed over at times"
     )
     seed: int = setting(0, low=0, high=2**32 - 1)
+    file: str | None = None  # a file in vectors/, in word2vec's text format, instead of learning
+
+    def __post_init__(self) -> None:
+        config.check_place("file", self.file, pretrained.FOLDER)
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def learn(texts: Texts, words: Sequence[str], unknown: int, config: Config) -> L
     """Reads the texts `epochs` times, shard by shard."""
     from pipeline.features import _skipgram
 
-    counts = _counts(texts, len(words))
+    counts = token_counts(texts, len(words))
     counts[unknown] = 0  # stands for too many words to have a meaning
     total = counts.sum()
     share = config.frequent * total / np.maximum(counts, 1)
@@ -95,7 +101,8 @@ def learn(texts: Texts, words: Sequence[str], unknown: int, config: Config) -> L
     return Learnt(_mean(rows, rows_of, borders, counts), losses)
 
 
-def _counts(texts: Texts, words: int) -> np.ndarray:
+def token_counts(texts: Texts, words: int) -> np.ndarray:
+    """How often each word of the vocabulary stands in the texts, int64 [V]."""
     counts = np.zeros(words, np.int64)
     for ids, _ in texts.shards():
         counts += np.bincount(ids, minlength=words)

@@ -4,8 +4,10 @@ Exponential (EMA) after every step, or the plain mean (SWA) of the last epochs' 
 arXiv 1803.05407. A norm's statistics are averaged like weights.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import swa_utils
 
@@ -17,7 +19,7 @@ class Averages:
         self._settings = settings
         self._before = round(settings.start * epochs)  # epochs before the first whose end is averaged
         if settings.kind == "ema":
-            how: dict[str, Any] = {"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(settings.decay)}
+            how: dict[str, Any] = {"multi_avg_fn": _exponential(settings.decay)}
         else:
             how = {"avg_fn": _mean}
         self.averaged = swa_utils.AveragedModel(net, use_buffers=True, **how)
@@ -35,6 +37,19 @@ class Averages:
     def ready(self) -> bool:
         """Whether anything has been averaged."""
         return int(self.averaged.n_averaged) > 0
+
+
+def _exponential(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
+    """Of tensors of one type; of whole numbers, such as what a model knows of its vocabulary, the last count."""
+    mean = swa_utils.get_ema_multi_avg_fn(decay)
+
+    def update(averaged: Sequence[Tensor], new: Sequence[Tensor], count: Any) -> None:
+        if averaged[0].is_floating_point():
+            mean(list(averaged), list(new), count)
+        else:
+            torch._foreach_copy_(list(averaged), list(new))
+
+    return update
 
 
 def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:

@@ -15,9 +15,11 @@ import numpy as np
 from pipeline import batches, distributed, sampling
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, Split
+from pipeline.fit import rewording
+from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
 from pipeline.loader.draws import Augmentation
-from pipeline.loader.reading import Loader
+from pipeline.loader.reading import Loader, threads
 from pipeline.network import Inputs
 
 
@@ -47,8 +49,17 @@ class Feed:
     """`seen` examples and `steps` batches an epoch, of `size` examples at most."""
 
     def __init__(
-        self, train: Split, inputs: Inputs, config: Config, size: int, names: Sequence[str], *, pinned: bool = False
+        self,
+        train: Split,
+        inputs: Inputs,
+        config: Config,
+        size: int,
+        names: Sequence[str],
+        *,
+        pinned: bool = False,
+        words: Words | None = None,
     ):
+        self.words = words  # which texts that are augmented need
         self.train, self.inputs, self.config, self.size = train, inputs, config, size
         self._order = order(config, train, names)
         self.seen = len(self._order(np.random.default_rng(0))) if self._order else len(train)
@@ -66,7 +77,7 @@ class Feed:
             size=(inputs.height, inputs.width),
             rank=distributed.rank(),
             world=distributed.world(),
-            filling=config.filling,
+            filling=config.filling or max(1, threads() // distributed.world()),
             pinned=pinned,
             order=self._order,
         )
@@ -89,6 +100,9 @@ class Feed:
 
     def _of_texts(self, rows: np.ndarray, random: np.random.Generator) -> Batch:
         ids = batches.read(self.train, rows, self.inputs)
+        if self.words:
+            assert not isinstance(self.inputs, ImageInputs)
+            ids = rewording.reworded(ids, rows, self.words, self.config.texts, random, self.inputs.length)
         if self.config.texts.unknown:
             ids = batches.blanked(ids, random, self.config.texts.unknown)
         mine = distributed.part(len(rows))

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline import distributed
-from pipeline.errors import TrainingError
-from pipeline.fit import memory, suited
+from pipeline import distributed, memory
+from pipeline.augmentation.batches import Augmentation
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.fit import distilling, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -36,6 +38,7 @@ class Found:
     batch_size: int
     rate: float
     parts: int  # in which a batch is computed, one after the other
+    recompute: bool = False  # inner values of the stages, rather than keep them
     rates: tuple[float, ...] = ()  # of a range test
     losses: tuple[float, ...] = ()  # the smoothed loss at each of them
 
@@ -46,6 +49,10 @@ class Found:
             said["batch_size"] = f"{self.batch_size} (the largest that fits)"
         if config.optimizer.learning_rate == "auto":
             said["learning_rate"] = f"{self.rate:g} (the loss falls fastest there in a range test)"
+        if config.recompute != "auto":
+            said["recompute"] = f"{config.recompute} (as train.recompute says)"
+        elif self.recompute:
+            said["recompute"] = "stages (the memory was too small for what they keep)"
         if self.parts > config.accumulate:
             said["accumulate"] = f"{self.parts} (the memory was too small for fewer parts)"
         return said
@@ -54,12 +61,15 @@ class Found:
 def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
-    found = Found(min(given, count) if isinstance(given, int) else count, 1.0, config.accumulate)
+    size = min(given, count) if isinstance(given, int) else count
+    found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
         tried = replace(found, batch_size=size)
         one = _copied(net, stages, data, config, choices, tried)
-        with closing(feed(data, config, choices, size).epoch(0)) as some:
+        read = feed(data, config, choices, size)
+        require_rows(net, read)
+        with closing(read.epoch(0)) as some:
             one.step(next(some), 1e-6, _blame)
         one.settle()
 
@@ -71,6 +81,17 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
     return _range_test(one, feed(data, config, choices, found.batch_size), found)
 
 
+def require_rows(net: nn.Module, read: Feed) -> None:
+    """Raises: ConfigError where a batch norm would get fewer than two examples of a batch on some rank."""
+    batch = read.seen // read.steps
+    rows = batch // distributed.world()
+    if distributed.world() > 1 and rows < 2 and any(isinstance(part, _BatchNorm) for part in net.modules()):
+        raise ConfigError(
+            f"train.parallel.processes: found {distributed.world()}, with {rows} of a batch's {batch} "
+            "examples for each; expected two at least, since the model has batch norms; raise train.batch_size"
+        )
+
+
 def _blame(values: Sequence[float]) -> TrainingError:
     return TrainingError(f"train: found {values[0]} for the loss of a first step; expected a finite number")
 
@@ -78,14 +99,19 @@ def _blame(values: Sequence[float]) -> TrainingError:
 def feed(data: "Data", config: Config, choices: Choices, size: int) -> Feed:
     suited.check(config, data.target.kind)
     names = data.target.names if data.target.kind == "classes" else ()
-    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda")
+    return Feed(data.train, data.inputs, config, size, names, pinned=choices.device.type == "cuda", words=data.words)
 
 
 def stepper(
     net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
 ) -> Stepper:
     loss = objective(config, data.target, data.train, choices.device)
-    return Stepper(net, stages, loss, torch.from_numpy(data.train.targets), config, choices, found)
+    augmentation = Augmentation(config.images, config.mixing, data.inputs)
+    targets = data.train.targets
+    if config.teacher and data.teacher is not None:
+        loss = distilling.mixed(loss, config.teacher, data.target)
+        targets = distilling.beside(targets, data.teacher)
+    return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
 
 
 def _copied(
@@ -107,10 +133,13 @@ def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
     one.begin(0)
     for k, batch in enumerate(_batches(read)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))
+        failed = False
         try:
             loss = float(one.step(batch, rate, _blame))
             one.settle()
         except TrainingError:
+            failed = True
+        if distributed.any_of(failed)[0]:
             break
         mean = SMOOTHING * mean + (1 - SMOOTHING) * distributed.total(loss) / batch.count
         rates.append(rate)

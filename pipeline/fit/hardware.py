@@ -1,6 +1,7 @@
 """What a run uses of its machine: chosen where a setting says `auto`, and said with the reason."""
 
 import importlib.util
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -23,6 +24,7 @@ class Choices:
     channels_last: bool
     fused: bool
     compile: str  # a mode of torch.compile, or off
+    threads: int  # of the CPU, of this rank
     reasons: Mapping[str, str]  # by setting: what it became and why
 
 
@@ -36,23 +38,43 @@ def choose(config: Config, *, images: bool, examples: int) -> Choices:
     channels_last, why_format = _memory_format(config, images)
     fused, why_fused = _fused(config, optimizer, device)
     mode, why_compile = _compile(config, device, steps)
+    threads, why_threads = _threads(config)
     reasons = {
         "device": f"{device.type} ({why_device})",
         "precision": f"{str(precision).removeprefix('torch.')} ({why_precision})",
         "memory_format": f"{'channels_last' if channels_last else 'contiguous'} ({why_format})",
         "fused": f"{'on' if fused else 'off'} ({why_fused})",
         "compile": f"{mode} ({why_compile})",
+        "threads": f"{threads} ({why_threads})",
     }
-    return Choices(device, precision, channels_last, fused, mode, reasons)
+    return Choices(device, precision, channels_last, fused, mode, threads, reasons)
+
+
+def _threads(config: Config) -> tuple[int, str]:
+    if config.threads != "auto":
+        return config.threads, "as train.threads says"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // distributed.world()), "the cores of this process"
+
+
+def require_devices(config: Config) -> None:
+    """Raises: ConfigError for more processes than there are GPUs to train on."""
+    many = config.parallel.processes
+    if many == 1 or config.device == "cpu" or not torch.cuda.is_available():
+        return
+    if many > torch.cuda.device_count():
+        found = f"train.parallel.processes: found {many} with {torch.cuda.device_count()} CUDA devices"
+        raise ConfigError(f"{found}; expected at most one for each; take fewer, or set train.device: cpu")
 
 
 def _device(config: Config) -> tuple[torch.device, str]:
     found = torch.cuda.is_available()
     if config.device == "cuda" and not found:
         raise ConfigError("train.device: found cuda, and PyTorch sees no CUDA device; set it to auto or cpu")
+    require_devices(config)
     if config.device == "cpu" or not found:
         return torch.device("cpu"), "as train.device says" if config.device == "cpu" else "no CUDA device was found"
-    number = distributed.local() % torch.cuda.device_count()
+    number = distributed.local()
     return torch.device("cuda", number), f"{torch.cuda.get_device_name(number)} was found"
 
 
@@ -90,6 +112,8 @@ def _fused(config: Config, optimizer: ModuleType, device: torch.device) -> tuple
 def _compile(config: Config, device: torch.device, steps: int) -> tuple[str, str]:
     if config.compile != "auto":
         return config.compile, "as train.compile says"
+    if config.parallel.processes > 1:
+        return "off", "not by itself with several processes"
     if device.type == "cpu":
         return "off", "on CPUs the compiler's minute is seldom won back"
     if importlib.util.find_spec("triton") is None:

@@ -20,14 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed
-from pipeline.errors import StoppedError, TrainingError
+from pipeline import distributed, memory, pulse
+from pipeline.errors import ExhaustedError, StoppedError, TrainingError
 from pipeline.examples import ImageInputs, Split
-from pipeline.fit import checkpoint, finding, groups, hardware, memory
+from pipeline.fit import checkpoint, finding, groups, hardware
 from pipeline.fit.averages import Averages, shown
 from pipeline.fit.feed import Batch
 from pipeline.fit.finding import Found
 from pipeline.fit.objective import judge
+from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
 from pipeline.network import Inputs, predict
 from pipeline.schedules._place import Place
@@ -48,6 +49,8 @@ class Data:
     inputs: Inputs
     target: Target
     name_of: Callable[[int], str] = str  # an example of train, by its row
+    words: Words | None = None  # what the augmentation of texts needs
+    teacher: np.ndarray | None = None  # what `config.teacher` answers to train, float32 [N, O]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class Fit:
     state: dict[str, Tensor]
     best_epoch: int  # from 1
     history: list[Row]  # one row an epoch, as `on_epoch` got it
+    judged: dict[str, Row]  # what these weights know of validation, and of as many examples of train, not augmented
     found: Found  # the batch size, the rate and the parts of a batch that the run took
     choices: dict[str, str]  # by setting: what the run took for it and why
 
@@ -78,17 +82,24 @@ def fit(
     *,
     checkpoints: Path | None = None,
     hooks: Hooks = Hooks(),
+    parts: int = 1,
 ) -> Fit:
     """Trains `net`, whose `stages` are those of its model's file, in place, and leaves the best weights in it.
 
-    Goes on from what lies in `checkpoints`. Raises: TrainingError within a step of a number that is not finite, and
-    StoppedError where `hooks.stop` said so; the last checkpoint stays.
+    Goes on from what lies in `checkpoints`. parts: of a batch, at least.
+    Raises: TrainingError within a step of a number that is not finite, and StoppedError where `hooks.stop` said so;
+    the last checkpoint stays.
     """
     choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
-    with _settings(config, choices.device), distributed.group(choices.device):
-        net.to(choices.device, memory_format=torch.channels_last if choices.channels_last else None)
+    with _settings(choices), distributed.group(choices.device):
+        net.to(choices.device)
+        if choices.channels_last:
+            net.to(memory_format=torch.channels_last)
+        net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        every = parts > found.batch_size  # not even one example by itself fitted
+        found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)
@@ -97,16 +108,19 @@ def fit(
         said = dict(choices.reasons) | found.reasons(config)
         log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
-    net.load_state_dict(run.best)
+        net.load_state_dict(run.best)
+        known = {"validation": run.judged(net, data.validation)}
+        known["train"] = run.judged(net, data.train, len(data.validation))
     state = {name: value.cpu() for name, value in run.best.items()}
-    return Fit(state, run.at.best_epoch, run.at.history, run.found, dict(choices.reasons) | run.found.reasons(config))
+    said = dict(choices.reasons) | run.found.reasons(config)
+    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, said)
 
 
 @contextmanager
-def _settings(config: Config, device: torch.device) -> Iterator[None]:
+def _settings(choices: hardware.Choices) -> Iterator[None]:
     """Threads, determinism and random state for a run; as they were before, afterwards."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(choices.threads)
     try:
         with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
             yield
@@ -121,7 +135,7 @@ class _State:
     epoch: int = 0  # that is running, or to be run next, from 0
     batch: int = 0  # batches of it that are done
     step: int = 0
-    loss: float = 0.0  # sum of its losses until the checkpoint, of all ranks
+    losses: list[float] = field(default_factory=list)  # their sum until the checkpoint, by rank
     seconds: float = 0.0  # that it has taken in earlier processes
     best_epoch: int = 0
     best_loss: float = math.inf
@@ -143,6 +157,7 @@ class _Run:
         self.net, self.stages, self.data, self.config, self.choices = net, stages, data, config, choices
         self.found, self.folder, self.hooks = found, folder, hooks
         self.feed = finding.feed(data, config, choices, found.batch_size)
+        finding.require_rows(net, self.feed)
         self.stepper = finding.stepper(net, stages, data, config, choices, found)
         self.averages = Averages(net, config.average, config.epochs) if config.average.kind != "none" else None
         self.schedule = settings.plugin("schedules", config.schedule.name, "train.schedule.name")
@@ -185,7 +200,9 @@ class _Run:
         at.epoch, at.batch = at.epoch + 1, 0
         if self.averages:
             self.averages.after_epoch(self.net, at.epoch)
-        row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen} | self._judged()
+        row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen}
+        judged = self.judged(shown(self.net, self.averages), self.data.validation)
+        row |= {f"validation_{name}": value for name, value in judged.items()}
         row["learning_rate"] = self.found.rate * self._factor(at.step - 1)
         row["seconds"] = at.seconds + time.monotonic() - self.started
         self.started, at.seconds = time.monotonic(), 0.0
@@ -205,6 +222,7 @@ class _Run:
         if self.averages:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
+        pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
             log.info("at most %.1f minutes", self._minutes())
@@ -226,22 +244,26 @@ class _Run:
         steps = self.feed.steps + len(self.data.validation) / 3 / self.found.batch_size
         return (time.monotonic() - self.started) / TIMED * steps * self.config.epochs / 60
 
-    def _judged(self) -> Row:
+    def judged(self, net: nn.Module, split: Split, most: int | None = None) -> Row:
+        """The loss and the measures of a split, or of `most` of its examples, evenly spread."""
         data, device = self.data, self.choices.device
-        found = predict(shown(self.net, self.averages), data.validation, data.inputs, data.target, device=device)
+        rows = np.arange(len(split))
+        if most is not None and most < len(split):
+            rows = np.linspace(0, len(split) - 1, most).round().astype(np.int64)
+        found = predict(net, split, data.inputs, data.target, rows=rows, device=device)
         if not np.isfinite(found).all():
             raise TrainingError(
-                f"train: an answer of the validation split is not a number after epoch {self.at.epoch}; expected "
-                f"numbers; lower train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
+                f"train: an answer is not a number after epoch {self.at.epoch}; expected numbers; lower "
+                f"train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
-        return judge(data.target, found, data.validation)
+        return judge(data.target, found, Split(split.labels[rows], split.targets[rows]))
 
     def save(self) -> None:
         """Writes a checkpoint: every rank has to come here, the first one writes."""
         if self.folder is None:
             return
         self.stepper.settle()
-        self.at.loss = distributed.total(float(self.loss))
+        self.at.losses = distributed.gathered(self.loss.cpu().view(1)).tolist()
         self.at.seconds += time.monotonic() - self.started
         self.started = self.saved = time.monotonic()
         if distributed.rank() == 0:
@@ -265,23 +287,36 @@ class _Run:
         if self.averages:
             self.averages.averaged.load_state_dict(state["averages"])
         self.best, self.at = state["best"], _State(**state["at"])
-        self.loss.fill_(self.at.loss if distributed.rank() == 0 else 0.0)
+        self.loss.fill_(self.at.losses[distributed.rank()])
         where = f"epoch {self.at.epoch + 1}, after {self.at.batch} of its {self.feed.steps} batches"
         if self.at.step:
             log.info("resuming in %s", where)
 
     def _smaller(self, error: BaseException) -> None:
-        """Goes on from the last checkpoint with a batch in twice as many parts."""
+        """Goes on from the last checkpoint with a batch in twice as many parts.
+
+        Raises: TrainingError where that cannot be; ExhaustedError on one of several ranks, for which the others wait.
+        """
         state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
         parts = 2 * self.found.parts
-        if state is None or parts > self.found.batch_size:
+        last = parts > self.found.batch_size
+        if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); expected "
-                "room; take a smaller model or smaller inputs, or set train.accumulate"
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
+                "expected room; take a smaller model or smaller inputs, or set train.accumulate"
             ) from error
-        log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
-        self.found = replace(self.found, parts=parts)
-        self.stepper.parts = parts
+        if distributed.world() > 1:
+            raise ExhaustedError(
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)})"
+            ) from error
+        if last:
+            log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
+            self.found = replace(self.found, recompute=True)
+            self.stepper.recompute()
+        else:
+            log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+            self.found = replace(self.found, parts=parts)
+            self.stepper.parts = parts
         self.resume(state)
 
     def _diverged(self, values: Sequence[float], batch: Batch, epoch: int, step: int) -> TrainingError:
@@ -289,10 +324,13 @@ class _Run:
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm[0]}"
         names = ", ".join(self.data.name_of(int(row)) for row in batch.rows[:NAMED])
         more = f" and {len(batch.rows) - NAMED:,} more" if len(batch.rows) > NAMED else ""
-        return TrainingError(
+        error = TrainingError(
             f"train: {what} in epoch {epoch}, step {step}, with the batch of {names}{more}; expected a finite number; "
-            f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; the last checkpoint is kept"
+            f"lower train.optimizer.learning_rate ({self.found.rate:g}) or look at these examples; "
+            "the last checkpoint is kept"
         )
+        error.certain = not math.isfinite(loss)  # the gradients are those of all ranks
+        return error
 
 
 def _first_line(error: BaseException) -> str:

@@ -64,14 +64,14 @@ def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.
 
 
 def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
-    """The validation row: `validation_loss`, which decides, and what people read. `found` are answers [N, O]."""
+    """The `loss`, of which the validation split's decides, and what people read. `found` are answers [N, O]."""
     if target.kind == "value":
         errors = (found - split.targets)[:, 0].astype(np.float64)
         spread = float(np.var(split.targets))
         return {
-            "validation_loss": float(np.mean(errors**2)) / target.std**2,
-            "validation_mae": float(np.abs(errors).mean()),
-            "validation_r2": 1 - float(np.mean(errors**2)) / spread if spread else 0.0,
+            "loss": float(np.mean(errors**2)) / target.std**2,
+            "mae": float(np.abs(errors).mean()),
+            "r2": 1 - float(np.mean(errors**2)) / spread if spread else 0.0,
         }
     certain = np.clip(found, 1e-7, 1)
     if target.kind == "labels":
@@ -79,17 +79,23 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
         loss = -(split.targets * np.log(certain) + (1 - split.targets) * np.log(no)).mean()
         measured = metrics.score(split.targets, found, target)
         return {
-            "validation_loss": float(loss),
-            "validation_exact": measured["exact_match"],
-            "validation_macro_f1": measured.get("macro_f1", 0.0),
+            "loss": float(loss),
+            "exact": measured["exact_match"],
+            "macro_f1": measured.get("macro_f1", 0.0),
         }
     loss = -(split.targets * np.log(certain)).sum(axis=1).mean()
     measured = metrics.score(split.labels, found, target)
     return {
-        "validation_loss": float(loss),
-        "validation_accuracy": measured["accuracy"],
-        "validation_macro_f1": measured["macro_f1"],
+        "loss": float(loss),
+        "accuracy": measured["accuracy"],
+        "macro_f1": measured["macro_f1"],
     }
+
+
+def ignorance(target: Target, split: Split) -> float:
+    """The loss of who knows no more than how often each answer is right in a split."""
+    mean = split.targets.mean(axis=0, dtype=np.float64)
+    return judge(target, np.broadcast_to(mean, split.targets.shape), split)["loss"]
 
 
 def told(row: Mapping[str, float]) -> str:

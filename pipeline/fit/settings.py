@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pipeline.augmentation.settings import Images, Mixing
 from pipeline.config import setting
-from pipeline.loader.draws import Crop
+from pipeline.initial.settings import Init, Teacher
 from pipeline.optimizers import adamw
 from pipeline.sampling import Sampling
 from pipeline.schedules import cosine
@@ -22,18 +23,15 @@ class Average:
 
 
 @dataclass(frozen=True)
-class Images:
-    """What is done at random to each image of a train batch."""
-
-    flips: Literal["none", "horizontal", "both"] = "horizontal"
-    shift: float = setting(0.05, low=0, high=0.5, unit="share of an image's side")
-    crop: Crop | None = None  # a random part of each image, resized to the whole
-
-
-@dataclass(frozen=True)
 class Texts:
-    """What is done at random to each text of a train batch."""
+    """What is done at random to each text of a train batch, in the order of the fields."""
 
+    paraphrase: float = setting(0.0, low=0, high=1, unit="share of the texts that a paraphrase stands in for")
+    shuffle: float = setting(0.0, low=0, high=1, unit="share of the texts whose clauses change places")
+    synonyms: float = setting(0.0, low=0, high=1, unit="share of the words with synonyms that one stands in for")
+    insertion: float = setting(0.0, low=0, high=1, unit="share of the words with synonyms of which one is put in")
+    swap: float = setting(0.0, low=0, high=1, unit="share of the tokens that change places")
+    deletion: float = setting(0.0, low=0, below=1, unit="share of the tokens that are left out, negators aside")
     unknown: float = setting(0.0, low=0, below=1, unit="share of the tokens that become the unknown one")
 
 
@@ -69,12 +67,16 @@ class Config:
     patience: int = setting(10, low=1, high=10_000, unit="epochs without a better validation loss")
     average: Average = Average()
     images: Images = Images()
+    mixing: Mixing = Mixing()  # of images with one another
     texts: Texts = Texts()
+    vectors: Literal["off", "start", "fixed"] = "off"  # features' word vectors as a text model's embedding
     sampling: Sampling | dict[str, float] = "natural"  # of train; a mapping gives classes' weights, 1 where it has none
+    init: Init = "random"  # pretrained: as torchvision publishes them
+    teacher: Teacher | None = None
     freeze: Freeze = Freeze()
     layer_decay: float = setting(1.0, above=0, high=1, unit="rate of a stage by that of the one after it")
     seed: int = setting(0, low=0, high=2**32 - 1)
-    threads: int = setting(1, low=1, high=256, unit="CPU threads; another number gives other roundings")
+    threads: int | Literal["auto"] = setting(1, low=1, high=256, unit="CPU threads; other numbers round otherwise")
     filling: int | None = setting(None, low=1, high=256, unit="threads that fill image batches; null: by the cores")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
@@ -82,6 +84,17 @@ class Config:
     memory_format: Literal["auto", "channels_last", "contiguous"] = "auto"  # of images
     fused: Switch = "auto"  # the optimiser as one kernel
     accumulate: int = setting(1, low=1, high=65_536, unit="parts of a batch that are computed one after the other")
-    recompute: Literal["off", "stages"] = "off"  # stages: inner values are computed twice rather than kept
+    recompute: Literal["auto", "off", "stages"] = "auto"  # stages: inner values are computed twice rather than kept
     checkpoint_minutes: float = setting(5.0, above=0, high=10_000, unit="minutes between checkpoints within an epoch")
     parallel: Parallel = Parallel()
+
+    def __post_init__(self) -> None:
+        many = self.parallel.processes
+        if many == 1:
+            return
+        if isinstance(self.batch_size, int) and many > self.batch_size:
+            raise ValueError(f"parallel.processes: found {many}; expected at most train.batch_size ({self.batch_size})")
+        if self.compile in ("reduce-overhead", "max-autotune"):
+            raise ValueError(f"compile: found {self.compile} with parallel.processes {many}; expected off or default")
+        if self.compile == "default" and self.recompute == "stages":
+            raise ValueError(f"compile: found default with recompute and parallel.processes {many}; expected off")

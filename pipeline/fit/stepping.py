@@ -4,15 +4,17 @@ B examples of this rank's part of a batch, O outputs.
 """
 
 import contextlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from pipeline import config as settings
-from pipeline import distributed
-from pipeline.fit import groups
+from pipeline import distributed, pulse
+from pipeline.augmentation.batches import Augmentation
+from pipeline.fit import groups, recomputing
 from pipeline.fit.feed import Batch
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import Objective
@@ -37,16 +39,25 @@ class Stepper:
         config: Config,
         choices: Choices,
         found: "Found",
+        augmentation: Augmentation,
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
+        if found.recompute:
+            self.recompute()
         module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
-        found = groups.groups(net, stages, config, found.rate)
-        self.optimizer = module.build(config.optimizer, found, fused=choices.fused)
+        trained = groups.groups(net, stages, config, found.rate)
+        self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
         self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
         self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
+        self._augmentation = augmentation
         self._frozen = -1
-        self._forward: nn.Module = net
+        self._wrapped = net
+        self._forward: Callable[[Tensor], Tensor] = net
+
+    def recompute(self) -> None:
+        """From now on the stages but the head keep no inner values."""
+        recomputing.recompute(self.stages[:-1])
 
     def begin(self, frozen: int) -> None:
         """Before an epoch: the network trains, but for its first `frozen` stages."""
@@ -54,9 +65,10 @@ class Stepper:
         groups.freeze(self.stages, frozen)
         if frozen != self._frozen:  # ranks are told once which gradients there will be
             self._frozen = frozen
-            self._forward = distributed.wrapped(self.net, self.choices.device)
+            self._wrapped = distributed.wrapped(self.net, self.choices.device)
+            self._forward = self._wrapped
             if self.choices.compile != "off":
-                self._forward = torch.compile(self._forward, mode=self.choices.compile)
+                self._forward = torch.compile(self._wrapped, mode=self.choices.compile)
 
     def step(self, batch: Batch, factor: float, blame: Blame) -> Tensor:
         """The sum of the batch's losses [] of this rank, on the device; `factor` multiplies every group's rate.
@@ -77,6 +89,8 @@ class Stepper:
         self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        distributed.even_norms(self.net)
+        pulse.beat()
         return loss
 
     def settle(self) -> None:
@@ -85,26 +99,48 @@ class Stepper:
 
     def _gradients(self, batch: Batch) -> Tensor:
         count = len(batch.rows)
+        arrays, targets, copied = self._on_device(batch)
+        if not count:
+            return self._nothing(arrays)
         parts = max(1, min(self.parts, count))
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
-        for k, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for k, (first, last) in enumerate(itertools.pairwise(cuts)):
             whole = k == parts - 1
-            with contextlib.nullcontext() if whole else distributed.unsynced(self._forward):
-                loss = self.losses(batch, slice(first, last)).sum()
+            with contextlib.nullcontext() if whole else distributed.unsynced(self._wrapped):
+                loss = self._losses(arrays[first:last], targets[first:last]).sum()
+                pulse.beat(waits=whole)
                 self.scaler.scale(loss * (distributed.world() / batch.count)).backward()
             total += loss.detach()
+        if copied is not None:  # the batch's memory is filled anew as soon as the next one is asked for
+            copied.synchronize()
         return total
 
-    def losses(self, batch: Batch, part: slice) -> Tensor:
+    def _on_device(self, batch: Batch) -> tuple[Tensor, Tensor, torch.cuda.Event | None]:
+        """This rank's part as the network is to see it, its targets, and what tells that a GPU has copied them."""
+        device = self.choices.device
+        arrays = torch.from_numpy(batch.arrays).to(device, non_blocking=True)
+        targets = self._targets[torch.from_numpy(batch.rows)].to(device, non_blocking=True)
+        copied = torch.cuda.Event() if device.type == "cuda" else None
+        if copied is not None:
+            copied.record()
+        return *self._augmentation(arrays, targets, batch.random, batch.count), copied
+
+    def _nothing(self, arrays: Tensor) -> Tensor:
+        """Takes part in a step without an example of its own: one that is made up counts for nothing."""
+        device, precision = self.choices.device, self.choices.precision
+        made = arrays.new_ones((1, *arrays.shape[1:]))
+        with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
+            loss = self._forward(made).float().sum() * 0
+        pulse.beat(waits=True)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _losses(self, arrays: Tensor, targets: Tensor) -> Tensor:
         """Of some of the batch's examples, [B]."""
         device, precision = self.choices.device, self.choices.precision
-        arrays = torch.from_numpy(batch.arrays[part]).to(device, non_blocking=True)
-        targets = self._targets[torch.from_numpy(batch.rows[part])].to(device, non_blocking=True)
         with torch.autocast(device.type, precision, enabled=precision is not torch.float32):
             outputs = self._forward(arrays)
-        if device.type == "cuda":  # the arrays are filled anew as soon as the next batch is asked for
-            torch.cuda.current_stream().synchronize()
         return self._objective(outputs.float(), targets)
 
     def _shrink(self) -> None:

@@ -36,7 +36,9 @@ class Interval:
 
 
 def of(kind: Kind) -> ModuleType:
-    """The kind's file: HEADLINES (the first is the usual one), BESIDE (what is read next), TRACKED, SHOWN, facts, measure, agreement."""
+    """The kind's file, with HEADLINES (the first is the usual one), BESIDE (read next), TRACKED, SHOWN, facts, measure
+    and agreement.
+    """
     return config.plugin("metrics", kind, "target")
 
 

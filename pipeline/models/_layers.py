@@ -1,9 +1,9 @@
-"""What several models offer as fields: activations, norms of images and stochastic depth.
+"""What several models offer as fields: activations, norms and stochastic depth; and the weights that fit them.
 
 B examples, C channels, H height, W width.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +25,22 @@ def activation(name: Activation) -> nn.Module:
     return made[name]()
 
 
-def normalisation(name: Normalisation, channels: int) -> nn.Module:
-    """Of maps [B, C, H, W]. A group norm of one group is the layer norm of maps."""
+def draw(weight: Tensor, name: Activation, mode: Literal["fan_in", "fan_out"] = "fan_in") -> None:
+    """Normal weights that keep the spread of values through layers with this activation, after He et al.,
+    arXiv 1502.01852: forwards by fan_in, of gradients by fan_out. Those of GELU and SiLU are ReLU's.
+    """
+    like: Any = "relu" if name in ("gelu", "silu") else name
+    nn.init.kaiming_normal_(weight, a=nn.LeakyReLU().negative_slope, mode=mode, nonlinearity=like)
+
+
+def normalisation(name: Normalisation, channels: int, *, maps: bool = True) -> nn.Module:
+    """Of maps [B, C, H, W] or of vectors [B, C]. A group norm of one group is the layer norm of maps."""
     if name == "batch":
-        return nn.BatchNorm2d(channels)
+        return nn.BatchNorm2d(channels) if maps else nn.BatchNorm1d(channels)
     if name == "none":
         return nn.Identity()
+    if name == "layer" and not maps:
+        return nn.LayerNorm(channels)
     groups = next(count for count in range(GROUPS, 0, -1) if channels % count == 0) if name == "group" else 1
     return nn.GroupNorm(groups, channels)
 

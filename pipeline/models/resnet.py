@@ -1,4 +1,4 @@
-"""A small residual network for images from 32 px up, of plain convolution, batch norm and ReLU, which int8 runs well.
+"""A small residual network for images from 32 px up, by default with batch norms and ReLU, which int8 runs well.
 
 After He et al., Deep Residual Learning (2015), with four stages, and the strides of the stem chosen by image size.
 B images, C channels, H height and W width in pixels, O outputs.
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.config import setting
 from pipeline.examples import ImageInputs
+from pipeline.models._layers import Activation, Normalisation, StochasticDepth, activation, draw, normalisation
 
 KIND = "image"
 STAGES = ((1, 1), (2, 2), (4, 2), (4, 1))
@@ -25,6 +26,11 @@ class Config:
     width: int = setting(32, low=32, high=512, unit="channels of the first stage; a multiple of 32")
     blocks: int = setting(1, low=1, high=8, unit="residual blocks a stage")
     dropout: float = setting(0.2, low=0, below=1)
+    activation: Activation = "relu"
+    normalisation: Normalisation = "batch"
+    stochastic_depth: float = setting(
+        0.0, low=0, below=1, unit="share of the examples that go around the last block; around those before it, fewer"
+    )
 
     def __post_init__(self) -> None:
         if self.width % 32:
@@ -39,24 +45,27 @@ class Block(nn.Module):
     The second one widens: half the products of widening in the first, at the same depth.
     """
 
-    def __init__(self, before: int, channels: int, stride: int):
+    def __init__(self, config: Config, before: int, channels: int, stride: int, left_out: float):
         super().__init__()
+        bias = config.normalisation == "none"
         self.body = nn.Sequential(
-            nn.Conv2d(before, before, 3, stride, padding=1, bias=False),
-            nn.BatchNorm2d(before),
-            nn.ReLU(),
-            nn.Conv2d(before, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            nn.Conv2d(before, before, 3, stride, padding=1, bias=bias),
+            normalisation(config.normalisation, before),
+            activation(config.activation),
+            nn.Conv2d(before, channels, 3, padding=1, bias=bias),
+            normalisation(config.normalisation, channels),
         )
         self.around = nn.Sequential()
         if stride > 1 or before != channels:
             self.around = nn.Sequential(
-                nn.Conv2d(before, channels, 1, stride, bias=False),
-                nn.BatchNorm2d(channels),
+                nn.Conv2d(before, channels, 1, stride, bias=bias),
+                normalisation(config.normalisation, channels),
             )
+        self.depth = StochasticDepth(left_out)
+        self.activation = activation(config.activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(self.body(x) + self.around(x))
+        return self.activation(self.depth(self.body(x)) + self.around(x))
 
 
 class ResNet(nn.Module):
@@ -67,12 +76,12 @@ class ResNet(nn.Module):
         side = min(inputs.height, inputs.width)
         strided, pooled = side >= 48, side >= 96
         width = config.width
-        # No norm where maps are largest (the input is normalised already), and ReLU after pooling: the same
-        # answer as before it on a quarter of the values.
+        # No norm where maps are largest (the input is normalised already), and the activation after pooling: the same
+        # answer as before it, where it rises, on a quarter of the values.
         self.stem = nn.Sequential(
             nn.Conv2d(inputs.channels, width // 2, 5, stride=2 if strided else 1, padding=2),
             nn.MaxPool2d(3, stride=2, padding=1) if pooled else nn.Identity(),
-            nn.ReLU(),
+            activation(config.activation),
         )
         blocks: list[nn.Module] = []
         before = width // 2
@@ -81,7 +90,8 @@ class ResNet(nn.Module):
             stride = stride if across > SMALLEST else 1
             across = -(-across // stride)
             for k in range(config.blocks):
-                blocks.append(Block(before, multiple * width, stride if k == 0 else 1))
+                left_out = config.stochastic_depth * (len(blocks) + 1) / (len(STAGES) * config.blocks)
+                blocks.append(Block(config, before, multiple * width, stride if k == 0 else 1, left_out))
                 before = multiple * width
         self.blocks = nn.Sequential(*blocks)
         self.dropout = nn.Dropout(config.dropout)
@@ -96,7 +106,12 @@ def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
     net = ResNet(config, inputs, outputs)
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+            draw(layer.weight, config.activation, "fan_out")
+    if config.normalisation == "none":  # else each block would double the variance of values
+        with torch.no_grad():
+            for name, weight in net.blocks.named_parameters():
+                if name.endswith("body.3.weight"):
+                    weight.div_(len(net.blocks) ** 0.5)
     return net
 
 

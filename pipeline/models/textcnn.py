@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs
+from pipeline.models._layers import Activation, activation
 
 KIND = "text"
 
@@ -20,6 +21,7 @@ class Config:
     embedding: int = setting(128, low=8, high=1024, unit="values a token")
     channels: int = setting(48, low=8, high=1024, unit="channels a kernel; a multiple of 16 is fast in int8")
     kernels: tuple[int, ...] = setting((1, 2, 3, 4, 5), low=1, high=15, unit="tokens")
+    activation: Activation = "relu"
     dropout: float = setting(0.5, low=0, below=1)
 
     def __post_init__(self) -> None:
@@ -44,6 +46,7 @@ class TextCNN(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.embedding, config.channels, kernel) for kernel in config.kernels
         )
+        self.activation = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(config.channels * len(config.kernels), outputs)
 
@@ -52,7 +55,7 @@ class TextCNN(nn.Module):
         maxima = []
         for kernel, convolution in zip(self.kernels, self.convolutions, strict=True):
             longer = functional.pad(x, (0, kernel))  # [B, E, T + kernel]
-            maxima.append(torch.relu(convolution(longer)).amax(dim=2))  # over T + 1 windows
+            maxima.append(self.activation(convolution(longer)).amax(dim=2))  # over T + 1 windows
         return self.head(self.dropout(torch.cat(maxima, dim=1)))
 
 
@@ -67,3 +70,8 @@ def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
 def stages(net: TextCNN) -> list[nn.Module]:
     """From the input to the head."""
     return [net.embedding, net.convolutions, net.head]
+
+
+def embedding(net: TextCNN) -> nn.Embedding:
+    """Of the tokens, which train.vectors may fill."""
+    return net.embedding

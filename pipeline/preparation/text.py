@@ -4,7 +4,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b, sha256
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -126,6 +126,22 @@ def record(settings: Settings) -> dict[str, Any]:
         "versions": _tokeniser(settings).versions | cleaning.versions(settings.steps),
         "files": [name for name in TOKENISER_FILES if (settings.files / name).is_file()],
     }
+
+
+def recorded(folder: Path) -> Settings:
+    """What data/prepared/<task> was made with."""
+    said = artifacts.read_json(folder / "meta.json")["preparation"]
+    where = f"{folder}/meta.json: preparation"
+    steps = config.parse(cleaning.Steps, said["clean"], f"{where}.clean")
+    module = tokeniser_module(said["tokeniser"]["name"])
+    return Settings(steps, config.parse(module.Config, said["tokeniser"], f"{where}.tokeniser"), folder)
+
+
+def cut(given: Iterable[str], settings: Settings) -> Iterator[tuple[str, list[str]]]:
+    """Each text, cleaned, and its tokens, as a shard's are made."""
+    cleaned = (text for text, _ in cleaning.each(given, settings.steps))
+    for batch in iter(lambda: list(islice(cleaned, AT_ONCE)), []):
+        yield from zip(batch, _tokeniser(settings).cut_all(batch), strict=True)
 
 
 def _plain(config: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.tracking import store
+from pipeline.tracking import store, trained
 
 CODE = (
     "__init__.py",
@@ -24,6 +24,7 @@ CODE = (
     "features/resizing.py",
     "features/rewriting.py",
     "features/terms.py",
+    "rowwise.py",
     "tokenisers/__init__.py",
     "tokenisers/_pieces.py",
     "tokenisers/_stop_words.py",
@@ -54,7 +55,7 @@ def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
 
 def code_sha256(kind: str) -> str:
     """One word for the code that answers."""
-    total = hashlib.sha256()
+    total = hashlib.sha256(b"with the trained weights")
     for path in [PACKAGE / name for name in CODE] + [served_file(kind)]:
         total.update(path.read_bytes() + b"\0")
     return total.hexdigest()
@@ -68,11 +69,13 @@ def log_model(
     measured: Mapping[str, Any],
     run_id: str,
     preparation: Mapping[str, Any],
+    files: Mapping[str, Path],
 ) -> str:
     """Logs the model into a run and returns its URI.
 
     example: at least two raw inputs (one row alone would fix the batch size in what readers copy).
     measured: the test predictions, kept beside the bundle for later comparisons.
+    files: of the trained network, for those who go on from it; none where no network is served.
     """
     import mlflow
 
@@ -85,12 +88,17 @@ def log_model(
             (code / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(PACKAGE / name, code / name)
         artifacts.write_json(Path(folder) / "measured.json", measured)
+        beside = {"bundle": str(bundle), "measured": str(Path(folder) / "measured.json")}
+        for name, path in files.items():
+            beside[trained.FOLDER] = str(Path(folder) / trained.FOLDER)
+            Path(beside[trained.FOLDER]).mkdir(exist_ok=True)
+            shutil.copyfile(path, Path(beside[trained.FOLDER]) / name)
         # recorded, not filtered: MLflow puts a filter of its own before anyone's for its advice on type hints
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
             info = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(served_file(kind)),
-                artifacts={"bundle": str(bundle), "measured": str(Path(folder) / "measured.json")},
+                artifacts=beside,
                 code_paths=[str(code)],
                 input_example=list(example),
                 pip_requirements=requirements(kind, preparation),

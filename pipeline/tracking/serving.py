@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import targets
+from pipeline import rowwise, targets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ class Graph:
         self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def logits(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self._session.run(None, inputs)[0]
+        found: NDArray[np.float32] = rowwise.run(self._session, inputs)
         return found
 
 

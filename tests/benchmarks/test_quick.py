@@ -73,6 +73,11 @@ def test_compression(trained_talk, talk, tmp_path, monkeypatch):
     assert {row["goal"] for row in rows} == {5, 3.5, None}
 
 
+def test_augmentation(tmp_path):
+    rows = quick("augmentation.py", tmp_path)
+    assert len(rows) == 34 and {row["goal"] for row in rows} == {1, None} and all(row["ours"] > 0 for row in rows)
+
+
 @pytest.mark.slow
 def test_loader(tmp_path):
     rows = quick("loader.py", tmp_path)

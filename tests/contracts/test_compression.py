@@ -68,6 +68,13 @@ def test_batches_of_any_size_and_length_are_answered(made):
         assert answer({"ids": np.ones((size, length), np.int64)}).shape == (size, 2)
 
 
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch_nor_on_padding(made):
+    answer = graphs.answer(graphs.session(made[1]))
+    batch = np.concatenate([np.pad(feed["ids"], ((0, 0), (0, 7))) for feed in feeds()])
+    alone = np.concatenate([answer(feed) for feed in feeds()])
+    np.testing.assert_allclose(answer({"ids": batch}), alone, atol=1e-6)
+
+
 def test_the_same_input_gives_the_same_bytes(fp32, made, tmp_path):
     module, target = made
     module.compress(fp32, tmp_path / "again.onnx", module.Config(), feeds())

@@ -35,7 +35,11 @@ class Project:
     def environment(self) -> dict[str, str]:
         """The test's own, without what a developer's shell may point elsewhere."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "DVC_", "DANLU_"))}
-        return kept | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+        offline = {
+            "https_proxy": "http://127.0.0.1:9",
+            "TORCH_HOME": str(self.folder / "none"),
+        }  # so init writes random
+        return kept | offline | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
 
     def start(self, module: str, *words: str, **options: Any) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", module, *words]
@@ -95,6 +99,7 @@ def checkout(folder: Path) -> Project:
         "flows",
         "dictionaries",
         "expectations",
+        "weights",
         ".dvc",
         ".dvcignore",
         ".gitignore",

@@ -51,6 +51,23 @@ def test_the_vocabulary_is_of_train_alone_most_frequent_first_then_by_character(
     assert split.labels.tolist() == [0, 1] and split.targets.tolist() == [[1, 0], [0, 1]] and len(split) == 2
 
 
+def test_all_pieces_of_the_tokeniser_follow_those_of_train(folders):
+    prepared, out = folders
+    vocab = {"[UNK]": 0, "干": 1, "好": 2, "##a": 3, "旧": 4}
+    record = {"model": {"vocab": vocab}, "added_tokens": [{"content": "[UNK]", "id": 0}, {"content": "[X]", "id": 9}]}
+    (prepared / "tokeniser.json").write_text(json.dumps(record))
+    for settings, expected in (
+        ({"minimum_count": 4, "reserved": ("##a",)}, "<pad> <unk> ##a 好 很 [UNK] 干 旧 [X]"),
+        ({"minimum_count": 3, "maximum_size": 10}, "<pad> <unk> 好 很 房间 [UNK] 干 ##a 旧 [X]"),
+        ({"minimum_count": 2, "maximum_size": 10}, "<pad> <unk> 好 很 房间 不 小 看 [UNK] 干"),
+    ):
+        text.featurize(prepared, out, text.Config(pieces="all", **settings))
+        assert read(out / "vocabulary.json") == expected.split()
+    (prepared / "tokeniser.json").unlink()
+    with pytest.raises(DataError, match="expected wordpiece or bpe"):
+        text.featurize(prepared, out, text.Config(pieces="all"))
+
+
 def test_what_stands_in_held_out_texts_alone_is_no_word_however_rare_words_may_be(folders):
     prepared, out = folders
     text.featurize(prepared, out, text.Config(minimum_count=1))

@@ -57,3 +57,12 @@ def test_the_average_is_what_is_judged_and_kept(kind):
     assert not torch.equal(found.state["body.1.weight"], plain.state["body.1.weight"])
     assert torch.equal(net.state_dict()["body.1.weight"], found.state["body.1.weight"])
     assert max(row["validation_accuracy"] for row in found.history) > 0.9
+
+
+def test_whole_numbers_are_not_averaged():
+    net = nn.Linear(2, 2)
+    net.register_buffer("places", torch.arange(10_000, dtype=torch.int32))
+    averages = Averages(net, Average("ema", decay=0.999), epochs=4)
+    for _ in range(20):
+        averages.after_step(net)
+    assert torch.equal(shown(net, averages).places, net.places)

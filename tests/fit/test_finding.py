@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import memory
 from pipeline.errors import TrainingError
-from pipeline.fit import checkpoint, finding, memory
+from pipeline.fit import checkpoint, finding
 from pipeline.optimizers import adamw, sgd
 from tests.fit.toys import CONFIG, Brightness, equal, toy, train
 
@@ -30,7 +31,7 @@ def test_a_rate_found_by_a_range_test_learns_and_says_so(optimizer, tmp_path, ca
     config = dataclasses.replace(CONFIG, optimizer=optimizer)
     found = train(toy(), config)
     assert max(row["validation_accuracy"] for row in found.history) > 0.8
-    assert found.found.rate in pytest.approx(found.found.rates, rel=0.1)
+    assert any(found.found.rate == pytest.approx(rate, rel=0.1) for rate in found.found.rates)
     assert len(found.found.rates) == len(found.found.losses) > 20
     assert f"learning_rate {found.found.rate:g} (the loss falls fastest there" in caplog.text
     assert max(row["learning_rate"] for row in found.history) <= found.found.rate
@@ -59,7 +60,7 @@ def test_the_largest_batch_that_fits(monkeypatch):
 
     assert memory.largest(only_two, 1000, torch.device("cpu")) == 2
     assert few == [16, 8, 4, 2]
-    with pytest.raises(MemoryError):
+    with pytest.raises(TrainingError, match="one example is too much for the memory"):
         memory.largest(lambda size: (_ for _ in ()).throw(MemoryError()), 1000, torch.device("cpu"))
     with pytest.raises(ValueError, match="another"):
         memory.largest(lambda size: (_ for _ in ()).throw(ValueError("another")), 1000, torch.device("cpu"))
@@ -101,7 +102,7 @@ def test_too_little_memory_doubles_the_parts_of_the_same_batch_from_the_checkpoi
 def test_memory_for_not_even_one_example_is_an_error(tmp_path):
     net = Hungry()
     net.most = 0
-    with pytest.raises(TrainingError, match="too small for a batch in 8 parts .CUDA out of memory.* smaller model"):
+    with pytest.raises(TrainingError, match=r"too small for a batch in 8 parts .CUDA out of memory.* smaller model"):
         train(net, checkpoints=tmp_path)
     with pytest.raises(TrainingError, match="too small for a batch in 1 parts"):
         train(net)
@@ -115,7 +116,9 @@ from torch import nn
 sys.path.insert(0, {root!r})
 from tests.fit import toys
 from pipeline.examples import ImageInputs, Split
+from pipeline import memory
 from pipeline.fit import loop
+from pipeline.loader import kernel
 import dataclasses
 
 class Wide(nn.Module):
@@ -133,8 +136,10 @@ data = loop.Data(split, split, ImageInputs(96, 96, 1, (0.5,), (0.25,)), toys.TWO
 torch.manual_seed(0)
 net = Wide()
 config = dataclasses.replace(toys.CONFIG, batch_size=64, epochs=1)
+toys.train(toys.toy(), dataclasses.replace(toys.CONFIG, epochs=1))  # loads what is compiled before the limit
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + {spare} * 2**20,) * 2)
+assert 0 < memory.free() <= {spare} * 2**20
 found = toys.train(net, config, data=data, checkpoints=Path({folder!r}))
 print(found.found.parts)
 """
@@ -142,8 +147,8 @@ print(found.found.parts)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory that Linux keeps")
 def test_a_real_limit_of_memory_is_survived(tmp_path):
-    """A batch of 64 keeps 64 × 64 × 96 × 96 floats several times: over 450 MB."""
-    script = LIMITED.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path), spare=450)
+    """A batch of 64 keeps 64 × 64 × 96 × 96 floats at least twice: over 300 MB."""
+    script = LIMITED.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path), spare=280)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1

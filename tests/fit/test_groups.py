@@ -7,7 +7,7 @@ from torch import nn
 from pipeline.fit import groups
 from pipeline.fit.settings import Config, Freeze
 from pipeline.optimizers import adamw, sgd
-from tests.fit.toys import CONFIG, stages, toy, train
+from tests.fit.toys import CONFIG, stages, stopping, toy, train
 
 
 def test_norms_biases_and_embeddings_do_not_decay():
@@ -61,8 +61,6 @@ def test_a_run_that_thaws_is_resumed_bit_by_bit(tmp_path):
     done = []
     for stop in (3, 7, 12):
         with pytest.raises(Exception, match="stopped"):
-            train(
-                toy(), config, checkpoints=tmp_path, on_step=lambda *of: done.append(of), stop=lambda: len(done) == stop
-            )
+            train(toy(), config, checkpoints=tmp_path, **stopping(done, stop))
     resumed = train(toy(), config, checkpoints=tmp_path)
     assert all(torch.equal(value, resumed.state[name]) for name, value in unbroken.state.items())

@@ -22,7 +22,7 @@ from pipeline.optimizers import adamw
 from pipeline.schedules import reduce_on_plateau
 from pipeline.store import Ragged
 from pipeline.texts import Texts as Ids
-from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, toy, train
+from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, stopping, toy, train
 
 TEXT = TextInputs(20, 8)
 
@@ -212,12 +212,9 @@ def test_a_run_stopped_at_any_of_40_steps_ends_bit_equal_to_the_unbroken_one(tmp
     for stop in range(1, 41) if setting == "plain" else range(3, 41, 9):
         folder, done = tmp_path / str(stop), []
         with pytest.raises(StoppedError, match=rf"stopped in epoch \d, after step {stop}; .* run again to go on"):
-            train(
-                toy(), config, checkpoints=folder,
-                on_step=lambda *of: done.append(of[0]), stop=lambda: len(done) == stop,
-            )  # fmt: skip
+            train(toy(), config, checkpoints=folder, **stopping(done, stop))
         torch.manual_seed(stop)
-        resumed = train(Brightness(), config, checkpoints=folder, on_step=lambda *of: done.append(of[0]))
+        resumed = train(Brightness(), config, checkpoints=folder, **stopping(done, None))
         assert done == list(range(1, 41))
         assert equal(resumed.state, unbroken.state)
         assert without_seconds(resumed.history) == without_seconds(unbroken.history)

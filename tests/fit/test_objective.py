@@ -7,7 +7,7 @@ from sklearn.metrics import f1_score, r2_score
 
 from pipeline.errors import ConfigError
 from pipeline.examples import Split
-from pipeline.fit.objective import class_weights, judge, objective, told
+from pipeline.fit.objective import class_weights, ignorance, judge, objective, told
 from pipeline.fit.settings import Config
 from pipeline.losses import cross_entropy, focal, huber, mae
 from pipeline.targets import Target
@@ -75,20 +75,27 @@ def test_weights_by_name_and_of_labels():
         class_weights({"b": 0}, CLASSES, ROWS)
 
 
+def test_who_knows_the_shares_alone_has_their_entropy_or_the_variance():
+    shares = ROWS.mean(axis=0)
+    assert ignorance(CLASSES, of(ROWS)) == pytest.approx(-(shares * np.log(shares)).sum(), abs=1e-6)
+    values = np.array([[8.0], [12.0]], np.float32)
+    assert ignorance(VALUE, of(values)) == pytest.approx(4 / VALUE.std**2)
+
+
 def test_a_validation_split_is_judged_by_its_kind():
     random = np.random.default_rng(0)
     found = random.dirichlet(np.ones(3), 8).astype(np.float32)
     row = judge(CLASSES, found, of(ROWS))
-    assert row["validation_loss"] == pytest.approx(-np.log((found * ROWS).sum(axis=1)).mean())
-    assert row["validation_accuracy"] == (found.argmax(axis=1) == ROWS.argmax(axis=1)).mean()
+    assert row["loss"] == pytest.approx(-np.log((found * ROWS).sum(axis=1)).mean())
+    assert row["accuracy"] == (found.argmax(axis=1) == ROWS.argmax(axis=1)).mean()
     several = (random.random((8, 3)) < 0.5).astype(np.float32)
     row = judge(LABELS, found, of(several))
     expected = f1_score(several, found >= 0.5, average="macro", zero_division=0)
-    assert row["validation_macro_f1"] == pytest.approx(expected)
-    assert row["validation_exact"] == ((found >= 0.5) == several).all(axis=1).mean()
+    assert row["macro_f1"] == pytest.approx(expected)
+    assert row["exact"] == ((found >= 0.5) == several).all(axis=1).mean()
     values = random.normal(10, 4, (8, 1)).astype(np.float32)
     row = judge(VALUE, values + 1, of(values))
-    assert row["validation_loss"] == pytest.approx(1 / 16) and row["validation_mae"] == pytest.approx(1)
-    assert row["validation_r2"] == pytest.approx(r2_score(values, values + 1))
+    assert row["loss"] == pytest.approx(1 / 16) and row["mae"] == pytest.approx(1)
+    assert row["r2"] == pytest.approx(r2_score(values, values + 1))
     said = told({"epoch": 3, "train_loss": 0.5, "validation_loss": 1, "seconds": 2, "learning_rate": 0.1})
     assert said == "epoch 3: train loss 0.5000, validation loss 1.0000, 2.0 s"

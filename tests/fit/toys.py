@@ -51,3 +51,8 @@ def train(net, config=CONFIG, *, data=None, checkpoints=None, **hooks):
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def stopping(done, after):
+    """Hooks that gather the steps done, and stop once there are so many."""
+    return {"on_step": lambda step, total: done.append(step), "stop": lambda: len(done) == after}

@@ -16,13 +16,16 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.initial import settings as initial
 from pipeline.tokenisers import _words
 from pipeline.tracking import packaging
 
 ROOT = Path(__file__).parents[2]
-# Their change alters no result: messages and exit codes, settings (DVC hashes those), logs of runs.
+# Their change alters no result: messages and exit codes, settings (DVC hashes those), logs of runs, and what brings
+# weights and answers of a registered version, which tune has written down.
 EXCLUDED = {f"pipeline/{name}.py" for name in ("errors", "config", "stage")} | {
-    f"pipeline/tracking/{name}.py" for name in ("runs", "journal", "delivery", "provenance", "store")
+    f"pipeline/tracking/{name}.py"
+    for name in ("runs", "journal", "delivery", "provenance", "store", "trained", "teacher", "teaching")
 }
 COSTLY = {"tune", "train"}  # the others take less than a minute, and equal outputs end the matter
 LOADERS = ("train", "compress", "evaluate")
@@ -140,7 +143,9 @@ def choices() -> dict[str, Any]:
 
 
 # Reached by an import, but by no call of this step: train loads, compress and evaluate weigh terms too, none fits.
-FITTING = {f"pipeline/features/{name}.py" for name in ("_skipgram", "sums", "vectors")}
+FITTING = {
+    f"pipeline/features/{name}.py" for name in ("_skipgram", "paraphrases", "pretrained", "sums", "synonyms", "vectors")
+}
 WEIGHING = {f"pipeline/features/{name}.py" for name in ("bag", "ngrams", "terms")}
 NOT_CALLED = {"train": FITTING | WEIGHING, "compress": FITTING, "evaluate": FITTING}
 
@@ -219,4 +224,11 @@ def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
 
 def test_a_users_dictionaries_are_a_dependency(stages: list[Stage]) -> None:
     assert all(str(_words.FOLDER) in stage.paths for stage in stages if stage.step == "prepare")
-    assert (ROOT / _words.FOLDER).is_dir()
+    assert all({"dictionaries", "vectors"} <= stage.paths for stage in stages if stage.step == "featurize")
+    assert (ROOT / _words.FOLDER).is_dir() and (ROOT / "vectors").is_dir()
+
+
+def test_a_users_weights_are_a_dependency_of_what_names_those_that_a_task_uses(stages: list[Stage]) -> None:
+    """Not of train itself: another task's weights are no reason to train this one anew."""
+    assert {stage.step for stage in stages if str(initial.FOLDER) in stage.paths} == {"tune"}
+    assert (ROOT / initial.FOLDER).is_dir()

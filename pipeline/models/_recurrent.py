@@ -1,0 +1,139 @@
+"""What rnn, lstm and gru share: embeddings, layers that read a text in one or both directions, and a pooling.
+
+Rows of a batch are padded and masked, not packed, which is twice as slow on batches of similar length. Backwards, each
+text is turned within its own length, so that padding stays behind it and is never read before a token.
+B texts, T tokens (0 is padding), E embedding, D values of a state of all directions, O outputs.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import setting
+from pipeline.examples import TextInputs
+from pipeline.models import _pooling
+
+Cells = Callable[[int, int], nn.RNNBase]
+"""Makes one layer that reads [B, T, values] in one direction: from their number and that of a state's values."""
+GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,), "RNN_RELU": (0,)}
+"""By a layer's mode: the order in which ONNX has the gates, by their places in PyTorch's."""
+
+
+@dataclass(frozen=True)
+class Config:
+    embedding: int = setting(128, low=1, high=4096, unit="values a token")
+    width: int = setting(64, low=1, high=4096, unit="values of a state, a direction")
+    layers: int = setting(1, low=1, high=16)
+    directions: Literal["one", "both"] = "both"
+    pooling: Literal["last", "mean", "max", "attention"] = "attention"
+    dropout: float = setting(0.5, low=0, below=1)
+
+
+class Layer(nn.Module):
+    """[B, T, values] → states [B, T, D]; `turned` int64 [B, T] has the place of each token read backwards."""
+
+    def __init__(self, cells: Cells, before: int, width: int, directions: Literal["one", "both"]):
+        super().__init__()
+        self.ahead = cells(before, width)
+        self.back = cells(before, width) if directions == "both" else None
+
+    def forward(self, x: Tensor, turned: Tensor) -> Tensor:
+        states = _states(self.ahead, x)
+        if self.back is None:
+            return states
+        return torch.cat([states, _taken(_states(self.back, _taken(x, turned)), turned)], dim=2)
+
+
+class Last(nn.Module):
+    """States [B, T, D] and which count → each direction's state at the token that it reads last, [B, D]."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.width = width
+
+    def forward(self, states: Tensor, counted: Tensor) -> Tensor:
+        last = counted.sum(dim=1, keepdim=True) - 1
+        ahead, back = states[..., : self.width], states[..., self.width :]
+        return torch.cat([_taken(ahead, last)[:, 0], back[:, 0]], dim=1)
+
+
+class Recurrent(nn.Module):
+    """ids int64 [B, T] → outputs [B, O]."""
+
+    def __init__(self, config: Config, inputs: TextInputs, outputs: int, cells: Cells):
+        super().__init__()
+        self.embedding = nn.Embedding(inputs.vocabulary, config.embedding, padding_idx=0)
+        size = config.width * (2 if config.directions == "both" else 1)
+        self.layers = nn.ModuleList(
+            Layer(cells, size if k else config.embedding, config.width, config.directions) for k in range(config.layers)
+        )
+        name = config.pooling
+        self.pooling = Last(config.width) if name == "last" else _pooling.pooling(name, size)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(size, outputs)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        places = torch.arange(ids.shape[1], device=ids.device)
+        lengths = _pooling.lengths(ids)
+        counted = places < lengths
+        turned = torch.where(counted, lengths - 1 - places, places)
+        x = self.embedding(ids)  # [B, T, E]
+        for layer in self.layers:
+            x = layer(self.dropout(x), turned)  # [B, T, D]
+        return self.head(self.dropout(self.pooling(x, counted)))
+
+
+def _taken(x: Tensor, places: Tensor) -> Tensor:
+    """The tokens of [B, T, values] at the given places, int64 [B, t]: [B, t, values]."""
+    return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+
+def _states(cells: nn.RNNBase, x: Tensor) -> Tensor:
+    """[B, T, values] → states [B, T, D].
+
+    In a graph the operator is named here: PyTorch's exporter unrolls RNN, and the second of two LSTM layers, for one
+    number of tokens.
+    """
+    if not torch.onnx.is_in_onnx_export():
+        states: Tensor = cells(x)[0]
+        return states
+    operator, _, activation = cells.mode.partition("_")
+    attributes: dict[str, Any] = {"hidden_size": cells.hidden_size}
+    attributes |= {"activations": [activation.capitalize()]} if activation else {}
+    attributes |= {"linear_before_reset": 1} if operator == "GRU" else {}
+    named = [cells.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    read, kept, *biases = (_gates(weights, GATES[cells.mode]) for weights in named)
+    found = torch.onnx.ops.symbolic(
+        operator,
+        [x.transpose(0, 1), read[None], kept[None], torch.cat(biases)[None]],
+        attributes,
+        dtype=x.dtype,
+        shape=(x.shape[1], 1, x.shape[0], cells.hidden_size),
+    )
+    return found.squeeze(1).transpose(0, 1)
+
+
+def _gates(weights: Tensor, order: Sequence[int]) -> Tensor:
+    parts = weights.chunk(len(order))
+    return torch.cat([parts[k] for k in order])
+
+
+def build(config: Config, inputs: TextInputs, outputs: int, cells: Cells) -> Recurrent:
+    net = Recurrent(config, inputs, outputs, cells)
+    with torch.no_grad():
+        net.embedding.weight.normal_(std=0.1)
+        net.embedding.weight[0] = 0
+    return net
+
+
+def stages(net: Recurrent) -> list[nn.Module]:
+    """From the input to the head."""
+    learnt = [net.pooling] if isinstance(net.pooling, _pooling.Attention) else []
+    return [net.embedding, *net.layers, *learnt, net.head]
+
+
+def embedding(net: Recurrent) -> nn.Embedding:
+    return net.embedding

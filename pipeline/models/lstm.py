@@ -1,0 +1,24 @@
+"""Long short-term memory over word embeddings, in one direction or both, after Hochreiter & Schmidhuber (1997)."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from pipeline.examples import TextInputs
+from pipeline.models import _recurrent
+from pipeline.models._recurrent import embedding, stages
+
+__all__ = ["KIND", "Config", "build", "embedding", "stages"]
+KIND = "text"
+
+
+@dataclass(frozen=True)
+class Config(_recurrent.Config):
+    pass
+
+
+def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:
+    def cells(before: int, width: int) -> nn.RNNBase:
+        return nn.LSTM(before, width, batch_first=True)
+
+    return _recurrent.build(config, inputs, outputs, cells)

@@ -1,0 +1,242 @@
+"""Any classification architecture of torchvision by its name, its weights drawn as there, with its own parameter names.
+
+What differs: the first convolution reads grey images too, the head has the outputs asked for, norms' statistics follow
+within tens of steps, and dropout and stochastic depth can be set. B images, C channels, H height and W width in pixels,
+O outputs.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.config import setting
+from pipeline.errors import ConfigError
+from pipeline.examples import ImageInputs
+
+KIND = "image"
+Architecture = Literal[
+    "alexnet",
+    "convnext_base",
+    "convnext_large",
+    "convnext_small",
+    "convnext_tiny",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "efficientnet_b4",
+    "efficientnet_b5",
+    "efficientnet_b6",
+    "efficientnet_b7",
+    "efficientnet_v2_l",
+    "efficientnet_v2_m",
+    "efficientnet_v2_s",
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    "mnasnet0_5",
+    "mnasnet0_75",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "regnet_x_16gf",
+    "regnet_x_1_6gf",
+    "regnet_x_32gf",
+    "regnet_x_3_2gf",
+    "regnet_x_400mf",
+    "regnet_x_800mf",
+    "regnet_x_8gf",
+    "regnet_y_128gf",
+    "regnet_y_16gf",
+    "regnet_y_1_6gf",
+    "regnet_y_32gf",
+    "regnet_y_3_2gf",
+    "regnet_y_400mf",
+    "regnet_y_800mf",
+    "regnet_y_8gf",
+    "resnet101",
+    "resnet152",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "resnext50_32x4d",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x1_5",
+    "shufflenet_v2_x2_0",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "swin_b",
+    "swin_s",
+    "swin_t",
+    "swin_v2_b",
+    "swin_v2_s",
+    "swin_v2_t",
+    "vgg11",
+    "vgg11_bn",
+    "vgg13",
+    "vgg13_bn",
+    "vgg16",
+    "vgg16_bn",
+    "vgg19",
+    "vgg19_bn",
+    "vit_b_16",
+    "vit_b_32",
+    "vit_h_14",
+    "vit_l_16",
+    "vit_l_32",
+    "wide_resnet101_2",
+    "wide_resnet50_2",
+]
+DEEP = ("convnext", "efficientnet", "maxvit", "swin")
+"""Families with stochastic depth."""
+OPENED = ("features", "layers", "blocks", "trunk_output", "encoder", "classifier", "heads")
+"""Names of the containers that hold an architecture's stages; other children are a stage each."""
+NORMS = (nn.BatchNorm2d, nn.LayerNorm)
+MOMENTUM = 0.1  # of a batch norm's statistics, at least: some have 0.0003, which takes ten thousand steps
+
+
+@dataclass(frozen=True)
+class Config:
+    architecture: Architecture = "resnet18"
+    dropout: float | None = setting(
+        None, low=0, below=1, unit="of its dropout layers, or before the head where it has none; null: as published"
+    )
+    stochastic_depth: float | None = setting(
+        None, low=0, below=1, unit="share of the examples that go around the last block; null: as published"
+    )
+
+    def __post_init__(self) -> None:
+        if self.stochastic_depth is not None and not self.architecture.startswith(DEEP):
+            raise ValueError(
+                f"stochastic_depth: found {self.stochastic_depth} for {self.architecture}, which has none; expected "
+                f"null, or an architecture of {', '.join(DEEP)}"
+            )
+
+
+class DroppedLinear(nn.Linear):
+    """Leaves out a share of what it reads, [B, F] → [B, O]; its weights are those of `old`, and named as there."""
+
+    def __init__(self, old: nn.Linear, dropout: float):
+        super().__init__(old.in_features, old.out_features)
+        self.weight, self.bias = old.weight, old.bias
+        self.dropout = dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(x, self.dropout, self.training))
+
+
+def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
+    """Raises: ConfigError for images of a size that the architecture cannot take."""
+    from torchvision import models
+
+    try:
+        net = models.get_model(config.architecture, weights=None, num_classes=outputs, **_own(config, inputs))
+        if inputs.channels != 3:
+            _read(net, inputs.channels)
+        _check(net, inputs)
+    except (AssertionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"model.architecture: found {config.architecture} for images of {inputs.width}×{inputs.height} pixels, "
+            f"which it cannot take ({' '.join(str(error).split())[:200]}); expected larger or square ones, or another "
+            "architecture; 224×224 suits each: set prepare.size (features.input where prepare.fit is none)"
+        ) from None
+    _regularise(net, config)
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d) and layer.momentum is not None:
+            layer.momentum = max(layer.momentum, MOMENTUM)
+    if config.architecture.startswith("squeezenet"):
+        net.classifier[2] = nn.Identity()  # a ReLU, behind which no logit or value could be negative
+    return net
+
+
+def _own(config: Config, inputs: ImageInputs) -> dict[str, Any]:
+    """What only some architectures are given: the size of the images, and that there is no second head."""
+    if config.architecture in ("googlenet", "inception_v3"):
+        return {"aux_logits": False, "init_weights": True}
+    if config.architecture.startswith("vit"):
+        return {"image_size": inputs.height}
+    if config.architecture.startswith("maxvit"):
+        return {"input_size": (inputs.height, inputs.width)}
+    return {}
+
+
+def _read(net: nn.Module, channels: int) -> None:
+    """Another first convolution, which answers to a grey image as the old one to it as red, green and blue."""
+    name, old = next((name, layer) for name, layer in net.named_modules() if isinstance(layer, nn.Conv2d))
+    new = nn.Conv2d(
+        channels,
+        old.out_channels,
+        old.kernel_size,  # type: ignore[arg-type]
+        old.stride,  # type: ignore[arg-type]
+        old.padding,  # type: ignore[arg-type]
+        bias=old.bias is not None,
+    )
+    with torch.no_grad():
+        new.weight.copy_(old.weight.sum(dim=1, keepdim=True) / channels)
+        if old.bias is not None and new.bias is not None:
+            new.bias.copy_(old.bias)
+    net.set_submodule(name, new)
+
+
+def _check(net: nn.Module, inputs: ImageInputs) -> None:
+    """Raises what the net does for images of this size, without computing anything."""
+    state = {name: value.to("meta") for name, value in net.state_dict().items()}
+    images = torch.empty(2, inputs.channels, inputs.height, inputs.width, device="meta")
+    with torch.inference_mode():
+        torch.func.functional_call(net.eval(), state, images)
+    net.train()
+
+
+def _regularise(net: nn.Module, config: Config) -> None:
+    """Sets dropout and stochastic depth, the latter in the proportions from block to block that it has."""
+    from torchvision.ops import StochasticDepth
+
+    if config.dropout is not None:
+        dropouts = [layer for layer in net.modules() if isinstance(layer, nn.Dropout)]
+        for layer in dropouts:
+            layer.p = config.dropout
+        head = stages(net)[-1]
+        if not dropouts and isinstance(head, nn.Linear):
+            name = next(name for name, layer in net.named_modules() if layer is head)
+            net.set_submodule(name, DroppedLinear(head, config.dropout))
+    if config.stochastic_depth is not None:
+        ways = [layer for layer in net.modules() if isinstance(layer, StochasticDepth)]
+        last = max(way.p for way in ways)
+        for way in ways:
+            way.p *= config.stochastic_depth / last
+
+
+def stages(net: nn.Module) -> list[nn.Module]:
+    """From the input to the head: the parts that have weights, a norm with what it follows.
+
+    Weights that stand in no part, such as a ViT's positions, belong to the first.
+    """
+    parts: list[list[nn.Module]] = []
+    for part in _opened(net):
+        if isinstance(part, NORMS) and parts:
+            parts[-1].append(part)
+        elif any(True for _ in part.parameters()):
+            parts.append([part])
+    inside = {id(p) for group in parts for part in group for p in part.parameters()}
+    outside = [p for p in net.parameters() if id(p) not in inside]
+    if outside:
+        parts[0].append(nn.ParameterList(outside))
+    return [group[0] if len(group) == 1 else nn.ModuleList(group) for group in parts]
+
+
+def _opened(net: nn.Module) -> list[nn.Module]:
+    found: list[nn.Module] = []
+    for name, child in net.named_children():
+        found += _opened(child) if name in OPENED and next(child.children(), None) else [child]
+    return found

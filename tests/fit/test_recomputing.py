@@ -1,0 +1,76 @@
+import dataclasses
+
+import pytest
+import torch
+
+from pipeline.errors import TrainingError
+from pipeline.fit.recomputing import recompute
+from pipeline.fit.settings import Average
+from tests.fit.toys import CONFIG, Brightness, equal, train
+
+
+class Counted(Brightness):
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+        inner = self.body[1].forward
+
+        def forward(x):
+            self.calls += torch.is_grad_enabled()
+            return inner(x)
+
+        self.body[1].forward = forward
+
+
+@pytest.mark.parametrize("setting", [{}, {"accumulate": 3}, {"average": Average("ema", 0.9)}])
+def test_weights_are_the_same_bit_by_bit_and_each_stage_runs_twice(setting):
+    config = dataclasses.replace(CONFIG, **setting)
+    torch.manual_seed(0)
+    plain = Counted()
+    kept = train(plain, config)
+    torch.manual_seed(0)
+    other = Counted()
+    again = train(other, dataclasses.replace(config, recompute="stages"))
+    assert equal(kept.state, again.state)
+    assert other.calls == 2 * plain.calls > 0
+    assert again.choices["recompute"] == "stages (as train.recompute says)"
+
+
+def test_less_is_kept_for_the_backward_pass():
+    layers = [torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.BatchNorm1d(32), torch.nn.GELU()) for _ in range(6)]
+    inputs = torch.randn(64, 32, requires_grad=True)
+
+    def kept():
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.numel()) or t, lambda t: t):
+            x = inputs
+            for layer in layers:
+                x = layer(x)
+        return sum(sizes)
+
+    plain = kept()
+    recompute(layers)
+    assert kept() < plain / 2
+
+
+class Hungry(Brightness):
+    """Finds no memory unless its first stage is recomputed; a part of one example has no norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body[2] = torch.nn.Identity()
+
+    def forward(self, images):
+        if self.training and "partial" not in str(self.body[1].forward):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().forward(images)
+
+
+def test_it_is_the_last_resort_where_the_memory_is_short(tmp_path, caplog):
+    torch.manual_seed(0)
+    found = train(Hungry(), dataclasses.replace(CONFIG, batch_size=4), checkpoints=tmp_path)
+    assert found.found.parts == 4 and found.found.recompute
+    assert found.choices["recompute"] == "stages (the memory was too small for what they keep)"
+    assert found.choices["accumulate"] == "4 (the memory was too small for fewer parts)"
+    with pytest.raises(TrainingError, match="too small for a batch in 4 parts"):
+        train(Hungry(), dataclasses.replace(CONFIG, batch_size=4, recompute="off"), checkpoints=tmp_path / "off")
