@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from pipeline.examples import Split
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
+    from pipeline import network
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
@@ -108,16 +109,48 @@ def run_training(
 
     named: what tune wrote of the weights to start from, and of the teacher.
     """
+    from pipeline import network, starting
+    from pipeline.fit import loop, objective
+
+    made = _made(task, name, model, train, checkpoints, named)
+    built, data = made.built, made.data
+
+    def on_epoch(row: loop.Row) -> None:
+        run.log(int(row["epoch"]), row)
+        log.info("%s", objective.told(row))
+
+    with _bar() as on_step, _asked_to_stop() as stop:
+        hooks = loop.Hooks(on_epoch, on_step, stop)
+        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
+    starting.release(built.body, made.module, train.vectors)
+    about = _about(made, fitted) | ({"teacher": named["teacher"]} if "teacher" in named else {})
+    return fitted, network.describe(name, model, data.inputs, data.target) | about
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What is trained, and on what."""
+
+    module: ModuleType  # the model's file
+    built: "network.Network"
+    data: "loop.Data"
+    started: dict[str, Any]  # what of the weights was taken over
+
+
+def _made(
+    task: Task, name: str, model: Any, train: Config, checkpoints: Path, named: Mapping[str, Mapping[str, str]]
+) -> _Made:
+    """The network with the weights that it starts from, and the splits."""
     import torch
 
-    from pipeline import architecture, network, starting, vocabulary
-    from pipeline.fit import loop, objective, rewording
+    from pipeline import network, starting, vocabulary
+    from pipeline.fit import loop, rewording
     from pipeline.initial import fitting, sources, teaching
     from pipeline.initial.pins import Pin
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    splits = {name: _split(reader, folder, features, name) for name in ("train", "validation")}
+    splits = {split: _split(reader, folder, features, split) for split in ("train", "validation")}
     inputs, target = reader.inputs(folder, features), prepared.target(folder)
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
@@ -126,9 +159,8 @@ def run_training(
     if known is not None:
         network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
     starting.embed(built.body, module, features, train.vectors)
-    words = rewording.load(features, train.texts) if task.kind == "text" else None
     pins = {key: Pin(**pin) for key, pin in named.items()}
-    started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else None
+    started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else {}
     taught = None
     if "teacher" in pins:
         kept, count = checkpoints / "teacher.npy", len(splits["train"])
@@ -137,23 +169,27 @@ def run_training(
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
 
-    def on_epoch(row: loop.Row) -> None:
-        run.log(int(row["epoch"]), row)
-        log.info("%s", objective.told(row))
-
+    words = rewording.load(features, train.texts) if task.kind == "text" else None
     data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
-    with _bar() as on_step, _asked_to_stop() as stop:
-        hooks = loop.Hooks(on_epoch, on_step, stop)
-        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
-    starting.release(built.body, module, train.vectors)
-    about = network.describe(name, model, inputs, target)
-    made = architecture.layers(built.net, inputs)
-    about |= architecture.sums(made) | {"best_epoch": fitted.best_epoch, "choices": fitted.choices}
-    about |= {"init": started} if started else {}
-    about |= {"teacher": named["teacher"]} if "teacher" in named else {}
-    about["learning_rate"] = fitted.found.rate
-    about["judged"] = fitted.judged | {"ignorant": {"loss": objective.ignorance(target, splits["validation"])}}
-    return fitted, about | {"layers": [asdict(layer) for layer in made]}
+    return _Made(module, built, data, started)
+
+
+def _about(made: _Made, fitted: "loop.Fit") -> dict[str, Any]:
+    """What model.json says of the trained network, beside what `load` needs."""
+    from pipeline import architecture
+    from pipeline.fit import objective
+
+    data, layers = made.data, architecture.layers(made.built.net, made.data.inputs)
+    ignorant = {"loss": objective.ignorance(data.target, data.validation)}
+    return {
+        **architecture.sums(layers),
+        "best_epoch": fitted.best_epoch,
+        "learning_rate": fitted.found.rate,
+        "choices": fitted.choices,
+        "judged": fitted.judged | {"ignorant": ignorant},
+        **({"init": made.started} if made.started else {}),
+        "layers": [asdict(layer) for layer in layers],
+    }
 
 
 def _words(features: Path) -> list[str] | None:

@@ -117,3 +117,6 @@ def test_every_loss_optimiser_and_schedule_is_on_the_page_of_training(folder: st
 def test_every_setting_of_training_is_on_its_page() -> None:
     words = set(re.findall(r"\w+", " ".join(re.findall(r"`[^`]+`|(?s:```.*?```)", page("training")))))
     assert {field.name for field in dataclasses.fields(settings.Config)} <= words
+    nested = (settings.Average, settings.Freeze, settings.Images, settings.Mixing, settings.Texts, settings.Teacher)
+    for one in nested:
+        assert {field.name for field in dataclasses.fields(one)} <= words, one
