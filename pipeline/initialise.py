@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, config, recognition, tabular
+from pipeline import artifacts, config, recognition, tabular, targets
 from pipeline.errors import ConfigError, DataError
 from pipeline.initial import published
 from pipeline.recognition import EXPECTED
@@ -72,7 +72,9 @@ def _doubt(tally: Tally) -> str:
     classes = len(tally.labels)
     if classes < MANY_CLASSES or classes * 2 <= tally.examples:
         return ""
-    return "CAUTION: nearly every example has a class of its own; are these the labels? (--text, --label name columns)"
+    doubt = "CAUTION: nearly every example has a class of its own; are these the labels? (--text, --label name columns)"
+    numbers = all(targets.number(label) is not None for label in tally.labels)
+    return f"{doubt}; where a number is to be told, set source.target: value" if numbers else doubt
 
 
 def _from_root(path: Path) -> Path:

@@ -51,7 +51,7 @@ def prepare(examples: sides.Examples, edges: np.ndarray) -> Sides:
 
 def of_train(target: Target, texts: np.ndarray) -> Target:
     """With the mean and deviation of a value's train examples, whose column `label` is given."""
-    if target.kind != "value":
+    if target.kind != "value" or not len(texts):
         return target
     values = np.array([float(text) for text in texts])
     return replace(target, mean=float(values.mean()), std=float(values.std()) or 1.0)

@@ -200,6 +200,11 @@ def test_a_label_of_its_own_for_every_row_is_doubted() -> None:
     assert "CAUTION: nearly every example has a class of its own; are these the labels?" in found
 
 
+def test_numbers_for_labels_are_taken_for_classes_and_the_setting_for_values_is_named() -> None:
+    Path("b.csv").write_text("text,label\n" + "".join(f"第{k}句话,{k / 7}\n" for k in range(40)), "utf-8")
+    assert "where a number is to be told, set source.target: value" in initialise.look(Path("b.csv"))[1]
+
+
 def test_comments_and_other_tasks_stay_as_they_are() -> None:
     initialise.initialise(images(), "first")
     text = "# mine\n" + Path("params.yaml").read_text("utf-8").replace("path: pets", "path: 'pets' # here")

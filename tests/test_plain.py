@@ -150,3 +150,17 @@ def test_the_command_writes_where_the_user_stands() -> None:
     assert "data/prepared/toy: not known whether it is up to date" in done.stderr  # no project that DVC knows
     assert done.stdout == f"{Path('below/x').absolute()}: wrote 1 example as jsonl (test 1)\n"
     assert json.loads(Path("below/x/test.jsonl").read_text("utf-8"))["text"] == "\u2028"
+
+
+def test_images_without_one_class_lie_in_no_class_folder_and_are_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    prepared("image")
+    meta = artifacts.folder("prepared", "toy") / "meta.json"
+    asked = {"kind": "labels", "names": LABELS}
+    artifacts.write_json(meta, artifacts.read_json(meta) | {"target": asked})
+    plain.export(task("image"), Path("out"))
+    found = image_table.Config("out", target="labels", separator="|")
+    assert sorted(str(example.label) for example in image_table.read(found)) == sorted(label for *_, label in ROWS)
+    assert (tmp_path / "out/train/000000.png").is_file()

@@ -26,3 +26,14 @@ def test_a_text_for_a_label_is_cut_short() -> None:
     tally = Tally()
     tally.add("1", "很长" * 100, None)
     assert str(tally) == f"1 example in 1 class ({('很长' * 100)[:29]}… 1)"
+
+
+def test_labels_are_counted_each_and_values_have_a_range() -> None:
+    labels = Tally("labels")
+    for text in ("a|b", "a", ""):
+        labels.add("x", text, None)
+    assert str(labels) == "3 examples in 2 labels (a 2, b 1)" and labels.several == 1
+    values = Tally("value")
+    for text in ("1.5", "-2", "x", "1.5"):
+        values.add("x", text, None)
+    assert str(values) == "4 examples in 3 values (-2 to 1.5)"

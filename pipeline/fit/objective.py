@@ -77,12 +77,11 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
     if target.kind == "labels":
         no = np.clip(1 - found, 1e-7, 1)
         loss = -(split.targets * np.log(certain) + (1 - split.targets) * np.log(no)).mean()
-        told, true = found >= 0.5, split.targets >= 0.5
-        both, either = (told & true).sum(axis=0), told.sum(axis=0) + true.sum(axis=0)
+        measured = metrics.score(split.targets, found, target)
         return {
             "loss": float(loss),
-            "exact": float((told == true).all(axis=1).mean()),
-            "macro_f1": float(np.divide(2 * both, either, out=np.zeros(len(both)), where=either > 0).mean()),
+            "exact": measured["exact_match"],
+            "macro_f1": measured.get("macro_f1", 0.0),
         }
     loss = -(split.targets * np.log(certain)).sum(axis=1).mean()
     measured = metrics.score(split.labels, found, target)

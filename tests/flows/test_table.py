@@ -76,6 +76,18 @@ def test_figures_stand_in_one_row_a_model(project: Path) -> None:
     ]
 
 
+def test_labels_and_values_have_figures_of_their_own(project: Path) -> None:
+    tasks = summary.summary()["tasks"]
+    entry = tasks["solar"]["candidates"]["baseline"]
+    tasks["solar"]["candidates"] = {"baseline": entry | {"metrics": {"trained": {"r2": FIGURE, "mae": FIGURE}}}}
+    heading, row = table.figure_rows(tasks)
+    assert heading[2:4] == ["r2", "mae"] and row[2:4] == ["0.900 (0.800-0.950)"] * 2
+    tasks["new"]["candidates"] = {
+        "baseline": entry | {"metrics": {"trained": {"macro_f1": FIGURE, "exact_match": FIGURE}}}
+    }
+    assert table.figure_rows(tasks)[0][2:6] == ["macro-f1", "exact-match", "r2", "mae"]
+
+
 def test_unchanged_stages_share_a_row_and_failures_are_told_once() -> None:
     outcomes = {
         "a": Outcome("a", "unchanged"),

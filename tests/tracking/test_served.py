@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipeline import config, register
+from pipeline import config, register, targets
 from pipeline.errors import RegistryError
 from pipeline.features import cleaning
+from pipeline.targets import Target
 from pipeline.tokenisers import bpe, char, jieba, rjieba, wordpiece
 from pipeline.tracking import bundle, serving, store
 
@@ -114,3 +115,16 @@ def test_probabilities_of_extreme_logits_stay_finite():
     import numpy as np
 
     assert serving.softmax(np.array([[1e4, -1e4], [0, 0]], np.float32)).tolist() == [[1, 0], [0.5, 0.5]]
+
+
+def test_the_table_says_what_the_model_was_asked_for():
+    import numpy as np
+
+    outputs = np.array([[0.0, -3.0, 3.0], [-9.0, -9.0, -9.0]], np.float32)
+    labels = serving.table(outputs, targets.record(Target("labels", ("a", "b", "c"))))
+    assert labels["labels"].tolist() == [["a", "c"], []]
+    assert labels["probabilities"][0] == pytest.approx({"a": 0.5, "b": 1 / (1 + np.exp(3)), "c": 1 / (1 + np.exp(-3))})
+    values = serving.table(np.array([[1.5], [-2.0]], np.float32), targets.record(Target("value", ("value",))))
+    assert values.to_dict("list") == {"value": [1.5, -2.0]}
+    classes = serving.table(np.array([[0.0, 2.0]], np.float32), {"classes": ["a", "b"]})
+    assert list(classes.columns) == ["label", "probability", "probabilities"] and classes["label"][0] == "b"
