@@ -99,6 +99,7 @@ def checkout(folder: Path) -> Project:
         "flows",
         "dictionaries",
         "expectations",
+        "vectors",
         "weights",
         ".dvc",
         ".dvcignore",
