@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import compress, export, graphs, models, network, quality
+from pipeline import compress, config, export, graphs, models, network, quality
 from pipeline.examples import Split, TextInputs
 from pipeline.targets import Target
+from tests.contracts.test_models import SMALL_BERT
 
 INPUTS = TextInputs(2000, 16)
 TARGET = Target("classes", ("a", "b"))
 SETTINGS = compress.Config(calibration="minmax", examples=8)
-DYNAMIC = {"rnn", "lstm", "gru", "transformer"}
+DYNAMIC = {"rnn", "lstm", "gru", "transformer", "hugging_face"}
+SMALL = {"hugging_face": {"encoder": SMALL_BERT}}
 LEFT = {"rnn": 0.4, "gru": 0.6, "linear": 0.4}
 """Share of the weights that stays fp32 where it is not little: those of RNN and GRU have no int8 form; and idf."""
 NAMES = [found.name for found in pkgutil.iter_modules(models.__path__) if not found.name.startswith("_")]
@@ -33,7 +35,8 @@ class Ids:
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
     torch.manual_seed(0)
-    net = network.network(modules[name], modules[name].Config(), INPUTS, TARGET).net.eval()
+    settings = config.parse(modules[name].Config, SMALL.get(name, {}), "model")
+    net = network.network(modules[name], settings, INPUTS, TARGET).net.eval()
     export.export(net, INPUTS, tmp_path / "fp32.onnx")
     ids = np.random.default_rng(0).integers(1, 2000, (40, 16))
     ids[::3, 9:] = 0
@@ -45,9 +48,15 @@ def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
             return net(torch.from_numpy(feed["ids"])).numpy()
 
     operators = graphs.operators(tmp_path / "fp32.onnx")
-    dynamic = not operators.keys().isdisjoint(compress.DYNAMIC)
-    source = compress.Source(tmp_path / "fp32.onnx", eager, 10**6, examples, examples, ["a", "b"], dynamic=dynamic)
-    found = compress.compress(source, tmp_path, SETTINGS, quality.Config(resamples=100), tmp_path / "profiles")
+    ranging = not operators.keys().isdisjoint(compress.RANGING)
+    source = compress.Source(tmp_path / "fp32.onnx", eager, 10**6, examples, examples, TARGET, ranging=ranging)
+    found = compress.compress(
+        source,
+        tmp_path,
+        SETTINGS,
+        quality.settled(quality.Config(resamples=100), "classes", "evaluate"),
+        tmp_path / "profiles",
+    )
     assert found["scheme"].startswith("dynamic_int8" if name in DYNAMIC else "static_int8")
     before, after = (graphs.answer(graphs.session(tmp_path / f"{kind}.onnx")) for kind in ("fp32", "int8"))
     one = examples.read(np.arange(7))
