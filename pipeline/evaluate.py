@@ -69,8 +69,23 @@ def evaluate(
         "candidates": figures["test"],
         "validation": figures["validation"],
         "paired": paired,
+        "cautions": cautions(figures["validation"], chosen(scores, wanted.headline), wanted.headline),
         "examples": {split: len(truth[split]) for split in JUDGED},
     }
+
+
+def cautions(figures: Mapping[str, Mapping[str, Any]], name: str, headline: str) -> list[str]:
+    """What speaks against the chosen candidate: another, which is not served, that is better on validation."""
+    value = figures[name]["metrics"]["compressed"][headline]["value"]
+    found = []
+    for other, entry in figures.items():
+        best = (entry["metrics"]["compressed"] or entry["metrics"]["trained"])[headline]["value"]
+        if other != name and metrics.sign(headline) * (best - value) > 0:
+            found.append(
+                f"the {other}, at {best:.3f}, is better on validation than the {name} at {value:.3f} "
+                f"({headline}): look at the learning curves before you serve it"
+            )
+    return found
 
 
 def _figures(
@@ -227,6 +242,8 @@ def _say(report: Mapping[str, Any]) -> None:
                 bounds = f"{figure['low']:.4f}..{figure['high']:.4f}"
                 log.info("%s, %s: test %s %.4f (%s)", name, variant, headline, figure["value"], bounds)
     log.info("chosen on validation: %s", report["chosen"])
+    for caution in report["cautions"]:
+        log.warning("%s", caution)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,23 @@ from pipeline import charts
 
 OVERFITTED = 0.25
 """Share of the loss on validation that is missing on train from which on a net is said to overfit."""
+RISEN = 0.05
+"""Share by which the validation loss rises after the best epoch from which on a net is said to overfit."""
+AGAINST = (
+    "Try more data, augmentation, more dropout or weight decay, mixup, label smoothing, a smaller net, or weights that "
+    "were trained before."
+)
 UNLEARNT = 0.5
 """Share of the loss of who knows the classes' shares alone, left on train, from which on a net is said to underfit."""
 
 
-def words(judged: Mapping[str, Mapping[str, float]], best_epoch: int, epochs: int) -> str:
-    """Whether the kept weights over- or underfit, by what gap, and what to try.
+def words(judged: Mapping[str, Mapping[str, float]], best_epoch: int, history: Any) -> str:
+    """Whether training over- or underfits, by what gap, and what to try.
 
-    judged: as model.json has it: the same measure of train, without augmentation, and of validation.
+    judged: as model.json has it: the same measure of train, without augmentation, and of validation, by the weights
+    that were kept. history: a table with columns train_loss and validation_loss.
     """
+    epochs = len(history)
     train, validation = judged["train"], judged["validation"]
     gap = validation["loss"] - train["loss"]
     said = (
@@ -23,9 +31,11 @@ def words(judged: Mapping[str, Mapping[str, float]], best_epoch: int, epochs: in
         f"{validation['loss']:.3f} on validation: a gap of {gap:.3f}{_measured(train, validation)}. "
     )
     if gap > OVERFITTED * validation["loss"]:
+        return said + "It overfits. " + AGAINST
+    if risen := _risen(history, best_epoch):
         return said + (
-            "It overfits. Try more data, augmentation, more dropout or weight decay, mixup, label smoothing, a smaller "
-            "net, or weights that were trained before."
+            f"After it the training loss fell on and the validation loss rose by {risen:.0%}: it overfits from there, "
+            "and what was learnt later was not kept. " + AGAINST
         )
     if best_epoch == epochs:
         return said + "It was still improving when it stopped. Try more epochs or a higher learning rate."
@@ -35,6 +45,13 @@ def words(judged: Mapping[str, Mapping[str, float]], best_epoch: int, epochs: in
             "Try a larger net, a higher learning rate, less dropout, weight decay or augmentation, or longer training."
         )
     return said + "Neither over- nor underfitting stands out."
+
+
+def _risen(history: Any, best_epoch: int) -> float:
+    """By what share the validation loss rose from the best epoch to the last while the training loss fell; or 0."""
+    best, last = history.iloc[best_epoch - 1], history.iloc[-1]
+    risen = last["validation_loss"] / best["validation_loss"] - 1 if best["validation_loss"] > 0 else 0.0
+    return float(risen) if risen > RISEN and last["train_loss"] < best["train_loss"] else 0.0
 
 
 def _measured(train: Mapping[str, float], validation: Mapping[str, float]) -> str:
@@ -99,7 +116,7 @@ def described(model: Mapping[str, Any], history: Any, tested: Any) -> dict[str, 
     """What the page says of a task's training. tested: the table of a range test, or None."""
     return {
         "curves": curves(history),
-        "words": words(model["judged"], model["best_epoch"], len(history)),
+        "words": words(model["judged"], model["best_epoch"], history),
         "range_test": None if tested is None else range_test(tested, model["learning_rate"]),
         "choices": model["choices"],
         "layers": layer_rows(model["layers"]),

@@ -218,6 +218,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "headlines": headlines,
         "receipt": artifacts.read_json(folder("registered", task) / "receipt.json"),
         "asked": mistakes.asked(target),
+        "cautions": report["cautions"],
         "tiles": tiles(report, compressed, headlines, target),
         "rows": candidate_rows(report, headlines),
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),

@@ -123,7 +123,7 @@ def run_training(
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
     starting.release(built.body, made.module, train.vectors)
-    about = _about(made, fitted) | ({"teacher": named["teacher"]} if "teacher" in named else {})
+    about = _about(made, fitted, train) | ({"teacher": named["teacher"]} if "teacher" in named else {})
     return fitted, network.describe(name, model, data.inputs, data.target) | about
 
 
@@ -174,13 +174,14 @@ def _made(
     return _Made(module, built, data, started)
 
 
-def _about(made: _Made, fitted: "loop.Fit") -> dict[str, Any]:
+def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:
     """What model.json says of the trained network, beside what `load` needs."""
     from pipeline import architecture
     from pipeline.fit import objective
 
     data, layers = made.data, architecture.layers(made.built.net, made.data.inputs)
-    ignorant = {"loss": objective.ignorance(data.target, data.validation)}
+    measure = objective.measure(train, data.target, data.train)
+    ignorant = {"loss": objective.ignorance(data.target, data.validation, measure)}
     return {
         **architecture.sums(layers),
         "best_epoch": fitted.best_epoch,

@@ -46,6 +46,11 @@ def test_a_candidate_without_a_graph_is_reported_and_never_chosen():
     assert report["chosen"] == "net"
     assert report["candidates"]["baseline"]["metrics"]["compressed"] is None
     assert report["candidates"]["baseline"]["metrics"]["trained"]["accuracy"]["value"] == pytest.approx(0.95)
+    assert report["cautions"] == [
+        "the baseline, at 0.950, is better on validation than the net at 0.600 (accuracy): look at the learning curves "
+        "before you serve it"
+    ]
+    assert judged(baseline=answers(0.5), net=answers(0.6, compressed=0.6))["cautions"] == []
 
 
 def test_of_equals_the_simpler_wins():

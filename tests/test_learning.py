@@ -9,6 +9,17 @@ def judged(train, validation, ignorant=1.0, **measures):
     return {split: {"loss": loss, **measures} for split, loss in losses.items()}
 
 
+def curve(train, validation):
+    return pd.DataFrame({"train_loss": train, "validation_loss": validation})
+
+
+def test_a_validation_loss_that_rises_after_the_best_epoch_is_overfitting():
+    """At the best epoch itself next to nothing was learnt, and no gap shows yet."""
+    said = learning.words(judged(0.9, 0.97, 1.1), 1, curve([1.2, 0.9, 0.6], [0.97, 1.0, 1.08]))
+    assert "rose by 11%: it overfits from there" in said and "underfits" not in said
+    assert "underfits" in learning.words(judged(0.9, 0.97, 1.1), 1, curve([1.2, 1.3, 1.25], [0.97, 1.0, 1.08]))
+
+
 @pytest.mark.parametrize(
     ("train", "validation", "best", "word"),
     [
@@ -20,13 +31,13 @@ def judged(train, validation, ignorant=1.0, **measures):
     ],
 )
 def test_curves_in_words(train, validation, best, word):
-    said = learning.words(judged(train, validation, macro_f1=0.7), best, 3)
+    said = learning.words(judged(train, validation, macro_f1=0.7), best, curve([1, 1, 1], [1, 1, 1]))
     assert said.startswith(f"Epoch {best} of 3 was the best. Its loss is {train:.3f} on examples of train")
     assert word in said
 
 
 def test_a_value_is_read_by_its_share_of_the_variance():
-    assert "a gap of 0.010 (R² 0.600 and 0.600)" in learning.words(judged(0.3, 0.31, r2=0.6), 1, 3)
+    assert "a gap of 0.010 (R² 0.600 and 0.600)" in learning.words(judged(0.3, 0.31, r2=0.6), 1, curve([1], [1]))
 
 
 def test_curves_and_the_range_test_are_drawn_and_repeat():

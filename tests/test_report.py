@@ -45,6 +45,7 @@ def task(tmp_path, monkeypatch):
         "reports/t/report.json": {
             "classes": CLASSES,
             "chosen": "net",
+            "cautions": ["the baseline is better"],
             "headline": "macro_f1",
             "candidates": candidates,
         },
@@ -113,6 +114,7 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
         "at most 1.7 points",
         "1,234 parameters, 5.0 million multiply-adds",
         "It overfits",
+        "Caution: the baseline is better.",
         "device cpu (no CUDA device was found).",
         "4.0× smaller",
         "12.0× faster",

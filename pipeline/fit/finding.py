@@ -5,6 +5,7 @@ The rate by a range test, after Smith, arXiv 1506.01186.
 
 import copy
 import itertools
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -28,7 +29,11 @@ from pipeline.fit.stepping import Stepper
 if TYPE_CHECKING:
     from pipeline.fit.loop import Data
 
+log = logging.getLogger(__name__)
 LOWEST, HIGHEST, STEPS = 1e-6, 3.0, 100
+WINDOW, BEFORE = 9, 20  # losses that are averaged; and those of rates that are too low to move anything
+CERTAIN = 5.0  # standard errors by which the loss has to fall
+STEPS_AN_EPOCH = 16  # that a batch size found leaves: less is slow to learn
 SMOOTHING = 0.9  # share of the mean loss that a step keeps
 GIVEN_UP = 4.0  # times the lowest loss, above which higher rates are not tried
 
@@ -46,9 +51,9 @@ class Found:
         """By setting: what it became and why, where it was not given."""
         said = {}
         if config.batch_size == "auto":
-            said["batch_size"] = f"{self.batch_size} (the largest that fits)"
+            said["batch_size"] = f"{self.batch_size} (the largest that fits, with {STEPS_AN_EPOCH} steps an epoch left)"
         if config.optimizer.learning_rate == "auto":
-            said["learning_rate"] = f"{self.rate:g} (the loss falls fastest there in a range test)"
+            said["learning_rate"] = f"{self.rate:g} (by a range test)"
         if config.recompute != "auto":
             said["recompute"] = f"{config.recompute} (as train.recompute says)"
         elif self.recompute:
@@ -74,7 +79,8 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
         one.settle()
 
     if given == "auto":
-        found = replace(found, batch_size=memory.largest(trained, count, choices.device))
+        most = max(memory.FIRST, 1 << max(0, (count // STEPS_AN_EPOCH).bit_length() - 1))
+        found = replace(found, batch_size=memory.largest(trained, min(count, most), choices.device))
     if rate != "auto":
         return replace(found, rate=rate)
     one = _copied(net, stages, data, config, choices, found)
@@ -123,12 +129,13 @@ def _copied(
 
 
 def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
-    """Trains with a rate that grows at every step; takes the one at which the loss falls fastest.
+    """Trains with a rate that grows at every step; takes the one at which half of the loss's fall is done, or the default.
 
-    `one` has a rate of 1. Raises: TrainingError where the loss never falls.
+    `one` has a rate of 1.
     """
     rates: list[float] = []
     losses: list[float] = []
+    single: list[float] = []
     mean = 0.0
     one.begin(0)
     for k, batch in enumerate(_batches(read)):
@@ -141,12 +148,20 @@ def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
             failed = True
         if distributed.any_of(failed)[0]:
             break
-        mean = SMOOTHING * mean + (1 - SMOOTHING) * distributed.total(loss) / batch.count
+        single.append(distributed.total(loss) / batch.count)
+        mean = SMOOTHING * mean + (1 - SMOOTHING) * single[-1]
         rates.append(rate)
         losses.append(mean / (1 - SMOOTHING ** (k + 1)))
         if losses[-1] > GIVEN_UP * min(losses):
             break
-    return replace(found, rate=steepest(rates, losses), rates=tuple(rates), losses=tuple(losses))
+    rate = halfway(rates, single)
+    if rate is None:
+        rate = type(one.config.optimizer)().learning_rate
+        log.warning(
+            "train.optimizer.learning_rate: no rate of %g to %g made the loss fall by more than batches differ; %g is "
+            "taken, the optimiser's own default; set a number if it does not learn", LOWEST, HIGHEST, rate,
+        )  # fmt: skip
+    return replace(found, rate=rate, rates=tuple(rates), losses=tuple(losses))
 
 
 def _batches(read: Feed) -> Iterator[Batch]:
@@ -161,17 +176,19 @@ def _batches(read: Feed) -> Iterator[Batch]:
             return
 
 
-def steepest(rates: Sequence[float], losses: Sequence[float]) -> float:
-    """The rate, of those before the lowest loss, at which the loss falls fastest by the rate's logarithm.
+def halfway(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+    """The rate at which half of the loss's fall is done, from where rates move nothing to its lowest.
 
-    Raises: TrainingError.
+    It is near the steepest place, and does not hang on how single batches differ, as that does. None where the loss
+    never falls by more than batches differ. losses: those of single batches, which are smoothed here.
     """
-    end = int(np.argmin(losses)) + 1 if losses else 0
-    slopes = np.gradient(np.asarray(losses[:end]), np.log(rates[:end])) if end > 2 else np.zeros(1)
-    best = int(np.argmin(slopes))
-    if not slopes[best] < 0:
-        raise TrainingError(
-            "train.optimizer.learning_rate: found no rate at which the loss falls in a range test of "
-            f"{LOWEST:g} to {HIGHEST:g}; expected one; set a number, or look at the data"
-        )
-    return float(f"{rates[best]:.2g}")
+    if len(losses) < BEFORE + WINDOW:
+        return None
+    smooth = np.convolve(losses, np.ones(WINDOW) / WINDOW, "valid")
+    lowest = int(np.argmin(smooth))
+    first = np.asarray(losses[:BEFORE])
+    fallen = first.mean() - smooth[lowest]
+    if lowest < BEFORE or fallen < CERTAIN * first.std() / np.sqrt(WINDOW):
+        return None
+    above = np.flatnonzero(smooth[: lowest + 1] > first.mean() - fallen / 2)  # the last of these, not the first below
+    return float(f"{rates[int(above[-1]) + 1 + WINDOW // 2]:.2g}")

@@ -27,7 +27,7 @@ from pipeline.fit import checkpoint, finding, groups, hardware
 from pipeline.fit.averages import Averages, shown
 from pipeline.fit.feed import Batch
 from pipeline.fit.finding import Found
-from pipeline.fit.objective import judge
+from pipeline.fit.objective import judge, measure
 from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
 from pipeline.network import Inputs, predict
@@ -158,6 +158,7 @@ class _Run:
         self.found, self.folder, self.hooks = found, folder, hooks
         self.feed = finding.feed(data, config, choices, found.batch_size)
         finding.require_rows(net, self.feed)
+        self.measure = measure(config, data.target, data.train)
         self.stepper = finding.stepper(net, stages, data, config, choices, found)
         self.averages = Averages(net, config.average, config.epochs) if config.average.kind != "none" else None
         self.schedule = settings.plugin("schedules", config.schedule.name, "train.schedule.name")
@@ -256,7 +257,7 @@ class _Run:
                 f"train: an answer is not a number after epoch {self.at.epoch}; expected numbers; lower "
                 f"train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
-        return judge(data.target, found, Split(split.labels[rows], split.targets[rows]))
+        return judge(data.target, found, Split(split.labels[rows], split.targets[rows]), self.measure)
 
     def save(self) -> None:
         """Writes a checkpoint: every rank has to come here, the first one writes."""

@@ -18,6 +18,8 @@ from pipeline.fit.settings import Config
 from pipeline.targets import Target
 
 Objective = Callable[[Tensor, Tensor], Tensor]
+Measure = Callable[[np.ndarray, Split], float]
+"""The loss of answers [N, O] to a split."""
 
 
 def objective(config: Config, target: Target, train: Split, device: torch.device) -> Objective:
@@ -63,8 +65,32 @@ def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.
     return weights if target.kind == "labels" else weights * len(targets) / (counts @ weights)
 
 
-def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
+def measure(config: Config, target: Target, train: Split) -> Measure | None:
+    """How `config` has a split's answers judged: by the loss that is trained, weights of classes included.
+
+    None where that is the usual one without weights, which `judge` has.
+    """
+    if config.loss is None and config.class_weights == "none":
+        return None
+    loss = objective(config, target, train, torch.device("cpu"))
+
+    def measured(found: np.ndarray, split: Split) -> float:
+        answers = torch.from_numpy(np.array(found, np.float32))
+        if target.kind != "value":  # outputs of which `targets.read` would make these answers
+            answers = answers.clip(1e-7, 1 - 1e-7)
+            answers = answers.log() if target.kind == "classes" else answers.logit()
+        return float(loss(answers, torch.from_numpy(split.targets)).double().mean())
+
+    return measured
+
+
+def judge(target: Target, found: np.ndarray, split: Split, measure: Measure | None = None) -> dict[str, float]:
     """The `loss`, of which the validation split's decides, and what people read. `found` are answers [N, O]."""
+    judged = _judged(target, found, split)
+    return judged | {"loss": measure(found, split)} if measure else judged
+
+
+def _judged(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
     if target.kind == "value":
         errors = (found - split.targets)[:, 0].astype(np.float64)
         spread = float(np.var(split.targets))
@@ -92,10 +118,10 @@ def judge(target: Target, found: np.ndarray, split: Split) -> dict[str, float]:
     }
 
 
-def ignorance(target: Target, split: Split) -> float:
+def ignorance(target: Target, split: Split, measure: Measure | None = None) -> float:
     """The loss of who knows no more than how often each answer is right in a split."""
     mean = split.targets.mean(axis=0, dtype=np.float64)
-    return judge(target, np.broadcast_to(mean, split.targets.shape), split)["loss"]
+    return judge(target, np.broadcast_to(mean, split.targets.shape), split, measure)["loss"]
 
 
 def told(row: Mapping[str, float]) -> str:

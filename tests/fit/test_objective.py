@@ -5,9 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import f1_score, r2_score
 
+from pipeline import targets
 from pipeline.errors import ConfigError
 from pipeline.examples import Split
-from pipeline.fit.objective import class_weights, ignorance, judge, objective, told
+from pipeline.fit.objective import class_weights, ignorance, judge, measure, objective, told
 from pipeline.fit.settings import Config
 from pipeline.losses import cross_entropy, focal, huber, mae
 from pipeline.targets import Target
@@ -73,6 +74,29 @@ def test_weights_by_name_and_of_labels():
         class_weights({"d": 1.0}, CLASSES, ROWS)
     with pytest.raises(ConfigError, match=r"train\.class_weights\.b: found 0; expected a number above 0"):
         class_weights({"b": 0}, CLASSES, ROWS)
+
+
+@pytest.mark.parametrize(
+    ("target", "settings"),
+    [
+        (CLASSES, {"loss": focal.Config(gamma=2.0)}),
+        (CLASSES, {"class_weights": {"c": 10.0}}),
+        (CLASSES, {"loss": cross_entropy.Config(label_smoothing=0.2)}),
+        (LABELS, {"class_weights": "balanced"}),
+        (VALUE, {"loss": huber.Config(delta=0.5)}),
+    ],
+)
+def test_answers_are_judged_by_the_loss_that_is_trained(target, settings):
+    """What the network's outputs would cost, their answers are found to cost."""
+    config, random = Config(**settings), np.random.default_rng(0)
+    outputs = random.normal(9 if target is VALUE else 0, 2, (len(ROWS), target.outputs)).astype(np.float32)
+    wanted = random.normal(9, 2, outputs.shape).astype(np.float32) if target is VALUE else ROWS
+    split = of(wanted)
+    expected = objective(config, target, split, CPU)(torch.from_numpy(outputs), torch.from_numpy(wanted)).mean()
+    found = judge(target, targets.read(outputs, target.kind), split, measure(config, target, split))
+    assert found["loss"] == pytest.approx(float(expected), rel=1e-4)
+    assert found["loss"] != pytest.approx(judge(target, targets.read(outputs, target.kind), split)["loss"], rel=0.01)
+    assert measure(Config(), target, split) is None
 
 
 def test_who_knows_the_shares_alone_has_their_entropy_or_the_variance():
