@@ -441,13 +441,13 @@ def main() -> None:
     options = parser.parse_args()
     device, quick = torch.device(options.device), options.quick
     torch.set_num_threads(1)
-    turns = 0 if quick else 5
+    turns = 0 if quick else 3
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         if not quick:
             big = architectures.Config(architecture="resnet18")
-            case = images_case("ResNet-18 at 112 px", architectures, big, 112, 512, (32, 6, device), out)
+            case = images_case("ResNet-18 at 112 px", architectures, big, 112, 512, (32, 4, device), out)
             rows += one_case(case, turns, {"any": BEST, "a step in memory": MEMORY})
             rows.append(share_of_rate(case, rows[0]["ours"]))
         few = (8, 1, device) if quick else (64, 12, device)
