@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "evaluate": {"resamples": 100},
 }
 TEXTS = ["质量很好，非常喜欢！", "太差了，后悔", "Good phone iPhone6s 好", "房间很旧 😀 服务差", "ｇｏｏｄ 喜"]
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def write_texts(path: Path, count: int) -> None:
