@@ -120,9 +120,13 @@ def fit(
 def _settings(choices: hardware.Choices) -> Iterator[None]:
     """Threads, determinism and random state for a run; as they were before, afterwards."""
     threads = torch.get_num_threads()
+    devices = [choices.device] if choices.device.type == "cuda" else []  # by itself it starts every GPU
     torch.set_num_threads(choices.threads)
     try:
-        with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        with (
+            torch.random.fork_rng(devices),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False),
+        ):
             yield
     finally:
         torch.set_num_threads(threads)

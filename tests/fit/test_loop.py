@@ -277,6 +277,27 @@ def test_automatic_mixed_precision_on_cuda():
     assert found.choices["device"].startswith("cuda") and max(row["validation_accuracy"] for row in found.history) > 0.9
 
 
+def test_cudnn_works_and_is_deterministic_while_a_run_trains():
+    found = []
+    with torch.backends.cudnn.flags(enabled=True, deterministic=False, benchmark=True):
+        train(
+            toy(),
+            dataclasses.replace(CONFIG, epochs=1),
+            on_step=lambda *of: found.append(
+                [getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")]
+            ),
+        )
+        assert torch.backends.cudnn.benchmark
+    assert found == [[True, True, False]] * 5
+
+
+def test_random_states_are_kept_of_the_runs_own_device_alone(monkeypatch):
+    kept, fork = [], torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices=None: kept.append(devices) or fork(devices))
+    train(toy(), dataclasses.replace(CONFIG, device="cpu", epochs=1))
+    assert kept == [[]]
+
+
 def test_threads_and_random_state_are_as_before():
     net, threads, state = toy(), torch.get_num_threads(), torch.get_rng_state()
     train(net, dataclasses.replace(CONFIG, threads=threads + 1, epochs=1))
