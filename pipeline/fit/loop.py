@@ -96,7 +96,7 @@ def fit(
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
         net, stages = distributed.synced(net, stages, choices.device)
-        saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
+        saved = checkpoint.load(checkpoints) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
         every = parts > found.batch_size  # not even one example by itself fitted
         found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
@@ -181,12 +181,15 @@ class _Run:
             self.save()  # what a run whose first batch does not fit goes on from
         self.started = time.monotonic()
         while not self.finished:
+            row, lacked = None, ""
             try:
                 row = self._one_epoch()
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
-                self._smaller(error)
+                lacked = _first_line(error)
+            if row is None:  # outside of the block above, whose error holds all that the step computed
+                self._smaller(lacked)
                 continue
             self.hooks.on_epoch(row)
             self.save()
@@ -296,29 +299,28 @@ class _Run:
         if self.at.step:
             log.info("resuming in %s", where)
 
-    def _smaller(self, error: BaseException) -> None:
-        """Goes on from the last checkpoint with a batch in twice as many parts.
+    def _smaller(self, lacked: str) -> None:
+        """Goes on from the last checkpoint with a batch in twice as many parts. lacked: the error's words.
 
         Raises: TrainingError where that cannot be; ExhaustedError on one of several ranks, for which the others wait.
         """
-        state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
+        self.stepper.renew()
+        state = checkpoint.load(self.folder) if self.folder else None
         parts = 2 * self.found.parts
         last = parts > self.found.batch_size
         if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({lacked}); "
                 "expected room; take a smaller model or smaller inputs, or set train.accumulate"
-            ) from error
+            )
         if distributed.world() > 1:
-            raise ExhaustedError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)})"
-            ) from error
+            raise ExhaustedError(f"train: the memory is too small for a batch in {self.found.parts} parts ({lacked})")
         if last:
-            log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
+            log.warning("the memory is too small for %s; inner values are computed twice", lacked)
             self.found = replace(self.found, recompute=True)
             self.stepper.recompute()
         else:
-            log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+            log.warning("the memory is too small for %s; a batch is computed in %d parts", lacked, parts)
             self.found = replace(self.found, parts=parts)
             self.stepper.parts = parts
         self.resume(state)

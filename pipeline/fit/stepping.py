@@ -48,12 +48,18 @@ class Stepper:
         module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
         trained = groups.groups(net, stages, config, found.rate)
         self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
-        self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
-        self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
-        self._augmentation = augmentation
+        self._objective, self._targets, self._augmentation = objective, targets, augmentation
+        self.renew()
         self._frozen = -1
         self._wrapped = net
         self._forward: Callable[[Tensor], Tensor] = net
+
+    def renew(self) -> None:
+        """Leaves nothing of a step that failed on the way."""
+        device = self.choices.device
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.choices.precision is torch.float16)
+        self._watch = Watch(device)
 
     def recompute(self) -> None:
         """From now on the stages but the head keep no inner values."""

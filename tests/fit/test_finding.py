@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,32 @@ def test_too_little_memory_doubles_the_parts_of_the_same_batch_from_the_checkpoi
     parts = train(toy(), dataclasses.replace(CONFIG, accumulate=4))
     assert equal(found.state, parts.state)
     assert [row["train_loss"] for row in found.history] == [row["train_loss"] for row in parts.history]
+
+
+class Keeping(Hungry):
+    """Remembers what it computed when it found no memory."""
+
+    most, seen = 4, None
+
+    def forward(self, images):
+        found = super(Hungry, self).forward(images)
+        if self.training and len(images) > self.most:
+            self.seen = weakref.ref(found)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+
+def test_nothing_of_a_step_that_found_no_memory_is_kept_while_its_checkpoint_is_read(tmp_path, monkeypatch):
+    net, read, load = Keeping(), [], checkpoint.load
+
+    def watched(folder, device="cpu"):
+        read.append((net.seen and net.seen(), str(device), any(p.grad is not None for p in net.parameters())))
+        return load(folder, device)
+
+    monkeypatch.setattr(checkpoint, "load", watched)
+    train(net, checkpoints=tmp_path)
+    assert net.seen is not None and net.seen() is None
+    assert read == [(None, "cpu", False)] * 2
 
 
 def test_memory_for_not_even_one_example_is_an_error(tmp_path):
