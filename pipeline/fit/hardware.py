@@ -112,6 +112,8 @@ def _fused(config: Config, optimizer: ModuleType, device: torch.device) -> tuple
 def _compile(config: Config, device: torch.device, steps: int) -> tuple[str, str]:
     if config.compile != "auto":
         return config.compile, "as train.compile says"
+    if config.recompute == "stages":
+        return "off", "what is computed twice cannot be compiled"
     if config.parallel.processes > 1:
         return "off", "not by itself with several processes"
     if device.type == "cpu":

@@ -86,7 +86,7 @@ def fit(
 ) -> Fit:
     """Trains `net`, whose `stages` are those of its model's file, in place, and leaves the best weights in it.
 
-    Goes on from what lies in `checkpoints`. parts: of a batch, at least.
+    Goes on from what lies in `checkpoints`. parts: of a batch, at least, in place of each of train.accumulate.
     Raises: TrainingError within a step of a number that is not finite, and StoppedError where `hooks.stop` said so;
     the last checkpoint stays.
     """
@@ -98,22 +98,20 @@ def fit(
         net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
-        every = parts > found.batch_size  # not even one example by itself fitted
-        found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
+        found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)
         for row in run.at.history:
             hooks.on_epoch(row)
-        said = dict(choices.reasons) | found.reasons(config)
+        said = run.reasons()
         log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
         net.load_state_dict(run.best)
         known = {"validation": run.judged(net, data.validation)}
         known["train"] = run.judged(net, data.train, len(data.validation))
     state = {name: value.cpu() for name, value in run.best.items()}
-    said = dict(choices.reasons) | run.found.reasons(config)
-    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, said)
+    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, run.reasons())
 
 
 @contextmanager
@@ -175,6 +173,13 @@ class _Run:
     def finished(self) -> bool:
         at = self.at
         return at.epoch >= self.config.epochs or at.epoch - at.best_epoch >= self.config.patience
+
+    def reasons(self) -> dict[str, str]:
+        """By setting: what the run takes for it and why."""
+        said = dict(self.choices.reasons) | self.found.reasons(self.config)
+        if self.found.recompute and self.choices.compile != "off":
+            said["compile"] = "off (what is computed twice cannot be compiled)"
+        return said
 
     def to_the_end(self) -> None:
         if self.folder and not self.at.step:
@@ -306,8 +311,8 @@ class _Run:
         """
         self.stepper.renew()
         state = checkpoint.load(self.folder) if self.folder else None
-        parts = 2 * self.found.parts
-        last = parts > self.found.batch_size
+        most = finding.most_parts(self.net, self.feed)
+        last, parts = self.found.parts >= most, min(2 * self.found.parts, most)
         if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
                 f"train: the memory is too small for a batch in {self.found.parts} parts ({lacked}); "

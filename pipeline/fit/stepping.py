@@ -43,6 +43,8 @@ class Stepper:
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
+        self._frozen = -1
+        self._recomputing = False
         if found.recompute:
             self.recompute()
         module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
@@ -50,7 +52,6 @@ class Stepper:
         self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
         self._objective, self._targets, self._augmentation = objective, targets, augmentation
         self.renew()
-        self._frozen = -1
         self._wrapped = net
         self._forward: Callable[[Tensor], Tensor] = net
 
@@ -62,8 +63,12 @@ class Stepper:
         self._watch = Watch(device)
 
     def recompute(self) -> None:
-        """From now on the stages but the head keep no inner values."""
+        """From the next epoch's beginning on the stages but the head keep no inner values, and nothing is compiled.
+
+        Dynamo cannot trace what keeps a norm from counting twice.
+        """
         recomputing.recompute(self.stages[:-1])
+        self._recomputing, self._frozen = True, -1
 
     def begin(self, frozen: int) -> None:
         """Before an epoch: the network trains, but for its first `frozen` stages."""
@@ -73,7 +78,7 @@ class Stepper:
             self._frozen = frozen
             self._wrapped = distributed.wrapped(self.net, self.choices.device)
             self._forward = self._wrapped
-            if self.choices.compile != "off":
+            if self.choices.compile != "off" and not self._recomputing:
                 self._forward = torch.compile(self._wrapped, mode=self.choices.compile)
 
     def step(self, batch: Batch, factor: float, blame: Blame) -> Tensor:

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pipeline import memory
-from pipeline.errors import TrainingError
-from pipeline.fit import checkpoint, finding
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.fit import checkpoint, feed, finding
 from pipeline.optimizers import adamw, sgd
-from tests.fit.toys import CONFIG, Brightness, equal, toy, train
+from tests.fit.toys import CONFIG, IMAGE, Brightness, equal, images, toy, train
 
 
 def test_the_rate_at_which_the_loss_falls_fastest():
@@ -126,10 +126,67 @@ def test_nothing_of_a_step_that_found_no_memory_is_kept_while_its_checkpoint_is_
     assert read == [(None, "cpu", False)] * 2
 
 
+class Convolved(torch.nn.Module):
+    """One example has many values a channel for its norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.head(self.norm(self.conv(images.permute(0, 3, 1, 2) / 255)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 1}, {"accumulate": 5}, {"batch_size": 3, "accumulate": 2}])
+def test_parts_of_one_example_are_refused_before_the_start_where_a_batch_norm_cannot_train_on_them(how):
+    config = dataclasses.replace(CONFIG, epochs=1, **how)
+    said = r"train\.batch_size: found a batch of \d with train\.accumulate \d; expected two examples for each part"
+    with pytest.raises(ConfigError, match=said):
+        train(toy(), config)
+    train(Convolved(), config)
+
+
+def test_parts_are_as_many_as_can_train():
+    def most(net, **how):
+        config = dataclasses.replace(CONFIG, **how)
+        return net, feed.Feed(images(40), IMAGE, config, config.batch_size, ("a", "b"))
+
+    net, read = most(toy())
+    state = torch.get_rng_state()
+    assert finding.most_parts(net, read) == 4
+    assert torch.equal(torch.get_rng_state(), state) and int(net.body[2].num_batches_tracked) == 0
+    assert finding.most_parts(*most(toy(), batch_size=7)) == 3  # of 40 examples: 6 or 7 a batch
+    assert finding.most_parts(*most(Convolved())) == 8
+    assert finding.most_parts(*most(torch.nn.Linear(1, 1))) == 8
+
+
+FINER = """
+1 1 1 no
+3 1 3 no
+20 1 20 no
+1 2 2 no
+3 2 6 no
+3 4 8 no
+1 8 8 no
+1 16 8 yes
+20 2 20 yes
+"""
+
+
+@pytest.mark.parametrize("row", FINER.split("\n")[1:-1])
+def test_a_batch_is_cut_finer_until_each_example_is_by_itself(row):
+    accumulate, times, parts, again = [int(word) if word.isdigit() else word == "yes" for word in row.split()]
+    config = dataclasses.replace(CONFIG, accumulate=accumulate)
+    read = feed.Feed(images(40), IMAGE, config, 8, ("a", "b"))
+    found = finding.finer(finding.Found(8, 1.0, accumulate), times, torch.nn.Linear(1, 1), read)
+    assert (found.parts, found.recompute) == (parts, again)
+
+
 def test_memory_for_not_even_one_example_is_an_error(tmp_path):
     net = Hungry()
     net.most = 0
-    with pytest.raises(TrainingError, match=r"too small for a batch in 8 parts .CUDA out of memory.* smaller model"):
+    with pytest.raises(TrainingError, match=r"too small for a batch in 4 parts .CUDA out of memory.* smaller model"):
         train(net, checkpoints=tmp_path)
     with pytest.raises(TrainingError, match="too small for a batch in 1 parts"):
         train(net)
