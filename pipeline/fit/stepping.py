@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.fit.finding import Found
 
 LARGE = 1 << 62
+LEAST_SCALE = 1e-4  # of fp16: gradients that are not finite at less never become so
 
 
 class Stepper:
@@ -85,7 +86,7 @@ class Stepper:
         """The sum of the batch's losses [] of this rank, on the device; `factor` multiplies every group's rate.
 
         Raises: what `blame` makes of losses or a norm of the gradients that are not finite, before the weights change
-        (on a GPU one step later).
+        (on a GPU one step later). Of fp16 a norm counts from the least scale on.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
@@ -97,12 +98,19 @@ class Stepper:
             self._shrink()
         limit = self.config.gradient_norm
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit if limit is not None else float("inf"))
-        self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
+        self._watch.add([loss, self._told(norm)], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         distributed.even_norms(self.net)
         pulse.beat()
         return loss
+
+    def _told(self, norm: Tensor) -> Tensor:
+        """The norm where it is to be finite: a scaler skips steps at first, until its scale is low enough."""
+        if not self.scaler.is_enabled():
+            return norm
+        scale = self.scaler.scale(torch.ones_like(norm))
+        return torch.where(scale < LEAST_SCALE, norm, torch.zeros_like(norm))
 
     def settle(self) -> None:
         """Raises what is still to be blamed."""

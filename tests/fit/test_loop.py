@@ -182,7 +182,8 @@ class Breaking(Brightness):
             return found
         if self.what == "loss":
             return found * float("nan")
-        found.register_hook(lambda gradient: gradient * float("inf"))
+        if found.requires_grad:
+            found.register_hook(lambda gradient: gradient * float("inf"))
         return found
 
 
@@ -198,6 +199,47 @@ def test_what_is_not_a_number_stops_within_a_step_names_the_batch_and_keeps_the_
     kept = checkpoint.load(tmp_path)
     assert kept["at"]["epoch"] == 1
     assert all(value.isfinite().all() for value in (*kept["net"].values(), *net.state_dict().values()))
+
+
+@pytest.fixture
+def scaled(monkeypatch):
+    """Losses are scaled as for fp16, on a CPU."""
+    made = []
+
+    def scaler(device, enabled):
+        made.append(torch_scaler(device, enabled=True))
+        return made[-1]
+
+    torch_scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    return made
+
+
+def test_gradients_that_no_scale_makes_finite_are_told(scaled):
+    done, net = [], Breaking("gradient")
+    with pytest.raises(TrainingError, match=r"the gradient's norm is nan in epoch 8, step 37, with the batch of"):
+        train(net, dataclasses.replace(CONFIG, epochs=20, patience=20), on_step=lambda *of: done.append(of))
+    assert len(done) == 36  # 30 of which were skipped, each with half the scale: 65536 / 2^30 < 1e-4
+    assert scaled[-1].get_scale() == 2**-14
+
+
+class Short(torch.optim.AdamW):
+    """Finds no memory in its 7th step."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().step(closure)
+
+
+def test_a_step_whose_gradients_were_unscaled_can_be_tried_again(scaled, tmp_path, monkeypatch):
+    monkeypatch.setattr(adamw, "build", lambda config, groups, fused: Short(groups, foreach=True))
+    found = train(toy(), checkpoints=tmp_path)
+    assert found.found.parts == 2 and len(found.history) == 4
+    assert len(scaled) == 2
 
 
 @pytest.mark.parametrize("setting", ["plain", "ema", "swa", "accumulated"])
