@@ -5,7 +5,7 @@ The rate by a range test, after Smith, arXiv 1506.01186.
 
 import copy
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline import batches, distributed, memory
 from pipeline.augmentation.batches import Augmentation
-from pipeline.errors import ConfigError, TrainingError
+from pipeline.errors import ConfigError, StoppedError, TrainingError
 from pipeline.fit import distilling, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
@@ -58,13 +58,22 @@ class Found:
         return said
 
 
-def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
+def find(
+    net: nn.Module,
+    stages: Sequence[nn.Module],
+    data: "Data",
+    config: Config,
+    choices: Choices,
+    stop: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Raises: StoppedError where `stop`, asked before each step, says so on any rank."""
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
     size = min(given, count) if isinstance(given, int) else count
     found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
+        _heed(stop)
         tried = replace(found, batch_size=size)
         one = _copied(net, stages, data, config, choices, tried)
         read = feed(data, config, choices, size)
@@ -78,7 +87,12 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
     if rate != "auto":
         return replace(found, rate=rate)
     one = _copied(net, stages, data, config, choices, found)
-    return _range_test(one, feed(data, config, choices, found.batch_size), found)
+    return _range_test(one, feed(data, config, choices, found.batch_size), found, stop)
+
+
+def _heed(stop: Callable[[], bool]) -> None:
+    if distributed.any_of(stop())[0]:
+        raise StoppedError("train: stopped before the first epoch; run again to begin anew")
 
 
 def finer(found: Found, times: int, net: nn.Module, read: Feed) -> Found:
@@ -169,7 +183,7 @@ def _copied(
     return stepper(other, same, data, config, choices, found)
 
 
-def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
+def _range_test(one: Stepper, read: Feed, found: Found, stop: Callable[[], bool]) -> Found:
     """Trains with a rate that grows at every step; takes the one at which the loss falls fastest.
 
     `one` has a rate of 1. Raises: TrainingError where the loss never falls.
@@ -179,6 +193,7 @@ def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
     mean = 0.0
     one.begin(0)
     for k, batch in enumerate(_batches(read)):
+        _heed(stop)
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))
         failed = False
         try:

@@ -59,7 +59,7 @@ class Hooks:
 
     on_epoch: Callable[[Row], None] = lambda row: None  # every epoch's row, those before a resumption at once
     on_step: Callable[[int, int], None] = lambda done, total: None  # steps done, of so many at most
-    stop: Callable[[], bool] = lambda: False  # asked after each step
+    stop: Callable[[], bool] = lambda: False  # asked after each step and between the batches of a validation
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def fit(
             net.to(memory_format=torch.channels_last)
         net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints) if checkpoints else None
-        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices, hooks.stop)
         found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
@@ -135,7 +135,7 @@ class _State:
     """What a checkpoint holds of a run beside weights, optimiser and averages."""
 
     epoch: int = 0  # that is running, or to be run next, from 0
-    batch: int = 0  # batches of it that are done
+    batch: int = 0  # batches of it that are done: after the last it is judged
     step: int = 0
     losses: list[float] = field(default_factory=list)  # their sum until the checkpoint, by rank
     seconds: float = 0.0  # that it has taken in earlier processes
@@ -203,17 +203,20 @@ class _Run:
         """Trains what is left of an epoch, judges it on the validation split and remembers the weights if best."""
         at = self.at
         self.stepper.begin(groups.frozen(self.config.freeze, len(self.stages), at.epoch))
-        with closing(self.feed.epoch(at.epoch, at.batch)) as found:
-            for batch in found:
-                self._one_step(batch)
+        if at.batch < self.feed.steps:
+            with closing(self.feed.epoch(at.epoch, at.batch)) as found:
+                for batch in found:
+                    self._one_step(batch)
         self.stepper.settle()
         total = distributed.total(float(self.loss))
+        try:
+            judged = self.judged(shown(self.net, self.averages), self.data.validation)
+        except StoppedError:
+            self.save()  # as after the epoch's last step: judging changes nothing
+            raise
         self.loss.zero_()
         at.epoch, at.batch = at.epoch + 1, 0
-        if self.averages:
-            self.averages.after_epoch(self.net, at.epoch)
         row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen}
-        judged = self.judged(shown(self.net, self.averages), self.data.validation)
         row |= {f"validation_{name}": value for name, value in judged.items()}
         row["learning_rate"] = self.found.rate * self._factor(at.step - 1)
         row["seconds"] = at.seconds + time.monotonic() - self.started
@@ -234,6 +237,8 @@ class _Run:
         if self.averages:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
+        if self.averages and at.batch == self.feed.steps:
+            self.averages.after_epoch(self.net, at.epoch + 1)
         pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
@@ -243,8 +248,12 @@ class _Run:
         if stop or due:
             self.save()
         if stop:
-            kept = f"; {self.folder} has the checkpoint: run again to go on" if self.folder else ""
-            raise StoppedError(f"train: stopped in epoch {at.epoch + 1}, after step {at.step}{kept}")
+            raise self._stopped()
+
+    def _stopped(self) -> StoppedError:
+        where = "after the last epoch" if self.finished else f"in epoch {self.at.epoch + 1}, after step {self.at.step}"
+        kept = f"; {self.folder} has the checkpoint: run again to go on" if self.folder else ""
+        return StoppedError(f"train: stopped {where}{kept}")
 
     def _factor(self, step: int) -> float:
         losses = [row["validation_loss"] for row in self.at.history]
@@ -262,10 +271,14 @@ class _Run:
         rows = np.arange(len(split))
         if most is not None and most < len(split):
             rows = np.linspace(0, len(split) - 1, most).round().astype(np.int64)
-        found = predict(net, split, data.inputs, data.target, rows=rows, device=device)
+        try:
+            found = predict(net, split, data.inputs, data.target, rows=rows, device=device, stop=self.hooks.stop)
+        except StoppedError:
+            raise self._stopped() from None
         if not np.isfinite(found).all():
+            epoch = self.at.epoch if self.finished else self.at.epoch + 1
             raise TrainingError(
-                f"train: an answer is not a number after epoch {self.at.epoch}; expected numbers; lower "
+                f"train: an answer is not a number after epoch {epoch}; expected numbers; lower "
                 f"train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
         return judge(data.target, found, Split(split.labels[rows], split.targets[rows]))

@@ -12,7 +12,7 @@ from pipeline import memory
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.fit import checkpoint, feed, finding
 from pipeline.optimizers import adamw, sgd
-from tests.fit.toys import CONFIG, IMAGE, Brightness, equal, images, toy, train
+from tests.fit.toys import CONFIG, IMAGE, Brightness, equal, images, stopping, toy, train
 
 
 def test_the_rate_at_which_the_loss_falls_fastest():
@@ -37,7 +37,7 @@ def test_a_rate_found_by_a_range_test_learns_and_says_so(optimizer, tmp_path, ca
     assert f"learning_rate {found.found.rate:g} (the loss falls fastest there" in caplog.text
     assert max(row["learning_rate"] for row in found.history) <= found.found.rate
     with pytest.raises(Exception, match="stopped"):
-        train(toy(), config, checkpoints=tmp_path, stop=lambda: True)
+        train(toy(), config, checkpoints=tmp_path, **stopping([], 1))
     assert equal(train(Brightness(), config, checkpoints=tmp_path).state, found.state)
 
 

@@ -263,6 +263,48 @@ def test_a_run_stopped_at_any_of_40_steps_ends_bit_equal_to_the_unbroken_one(tmp
         assert resumed.best_epoch == unbroken.best_epoch
 
 
+@pytest.mark.parametrize("setting", ["plain", "ema", "swa"])
+@pytest.mark.parametrize("asked", [14, 16])
+def test_a_run_stopped_in_a_validation_leaves_within_it_and_ends_as_the_unbroken_one(tmp_path, setting, asked):
+    """Of 600 examples, in 3 batches: each epoch asks 5 times after its steps and 3 times in its validation."""
+    average = Average() if setting == "plain" else Average(setting, decay=0.9, start=0.25)
+    config = dataclasses.replace(CONFIG, average=average)
+    data = loop.Data(images(40), images(600, seed=1), IMAGE, TWO)
+    unbroken = train(toy(), config, data=data)
+    asks, done = [], []
+
+    def stop():
+        asks.append(None)
+        return len(asks) == asked
+
+    with pytest.raises(StoppedError, match=r"stopped in epoch 2, after step 10; .* has the checkpoint"):
+        train(toy(), config, data=data, checkpoints=tmp_path, stop=stop)
+    kept = checkpoint.load(tmp_path)["at"]
+    assert (kept["epoch"], kept["batch"], kept["step"], len(kept["history"])) == (1, 5, 10, 1)
+    torch.manual_seed(9)
+    resumed = train(Brightness(), config, data=data, checkpoints=tmp_path, on_step=lambda *of: done.append(of[0]))
+    assert done == list(range(11, 21))
+    assert equal(resumed.state, unbroken.state)
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+
+
+def test_a_run_stopped_while_its_best_weights_are_judged_ends_as_the_unbroken_one(tmp_path):
+    unbroken, done = train(toy()), []
+    after = {"on_epoch": lambda row: done.append(row["epoch"]), "stop": lambda: done[-1:] == [4]}
+    with pytest.raises(StoppedError, match=r"stopped after the last epoch; .* run again to go on"):
+        train(toy(), checkpoints=tmp_path, **after)
+    resumed = train(Brightness(), checkpoints=tmp_path)
+    assert equal(resumed.state, unbroken.state) and resumed.judged == unbroken.judged
+
+
+@pytest.mark.parametrize("auto", [{"batch_size": "auto"}, {"optimizer": adamw.Config(learning_rate="auto")}])
+def test_a_stop_is_heard_while_the_batch_or_the_rate_is_found(auto):
+    asks = []
+    with pytest.raises(StoppedError, match="stopped before the first epoch; run again"):
+        train(toy(), dataclasses.replace(CONFIG, **auto), stop=lambda: asks.append(None) or len(asks) == 2)
+    assert len(asks) == 2
+
+
 def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
     config = dataclasses.replace(CONFIG, checkpoint_minutes=1e-9)
     found = []
