@@ -100,8 +100,6 @@ def finer(found: Found, times: int, net: nn.Module, read: Feed) -> Found:
 
     Where that was not enough, inner values are computed twice.
     """
-    if times == 1:
-        return found
     most, wanted = most_parts(net, read), times * read.config.accumulate
     again = read.config.recompute == "auto" and wanted >= 2 * most
     return replace(found, parts=max(found.parts, min(wanted, most)), recompute=found.recompute or again)

@@ -90,7 +90,8 @@ def fit(
     Raises: TrainingError within a step of a number that is not finite, and StoppedError where `hooks.stop` said so;
     the last checkpoint stays.
     """
-    choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
+    images, examples = isinstance(data.inputs, ImageInputs), len(data.train)
+    choices = hardware.choose(config, images=images, examples=examples)
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
         if choices.channels_last:
@@ -98,7 +99,9 @@ def fit(
         net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices, hooks.stop)
-        found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))
+        choices = hardware.choose(config, images=images, examples=examples, batch_size=found.batch_size)
+        if parts > 1:
+            found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)

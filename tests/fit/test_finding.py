@@ -162,9 +162,6 @@ def test_parts_are_as_many_as_can_train():
 
 
 FINER = """
-1 1 1 no
-3 1 3 no
-20 1 20 no
 1 2 2 no
 3 2 6 no
 3 4 8 no
