@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import batches, config, distributed, memory, pulse, targets
+from pipeline.errors import StoppedError
 from pipeline.examples import ImageInputs, Split, TextInputs, Vocabulary
 from pipeline.targets import Target
 
@@ -89,19 +90,27 @@ def predict(
     rows: np.ndarray | None = None,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    stop: Callable[[], bool] = lambda: False,
 ) -> np.ndarray:
     """Probabilities or values float32 [N, O] in the split's order, on every rank; each answers for its part.
 
     `rows`, rising, are those that are answered for where not all are. The network is left in evaluation mode.
+    Raises: StoppedError where `stop`, asked before each batch, says so on any rank.
     """
     net.eval()
     rows_of = batches.by_length(split, inputs, batch_size, rows)
     mine = rows_of[distributed.rank() :: distributed.world()]
     outputs = torch.zeros((0, target.outputs), device=device)
+    stopped = False
     with torch.inference_mode():
         for some in mine:
+            stopped = stop()
+            if stopped:
+                break
             outputs = torch.cat([outputs, _outputs(net, split, some, inputs, device)])
             pulse.beat()
+    if distributed.any_of(stopped)[0]:
+        raise StoppedError("stopped before all was answered; run again")
     every = distributed.gathered(outputs).cpu().numpy()
     order = [some for rank in range(distributed.world()) for some in rows_of[rank :: distributed.world()]]
     return targets.read(every, target.kind)[np.argsort(np.concatenate(order))]

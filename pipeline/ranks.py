@@ -34,13 +34,13 @@ LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 
 @dataclass(frozen=True)
 class Job:
-    """`python -m MODULE WORD… PARTS` in so many processes; PARTS is the least number of parts of a batch."""
+    """`python -m MODULE WORD… PARTS` in so many processes; PARTS is the least number of parts of each of a batch's."""
 
     module: str
     words: Sequence[str]
     parallel: Parallel
     folder: Path  # of its own, for as long as the job runs
-    parts: int = 1  # of a batch, at first
+    parts: int = 1  # of each of train.accumulate, at first
     on_row: Callable[[int, Mapping[str, float]], None] = lambda step, values: None  # of rank 0, each step once
     stop: Callable[[], bool] = lambda: False
 
@@ -59,7 +59,7 @@ def run(job: Job) -> None:
                 return
             except ExhaustedError as error:
                 parts *= 2
-                log.warning("%s; all ranks start again from the last checkpoint, with %d parts at least", error, parts)
+                log.warning("%s; all ranks start again from the last checkpoint, with %d times the parts", error, parts)
             except _DeathError as error:
                 deaths += 1
                 if job.stop():

@@ -70,8 +70,7 @@ def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
     """The same by several processes, of which the first writes the model's folder."""
     place, words = artifacts.STATE / "ranks" / checkpoints.name, [task.name, str(checkpoints)]
     with _asked_to_stop() as stop:
-        module, parts = "pipeline.train", train.accumulate
-        ranks.run(ranks.Job(module, words, train.parallel, place, parts, on_row=run.log, stop=stop))
+        ranks.run(ranks.Job("pipeline.train", words, train.parallel, place, on_row=run.log, stop=stop))
 
 
 def one_rank() -> None:

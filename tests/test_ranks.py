@@ -278,7 +278,7 @@ def test_a_pulse_tells_where_its_process_is(tmp_path, monkeypatch):
         ({"compile": "max-autotune", "parallel": {"processes": 2}}, r"compile: found max-autotune with parallel"),
         (
             {"compile": "default", "recompute": "stages", "parallel": {"processes": 2}},
-            r"compile: found default with rec",
+            r"compile: found default with recompute: stages",
         ),
         ({"parallel": {"processes": 0}}, r"parallel\.processes: found 0"),
         ({"parallel": {"patience": 1}}, r"parallel\.patience: found 1"),

@@ -6,7 +6,7 @@ The rate by a range test, after Smith, arXiv 1506.01186.
 import copy
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline import distributed, memory
+from pipeline import batches, distributed, memory
 from pipeline.augmentation.batches import Augmentation
-from pipeline.errors import ConfigError, TrainingError
+from pipeline.errors import ConfigError, StoppedError, TrainingError
 from pipeline.fit import distilling, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
@@ -63,13 +63,22 @@ class Found:
         return said
 
 
-def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
+def find(
+    net: nn.Module,
+    stages: Sequence[nn.Module],
+    data: "Data",
+    config: Config,
+    choices: Choices,
+    stop: Callable[[], bool] = lambda: False,
+) -> Found:
+    """Raises: StoppedError where `stop`, asked before each step, says so on any rank."""
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
     size = min(given, count) if isinstance(given, int) else count
     found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
+        _heed(stop)
         tried = replace(found, batch_size=size)
         one = _copied(net, stages, data, config, choices, tried)
         read = feed(data, config, choices, size)
@@ -84,17 +93,67 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
     if rate != "auto":
         return replace(found, rate=rate)
     one = _copied(net, stages, data, config, choices, found)
-    return _range_test(one, feed(data, config, choices, found.batch_size), found)
+    return _range_test(one, feed(data, config, choices, found.batch_size), found, stop)
+
+
+def _heed(stop: Callable[[], bool]) -> None:
+    if distributed.any_of(stop())[0]:
+        raise StoppedError("train: stopped before the first epoch; run again to begin anew")
+
+
+def finer(found: Found, times: int, net: nn.Module, read: Feed) -> Found:
+    """With a batch in `times` as many parts as train.accumulate says, as far as each of them can train.
+
+    Where that was not enough, inner values are computed twice.
+    """
+    most, wanted = most_parts(net, read), times * read.config.accumulate
+    again = read.config.recompute == "auto" and wanted >= 2 * most
+    return replace(found, parts=max(found.parts, min(wanted, most)), recompute=found.recompute or again)
+
+
+def most_parts(net: nn.Module, read: Feed) -> int:
+    """In which the smallest batch can be computed on each rank, one after the other."""
+    rows = read.seen // read.steps // distributed.world()
+    return max(1, rows // _least(net, read))
+
+
+def _least(net: nn.Module, read: Feed) -> int:
+    """Examples that a part must have: two where a batch norm has one value a channel of one example.
+
+    Maps of more than one pixel have more. A batch norm over all ranks counts the others' examples too.
+    """
+    kinds = [type(part) for part in net.modules() if isinstance(part, _BatchNorm)]
+    if all(issubclass(kind, nn.SyncBatchNorm) for kind in kinds):
+        return 1
+    device = next(net.parameters()).device
+    one = torch.from_numpy(batches.read(read.train, np.zeros(1, np.int64), read.inputs)).to(device)
+    try:
+        with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            copy.deepcopy(net).train()(one)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        return 2
+    except Exception as error:
+        if not memory.exhausted(error):
+            raise
+        return 2  # one is no help
+    return 1
 
 
 def require_rows(net: nn.Module, read: Feed) -> None:
-    """Raises: ConfigError where a batch norm would get fewer than two examples of a batch on some rank."""
-    batch = read.seen // read.steps
+    """Raises: ConfigError where a batch norm would get too few examples of a batch on some rank."""
+    batch, parts = read.seen // read.steps, read.config.accumulate
     rows = batch // distributed.world()
     if distributed.world() > 1 and rows < 2 and any(isinstance(part, _BatchNorm) for part in net.modules()):
         raise ConfigError(
             f"train.parallel.processes: found {distributed.world()}, with {rows} of a batch's {batch} "
             "examples for each; expected two at least, since the model has batch norms; raise train.batch_size"
+        )
+    if rows // parts < 2 and _least(net, read) > 1:
+        raise ConfigError(
+            f"train.batch_size: found a batch of {rows} with train.accumulate {parts}; expected two examples for each "
+            "part, since the model's batch norms cannot train on one; raise train.batch_size or lower train.accumulate"
         )
 
 
@@ -128,8 +187,8 @@ def _copied(
     return stepper(other, same, data, config, choices, found)
 
 
-def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
-    """Trains with a rate that grows at every step; takes the one at which half of the loss's fall is done, or the default.
+def _range_test(one: Stepper, read: Feed, found: Found, stop: Callable[[], bool]) -> Found:
+    """Trains with a rate that grows at every step; takes that at which half of the loss's fall is done, or the default.
 
     `one` has a rate of 1.
     """
@@ -139,6 +198,7 @@ def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
     mean = 0.0
     one.begin(0)
     for k, batch in enumerate(_batches(read)):
+        _heed(stop)
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))
         failed = False
         try:

@@ -28,11 +28,14 @@ class Choices:
     reasons: Mapping[str, str]  # by setting: what it became and why
 
 
-def choose(config: Config, *, images: bool, examples: int) -> Choices:
-    """For a train split of so many examples. Raises: ConfigError for what this machine lacks."""
+def choose(config: Config, *, images: bool, examples: int, batch_size: int | None = None) -> Choices:
+    """For a train split of so many examples. batch_size: the one that was found, where it was to be.
+
+    Raises: ConfigError for what this machine lacks.
+    """
     optimizer = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
-    size = config.batch_size if isinstance(config.batch_size, int) else examples
-    steps = config.epochs * -(-examples // size)
+    size = {"all": examples, "auto": batch_size}.get(str(config.batch_size), config.batch_size)
+    steps = config.epochs * -(-examples // int(size)) if size is not None else None
     device, why_device = _device(config)
     precision, why_precision = _precision(config, device)
     channels_last, why_format = _memory_format(config, images)
@@ -109,15 +112,19 @@ def _fused(config: Config, optimizer: ModuleType, device: torch.device) -> tuple
     return there, "one kernel for all weights" if there else f"PyTorch has none for {device.type}"
 
 
-def _compile(config: Config, device: torch.device, steps: int) -> tuple[str, str]:
+def _compile(config: Config, device: torch.device, steps: int | None) -> tuple[str, str]:
     if config.compile != "auto":
         return config.compile, "as train.compile says"
+    if config.recompute == "stages":
+        return "off", "what is computed twice cannot be compiled"
     if config.parallel.processes > 1:
         return "off", "not by itself with several processes"
     if device.type == "cpu":
         return "off", "on CPUs the compiler's minute is seldom won back"
     if importlib.util.find_spec("triton") is None:
         return "off", "triton is not installed"
+    if steps is None:
+        return "off", "not before the batch size is known"
     if steps < WORTH_COMPILING:
         return "off", f"{steps:,} steps are too few to win back the compiler's minute"
     return "default", f"{steps:,} steps win back the compiler's minute"

@@ -59,7 +59,7 @@ class Hooks:
 
     on_epoch: Callable[[Row], None] = lambda row: None  # every epoch's row, those before a resumption at once
     on_step: Callable[[int, int], None] = lambda done, total: None  # steps done, of so many at most
-    stop: Callable[[], bool] = lambda: False  # asked after each step
+    stop: Callable[[], bool] = lambda: False  # asked after each step and between the batches of a validation
 
 
 @dataclass(frozen=True)
@@ -86,43 +86,48 @@ def fit(
 ) -> Fit:
     """Trains `net`, whose `stages` are those of its model's file, in place, and leaves the best weights in it.
 
-    Goes on from what lies in `checkpoints`. parts: of a batch, at least.
+    Goes on from what lies in `checkpoints`. parts: of a batch, at least, in place of each of train.accumulate.
     Raises: TrainingError within a step of a number that is not finite, and StoppedError where `hooks.stop` said so;
     the last checkpoint stays.
     """
-    choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
+    images, examples = isinstance(data.inputs, ImageInputs), len(data.train)
+    choices = hardware.choose(config, images=images, examples=examples)
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
         net, stages = distributed.synced(net, stages, choices.device)
-        saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
-        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
-        every = parts > found.batch_size  # not even one example by itself fitted
-        found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
+        saved = checkpoint.load(checkpoints) if checkpoints else None
+        found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices, hooks.stop)
+        choices = hardware.choose(config, images=images, examples=examples, batch_size=found.batch_size)
+        if parts > 1:
+            found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)
         if saved:
             run.resume(saved)
         for row in run.at.history:
             hooks.on_epoch(row)
-        said = dict(choices.reasons) | found.reasons(config)
+        said = run.reasons()
         log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
         net.load_state_dict(run.best)
         known = {"validation": run.judged(net, data.validation)}
         known["train"] = run.judged(net, data.train, len(data.validation))
     state = {name: value.cpu() for name, value in run.best.items()}
-    said = dict(choices.reasons) | run.found.reasons(config)
-    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, said)
+    return Fit(state, run.at.best_epoch, run.at.history, known, run.found, run.reasons())
 
 
 @contextmanager
 def _settings(choices: hardware.Choices) -> Iterator[None]:
     """Threads, determinism and random state for a run; as they were before, afterwards."""
     threads = torch.get_num_threads()
+    devices = [choices.device] if choices.device.type == "cuda" else []  # by itself it starts every GPU
     torch.set_num_threads(choices.threads)
     try:
-        with torch.random.fork_rng(), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        with (
+            torch.random.fork_rng(devices),
+            torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False),
+        ):
             yield
     finally:
         torch.set_num_threads(threads)
@@ -133,7 +138,7 @@ class _State:
     """What a checkpoint holds of a run beside weights, optimiser and averages."""
 
     epoch: int = 0  # that is running, or to be run next, from 0
-    batch: int = 0  # batches of it that are done
+    batch: int = 0  # batches of it that are done: after the last it is judged
     step: int = 0
     losses: list[float] = field(default_factory=list)  # their sum until the checkpoint, by rank
     seconds: float = 0.0  # that it has taken in earlier processes
@@ -173,17 +178,27 @@ class _Run:
         at = self.at
         return at.epoch >= self.config.epochs or at.epoch - at.best_epoch >= self.config.patience
 
+    def reasons(self) -> dict[str, str]:
+        """By setting: what the run takes for it and why."""
+        said = dict(self.choices.reasons) | self.found.reasons(self.config)
+        if self.found.recompute and self.choices.compile != "off":
+            said["compile"] = "off (what is computed twice cannot be compiled)"
+        return said
+
     def to_the_end(self) -> None:
         if self.folder and not self.at.step:
             self.save()  # what a run whose first batch does not fit goes on from
         self.started = time.monotonic()
         while not self.finished:
+            row, lacked = None, ""
             try:
                 row = self._one_epoch()
             except Exception as error:
                 if not memory.exhausted(error):
                     raise
-                self._smaller(error)
+                lacked = _first_line(error)
+            if row is None:  # outside of the block above, whose error holds all that the step computed
+                self._smaller(lacked)
                 continue
             self.hooks.on_epoch(row)
             self.save()
@@ -192,17 +207,20 @@ class _Run:
         """Trains what is left of an epoch, judges it on the validation split and remembers the weights if best."""
         at = self.at
         self.stepper.begin(groups.frozen(self.config.freeze, len(self.stages), at.epoch))
-        with closing(self.feed.epoch(at.epoch, at.batch)) as found:
-            for batch in found:
-                self._one_step(batch)
+        if at.batch < self.feed.steps:
+            with closing(self.feed.epoch(at.epoch, at.batch)) as found:
+                for batch in found:
+                    self._one_step(batch)
         self.stepper.settle()
         total = distributed.total(float(self.loss))
+        try:
+            judged = self.judged(shown(self.net, self.averages), self.data.validation)
+        except StoppedError:
+            self.save()  # as after the epoch's last step: judging changes nothing
+            raise
         self.loss.zero_()
         at.epoch, at.batch = at.epoch + 1, 0
-        if self.averages:
-            self.averages.after_epoch(self.net, at.epoch)
         row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen}
-        judged = self.judged(shown(self.net, self.averages), self.data.validation)
         row |= {f"validation_{name}": value for name, value in judged.items()}
         row["learning_rate"] = self.found.rate * self._factor(at.step - 1)
         row["seconds"] = at.seconds + time.monotonic() - self.started
@@ -223,6 +241,8 @@ class _Run:
         if self.averages:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
+        if self.averages and at.batch == self.feed.steps:
+            self.averages.after_epoch(self.net, at.epoch + 1)
         pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
@@ -232,8 +252,12 @@ class _Run:
         if stop or due:
             self.save()
         if stop:
-            kept = f"; {self.folder} has the checkpoint: run again to go on" if self.folder else ""
-            raise StoppedError(f"train: stopped in epoch {at.epoch + 1}, after step {at.step}{kept}")
+            raise self._stopped()
+
+    def _stopped(self) -> StoppedError:
+        where = "after the last epoch" if self.finished else f"in epoch {self.at.epoch + 1}, after step {self.at.step}"
+        kept = f"; {self.folder} has the checkpoint: run again to go on" if self.folder else ""
+        return StoppedError(f"train: stopped {where}{kept}")
 
     def _factor(self, step: int) -> float:
         losses = [row["validation_loss"] for row in self.at.history]
@@ -251,10 +275,14 @@ class _Run:
         rows = np.arange(len(split))
         if most is not None and most < len(split):
             rows = np.linspace(0, len(split) - 1, most).round().astype(np.int64)
-        found = predict(net, split, data.inputs, data.target, rows=rows, device=device)
+        try:
+            found = predict(net, split, data.inputs, data.target, rows=rows, device=device, stop=self.hooks.stop)
+        except StoppedError:
+            raise self._stopped() from None
         if not np.isfinite(found).all():
+            epoch = self.at.epoch if self.finished else self.at.epoch + 1
             raise TrainingError(
-                f"train: an answer is not a number after epoch {self.at.epoch}; expected numbers; lower "
+                f"train: an answer is not a number after epoch {epoch}; expected numbers; lower "
                 f"train.optimizer.learning_rate ({self.found.rate:g}); the checkpoint before is kept"
             )
         return judge(data.target, found, Split(split.labels[rows], split.targets[rows]), self.measure)
@@ -293,29 +321,28 @@ class _Run:
         if self.at.step:
             log.info("resuming in %s", where)
 
-    def _smaller(self, error: BaseException) -> None:
-        """Goes on from the last checkpoint with a batch in twice as many parts.
+    def _smaller(self, lacked: str) -> None:
+        """Goes on from the last checkpoint with a batch in twice as many parts. lacked: the error's words.
 
         Raises: TrainingError where that cannot be; ExhaustedError on one of several ranks, for which the others wait.
         """
-        state = checkpoint.load(self.folder, self.choices.device) if self.folder else None
-        parts = 2 * self.found.parts
-        last = parts > self.found.batch_size
+        self.stepper.renew()
+        state = checkpoint.load(self.folder) if self.folder else None
+        most = finding.most_parts(self.net, self.feed)
+        last, parts = self.found.parts >= most, min(2 * self.found.parts, most)
         if state is None or (last and (self.found.recompute or self.config.recompute != "auto")):
             raise TrainingError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)}); "
+                f"train: the memory is too small for a batch in {self.found.parts} parts ({lacked}); "
                 "expected room; take a smaller model or smaller inputs, or set train.accumulate"
-            ) from error
+            )
         if distributed.world() > 1:
-            raise ExhaustedError(
-                f"train: the memory is too small for a batch in {self.found.parts} parts ({_first_line(error)})"
-            ) from error
+            raise ExhaustedError(f"train: the memory is too small for a batch in {self.found.parts} parts ({lacked})")
         if last:
-            log.warning("the memory is too small for %s; inner values are computed twice", _first_line(error))
+            log.warning("the memory is too small for %s; inner values are computed twice", lacked)
             self.found = replace(self.found, recompute=True)
             self.stepper.recompute()
         else:
-            log.warning("the memory is too small for %s; a batch is computed in %d parts", _first_line(error), parts)
+            log.warning("the memory is too small for %s; a batch is computed in %d parts", lacked, parts)
             self.found = replace(self.found, parts=parts)
             self.stepper.parts = parts
         self.resume(state)

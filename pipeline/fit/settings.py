@@ -90,11 +90,11 @@ class Config:
 
     def __post_init__(self) -> None:
         many = self.parallel.processes
+        if self.compile not in ("auto", "off") and self.recompute == "stages":
+            raise ValueError(f"compile: found {self.compile} with recompute: stages; expected off or auto")
         if many == 1:
             return
         if isinstance(self.batch_size, int) and many > self.batch_size:
             raise ValueError(f"parallel.processes: found {many}; expected at most train.batch_size ({self.batch_size})")
         if self.compile in ("reduce-overhead", "max-autotune"):
             raise ValueError(f"compile: found {self.compile} with parallel.processes {many}; expected off or default")
-        if self.compile == "default" and self.recompute == "stages":
-            raise ValueError(f"compile: found default with recompute and parallel.processes {many}; expected off")

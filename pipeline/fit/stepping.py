@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.fit.finding import Found
 
 LARGE = 1 << 62
+LEAST_SCALE = 1e-4  # of fp16: gradients that are not finite at less never become so
 
 
 class Stepper:
@@ -43,21 +44,32 @@ class Stepper:
     ):
         self.net, self.stages, self.config, self.choices = net, stages, config, choices
         self.parts = found.parts
+        self._frozen = -1
+        self._recomputing = False
         if found.recompute:
             self.recompute()
         module = settings.plugin("optimizers", config.optimizer.name, "train.optimizer.name")
         trained = groups.groups(net, stages, config, found.rate)
         self.optimizer = module.build(config.optimizer, trained, fused=choices.fused)
-        self.scaler = torch.amp.GradScaler(choices.device.type, enabled=choices.precision is torch.float16)
-        self._objective, self._targets, self._watch = objective, targets, Watch(choices.device)
-        self._augmentation = augmentation
-        self._frozen = -1
+        self._objective, self._targets, self._augmentation = objective, targets, augmentation
+        self.renew()
         self._wrapped = net
         self._forward: Callable[[Tensor], Tensor] = net
 
+    def renew(self) -> None:
+        """Leaves nothing of a step that failed on the way."""
+        device = self.choices.device
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.choices.precision is torch.float16)
+        self._watch = Watch(device)
+
     def recompute(self) -> None:
-        """From now on the stages but the head keep no inner values."""
+        """From the next epoch's beginning on the stages but the head keep no inner values, and nothing is compiled.
+
+        Dynamo cannot trace what keeps a norm from counting twice.
+        """
         recomputing.recompute(self.stages[:-1])
+        self._recomputing, self._frozen = True, -1
 
     def begin(self, frozen: int) -> None:
         """Before an epoch: the network trains, but for its first `frozen` stages."""
@@ -67,14 +79,14 @@ class Stepper:
             self._frozen = frozen
             self._wrapped = distributed.wrapped(self.net, self.choices.device)
             self._forward = self._wrapped
-            if self.choices.compile != "off":
+            if self.choices.compile != "off" and not self._recomputing:
                 self._forward = torch.compile(self._wrapped, mode=self.choices.compile)
 
     def step(self, batch: Batch, factor: float, blame: Blame) -> Tensor:
         """The sum of the batch's losses [] of this rank, on the device; `factor` multiplies every group's rate.
 
         Raises: what `blame` makes of losses or a norm of the gradients that are not finite, before the weights change
-        (on a GPU one step later).
+        (on a GPU one step later). Of fp16 a norm counts from the least scale on.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
@@ -86,12 +98,19 @@ class Stepper:
             self._shrink()
         limit = self.config.gradient_norm
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit if limit is not None else float("inf"))
-        self._watch.add([loss] if self.scaler.is_enabled() else [loss, norm], blame)
+        self._watch.add([loss, self._told(norm)], blame)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         distributed.even_norms(self.net)
         pulse.beat()
         return loss
+
+    def _told(self, norm: Tensor) -> Tensor:
+        """The norm where it is to be finite: a scaler skips steps at first, until its scale is low enough."""
+        if not self.scaler.is_enabled():
+            return norm
+        scale = self.scaler.scale(torch.ones_like(norm))
+        return torch.where(scale < LEAST_SCALE, norm, torch.zeros_like(norm))
 
     def settle(self) -> None:
         """Raises what is still to be blamed."""

@@ -1,6 +1,7 @@
 import dataclasses
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +9,10 @@ import pytest
 import torch
 
 from pipeline import memory
-from pipeline.errors import TrainingError
-from pipeline.fit import checkpoint, finding
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.fit import checkpoint, feed, finding
 from pipeline.optimizers import adamw, sgd
-from tests.fit.toys import CONFIG, Brightness, equal, toy, train
+from tests.fit.toys import CONFIG, IMAGE, Brightness, equal, images, stopping, toy, train
 
 RATES = np.logspace(np.log10(finding.LOWEST), np.log10(finding.HIGHEST), finding.STEPS)
 
@@ -59,7 +60,7 @@ def test_a_rate_found_by_a_range_test_learns_and_says_so(optimizer, tmp_path, ca
     assert f"learning_rate {found.found.rate:g} (by a range test)" in caplog.text
     assert max(row["learning_rate"] for row in found.history) <= found.found.rate
     with pytest.raises(Exception, match="stopped"):
-        train(toy(), config, checkpoints=tmp_path, stop=lambda: True)
+        train(toy(), config, checkpoints=tmp_path, **stopping([], 1))
     assert equal(train(Brightness(), config, checkpoints=tmp_path).state, found.state)
 
 
@@ -123,10 +124,90 @@ def test_too_little_memory_doubles_the_parts_of_the_same_batch_from_the_checkpoi
     assert [row["train_loss"] for row in found.history] == [row["train_loss"] for row in parts.history]
 
 
+class Keeping(Hungry):
+    """Remembers what it computed when it found no memory."""
+
+    most, seen = 4, None
+
+    def forward(self, images):
+        found = super(Hungry, self).forward(images)
+        if self.training and len(images) > self.most:
+            self.seen = weakref.ref(found)
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return found
+
+
+def test_nothing_of_a_step_that_found_no_memory_is_kept_while_its_checkpoint_is_read(tmp_path, monkeypatch):
+    net, read, load = Keeping(), [], checkpoint.load
+
+    def watched(folder, device="cpu"):
+        read.append((net.seen and net.seen(), str(device), any(p.grad is not None for p in net.parameters())))
+        return load(folder, device)
+
+    monkeypatch.setattr(checkpoint, "load", watched)
+    train(net, checkpoints=tmp_path)
+    assert net.seen is not None and net.seen() is None
+    assert read == [(None, "cpu", False)] * 2
+
+
+class Convolved(torch.nn.Module):
+    """One example has many values a channel for its norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)
+        self.head = torch.nn.Linear(4, 2)
+
+    def forward(self, images):
+        return self.head(self.norm(self.conv(images.permute(0, 3, 1, 2) / 255)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize("how", [{"batch_size": 1}, {"accumulate": 5}, {"batch_size": 3, "accumulate": 2}])
+def test_parts_of_one_example_are_refused_before_the_start_where_a_batch_norm_cannot_train_on_them(how):
+    config = dataclasses.replace(CONFIG, epochs=1, **how)
+    said = r"train\.batch_size: found a batch of \d with train\.accumulate \d; expected two examples for each part"
+    with pytest.raises(ConfigError, match=said):
+        train(toy(), config)
+    train(Convolved(), config)
+
+
+def test_parts_are_as_many_as_can_train():
+    def most(net, **how):
+        config = dataclasses.replace(CONFIG, **how)
+        return net, feed.Feed(images(40), IMAGE, config, config.batch_size, ("a", "b"))
+
+    net, read = most(toy())
+    state = torch.get_rng_state()
+    assert finding.most_parts(net, read) == 4
+    assert torch.equal(torch.get_rng_state(), state) and int(net.body[2].num_batches_tracked) == 0
+    assert finding.most_parts(*most(toy(), batch_size=7)) == 3  # of 40 examples: 6 or 7 a batch
+    assert finding.most_parts(*most(Convolved())) == 8
+    assert finding.most_parts(*most(torch.nn.Linear(1, 1))) == 8
+
+
+FINER = """
+1 2 2 no
+3 2 6 no
+3 4 8 no
+1 8 8 no
+1 16 8 yes
+20 2 20 yes
+"""
+
+
+@pytest.mark.parametrize("row", FINER.split("\n")[1:-1])
+def test_a_batch_is_cut_finer_until_each_example_is_by_itself(row):
+    accumulate, times, parts, again = [int(word) if word.isdigit() else word == "yes" for word in row.split()]
+    config = dataclasses.replace(CONFIG, accumulate=accumulate)
+    read = feed.Feed(images(40), IMAGE, config, 8, ("a", "b"))
+    found = finding.finer(finding.Found(8, 1.0, accumulate), times, torch.nn.Linear(1, 1), read)
+    assert (found.parts, found.recompute) == (parts, again)
+
+
 def test_memory_for_not_even_one_example_is_an_error(tmp_path):
     net = Hungry()
     net.most = 0
-    with pytest.raises(TrainingError, match=r"too small for a batch in 8 parts .CUDA out of memory.* smaller model"):
+    with pytest.raises(TrainingError, match=r"too small for a batch in 4 parts .CUDA out of memory.* smaller model"):
         train(net, checkpoints=tmp_path)
     with pytest.raises(TrainingError, match="too small for a batch in 1 parts"):
         train(net)

@@ -182,7 +182,8 @@ class Breaking(Brightness):
             return found
         if self.what == "loss":
             return found * float("nan")
-        found.register_hook(lambda gradient: gradient * float("inf"))
+        if found.requires_grad:
+            found.register_hook(lambda gradient: gradient * float("inf"))
         return found
 
 
@@ -198,6 +199,47 @@ def test_what_is_not_a_number_stops_within_a_step_names_the_batch_and_keeps_the_
     kept = checkpoint.load(tmp_path)
     assert kept["at"]["epoch"] == 1
     assert all(value.isfinite().all() for value in (*kept["net"].values(), *net.state_dict().values()))
+
+
+@pytest.fixture
+def scaled(monkeypatch):
+    """Losses are scaled as for fp16, on a CPU."""
+    made = []
+
+    def scaler(device, enabled):
+        made.append(torch_scaler(device, enabled=True))
+        return made[-1]
+
+    torch_scaler = torch.amp.GradScaler
+    monkeypatch.setattr(torch.amp, "GradScaler", scaler)
+    return made
+
+
+def test_gradients_that_no_scale_makes_finite_are_told(scaled):
+    done, net = [], Breaking("gradient")
+    with pytest.raises(TrainingError, match=r"the gradient's norm is nan in epoch 8, step 37, with the batch of"):
+        train(net, dataclasses.replace(CONFIG, epochs=20, patience=20), on_step=lambda *of: done.append(of))
+    assert len(done) == 36  # 30 of which were skipped, each with half the scale: 65536 / 2^30 < 1e-4
+    assert scaled[-1].get_scale() == 2**-14
+
+
+class Short(torch.optim.AdamW):
+    """Finds no memory in its 7th step."""
+
+    steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 7:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().step(closure)
+
+
+def test_a_step_whose_gradients_were_unscaled_can_be_tried_again(scaled, tmp_path, monkeypatch):
+    monkeypatch.setattr(adamw, "build", lambda config, groups, fused: Short(groups, foreach=True))
+    found = train(toy(), checkpoints=tmp_path)
+    assert found.found.parts == 2 and len(found.history) == 4
+    assert len(scaled) == 2
 
 
 @pytest.mark.parametrize("setting", ["plain", "ema", "swa", "accumulated"])
@@ -219,6 +261,48 @@ def test_a_run_stopped_at_any_of_40_steps_ends_bit_equal_to_the_unbroken_one(tmp
         assert equal(resumed.state, unbroken.state)
         assert without_seconds(resumed.history) == without_seconds(unbroken.history)
         assert resumed.best_epoch == unbroken.best_epoch
+
+
+@pytest.mark.parametrize("setting", ["plain", "ema", "swa"])
+@pytest.mark.parametrize("asked", [14, 16])
+def test_a_run_stopped_in_a_validation_leaves_within_it_and_ends_as_the_unbroken_one(tmp_path, setting, asked):
+    """Of 600 examples, in 3 batches: each epoch asks 5 times after its steps and 3 times in its validation."""
+    average = Average() if setting == "plain" else Average(setting, decay=0.9, start=0.25)
+    config = dataclasses.replace(CONFIG, average=average)
+    data = loop.Data(images(40), images(600, seed=1), IMAGE, TWO)
+    unbroken = train(toy(), config, data=data)
+    asks, done = [], []
+
+    def stop():
+        asks.append(None)
+        return len(asks) == asked
+
+    with pytest.raises(StoppedError, match=r"stopped in epoch 2, after step 10; .* has the checkpoint"):
+        train(toy(), config, data=data, checkpoints=tmp_path, stop=stop)
+    kept = checkpoint.load(tmp_path)["at"]
+    assert (kept["epoch"], kept["batch"], kept["step"], len(kept["history"])) == (1, 5, 10, 1)
+    torch.manual_seed(9)
+    resumed = train(Brightness(), config, data=data, checkpoints=tmp_path, on_step=lambda *of: done.append(of[0]))
+    assert done == list(range(11, 21))
+    assert equal(resumed.state, unbroken.state)
+    assert without_seconds(resumed.history) == without_seconds(unbroken.history)
+
+
+def test_a_run_stopped_while_its_best_weights_are_judged_ends_as_the_unbroken_one(tmp_path):
+    unbroken, done = train(toy()), []
+    after = {"on_epoch": lambda row: done.append(row["epoch"]), "stop": lambda: done[-1:] == [4]}
+    with pytest.raises(StoppedError, match=r"stopped after the last epoch; .* run again to go on"):
+        train(toy(), checkpoints=tmp_path, **after)
+    resumed = train(Brightness(), checkpoints=tmp_path)
+    assert equal(resumed.state, unbroken.state) and resumed.judged == unbroken.judged
+
+
+@pytest.mark.parametrize("auto", [{"batch_size": "auto"}, {"optimizer": adamw.Config(learning_rate="auto")}])
+def test_a_stop_is_heard_while_the_batch_or_the_rate_is_found(auto):
+    asks = []
+    with pytest.raises(StoppedError, match="stopped before the first epoch; run again"):
+        train(toy(), dataclasses.replace(CONFIG, **auto), stop=lambda: asks.append(None) or len(asks) == 2)
+    assert len(asks) == 2
 
 
 def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
@@ -275,6 +359,27 @@ def test_bf16_on_a_cpu_learns_too():
 def test_automatic_mixed_precision_on_cuda():
     found = train(toy(), dataclasses.replace(CONFIG, device="cuda"))
     assert found.choices["device"].startswith("cuda") and max(row["validation_accuracy"] for row in found.history) > 0.9
+
+
+def test_cudnn_works_and_is_deterministic_while_a_run_trains():
+    found = []
+    with torch.backends.cudnn.flags(enabled=True, deterministic=False, benchmark=True):
+        train(
+            toy(),
+            dataclasses.replace(CONFIG, epochs=1),
+            on_step=lambda *of: found.append(
+                [getattr(torch.backends.cudnn, name) for name in ("enabled", "deterministic", "benchmark")]
+            ),
+        )
+        assert torch.backends.cudnn.benchmark
+    assert found == [[True, True, False]] * 5
+
+
+def test_random_states_are_kept_of_the_runs_own_device_alone(monkeypatch):
+    kept, fork = [], torch.random.fork_rng
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices=None: kept.append(devices) or fork(devices))
+    train(toy(), dataclasses.replace(CONFIG, device="cpu", epochs=1))
+    assert kept == [[]]
 
 
 def test_threads_and_random_state_are_as_before():

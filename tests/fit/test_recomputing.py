@@ -3,10 +3,11 @@ import dataclasses
 import pytest
 import torch
 
-from pipeline.errors import TrainingError
+from pipeline.config import parse
+from pipeline.errors import ConfigError, TrainingError
 from pipeline.fit.recomputing import recompute
-from pipeline.fit.settings import Average
-from tests.fit.toys import CONFIG, Brightness, equal, train
+from pipeline.fit.settings import Average, Config
+from tests.fit.toys import CONFIG, Brightness, equal, toy, train
 
 
 class Counted(Brightness):
@@ -54,11 +55,7 @@ def test_less_is_kept_for_the_backward_pass():
 
 
 class Hungry(Brightness):
-    """Finds no memory unless its first stage is recomputed; a part of one example has no norm."""
-
-    def __init__(self):
-        super().__init__()
-        self.body[2] = torch.nn.Identity()
+    """Finds no memory unless its first stage is recomputed."""
 
     def forward(self, images):
         if self.training and "partial" not in str(self.body[1].forward):
@@ -69,8 +66,34 @@ class Hungry(Brightness):
 def test_it_is_the_last_resort_where_the_memory_is_short(tmp_path, caplog):
     torch.manual_seed(0)
     found = train(Hungry(), dataclasses.replace(CONFIG, batch_size=4), checkpoints=tmp_path)
-    assert found.found.parts == 4 and found.found.recompute
+    assert found.found.parts == 2 and found.found.recompute  # its batch norm needs two examples
     assert found.choices["recompute"] == "stages (the memory was too small for what they keep)"
-    assert found.choices["accumulate"] == "4 (the memory was too small for fewer parts)"
-    with pytest.raises(TrainingError, match="too small for a batch in 4 parts"):
+    assert found.choices["accumulate"] == "2 (the memory was too small for fewer parts)"
+    with pytest.raises(TrainingError, match="too small for a batch in 2 parts"):
         train(Hungry(), dataclasses.replace(CONFIG, batch_size=4, recompute="off"), checkpoints=tmp_path / "off")
+
+
+class Unnormed(Hungry):
+    def __init__(self):
+        super().__init__()
+        self.body[2] = torch.nn.Identity()
+
+
+def test_without_a_norm_each_example_is_tried_by_itself_first(tmp_path):
+    found = train(Unnormed(), dataclasses.replace(CONFIG, batch_size=5), checkpoints=tmp_path)
+    assert found.found.parts == 5 and found.found.recompute
+
+
+def test_what_is_computed_twice_is_not_compiled(tmp_path, monkeypatch):
+    """As Dynamo could not trace it."""
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda net, mode: compiled.append(mode) or net)
+    config = dataclasses.replace(CONFIG, batch_size=4, compile="default")
+    found = train(Hungry(), config, checkpoints=tmp_path)
+    assert compiled == ["default"] and found.found.recompute
+    assert found.choices["compile"] == "off (what is computed twice cannot be compiled)"
+    again = train(toy(), dataclasses.replace(CONFIG, recompute="stages", epochs=1))
+    assert again.choices["compile"] == "off (what is computed twice cannot be compiled)"
+    assert compiled == ["default"]
+    with pytest.raises(ConfigError, match=r"compile: found default with recompute: stages; expected off or auto"):
+        parse(Config, {"compile": "default", "recompute": "stages"}, "train")
