@@ -109,9 +109,22 @@ def synced(net: nn.Module, stages: Sequence[nn.Module], device: torch.device) ->
     """
     if world() == 1 or device.type != "cuda":
         return net, list(stages)
-    names = {id(module): name for name, module in net.named_modules()}
+    return converted(net, stages)
+
+
+def converted(net: nn.Module, stages: Sequence[nn.Module]) -> tuple[nn.Module, list[nn.Module]]:
+    """The same with every batch norm a SyncBatchNorm, in the network and in stages that are lists of its modules."""
+    names = {module: name for name, module in net.named_modules()}
     net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    return net, [net.get_submodule(names[id(stage)]) for stage in stages]
+
+    def now(stage: nn.Module) -> nn.Module:
+        if stage in names:
+            return net.get_submodule(names[stage])
+        for name, part in stage.named_children():
+            setattr(stage, name, now(part))
+        return stage
+
+    return net, [now(stage) for stage in stages]
 
 
 def even_norms(net: nn.Module) -> None:
