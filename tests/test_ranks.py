@@ -3,6 +3,8 @@
 The ranks are real: torchrun and gloo, on toy data; see tests/fit/ranked.py for what they train.
 """
 
+import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,12 +17,12 @@ import psutil
 import pytest
 import torch
 
-from pipeline import pulse, ranks
+from pipeline import distributed, network, pulse, ranks
 from pipeline.config import parse
 from pipeline.errors import ConfigError, StoppedError, TrainingError
-from pipeline.fit import settings
+from pipeline.fit import finding, hardware, settings
 from pipeline.fit.settings import Parallel
-from tests.fit import ranked
+from tests.fit import ranked, toys
 from tests.fit.toys import equal
 
 ROOT = Path(__file__).parents[1]
@@ -252,6 +254,38 @@ def test_a_process_ends_with_the_one_that_it_is_tied_to(tmp_path):
     starter.kill()
     starter.wait()
     assert not psutil.wait_procs([process], timeout=5)[1]
+
+
+def test_variables_of_other_launchers_make_no_rank_of_a_plain_run(monkeypatch, tmp_path):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert (distributed.rank(), distributed.world(), distributed.local(), pulse.rank()) == (0, 1, 0, 0)
+    found = ranked.fit("short", tmp_path)  # would wait for the other rank
+    assert len(found.history) == 1
+    split = ranked.data("short").validation
+    two = ranked.data("short").target
+    assert network.predict(ranked.Plain(), split, toys.IMAGE, two).shape == (17, 2)
+
+
+def test_every_rank_computes_a_batch_in_as_many_parts(monkeypatch, tmp_path):
+    """5 rows for 2 ranks, 2 and 3 of them, in 3 parts at most."""
+    monkeypatch.setattr("pipeline.distributed.even_norms", lambda net: None)
+    seen = []
+    for rank in range(2):
+        for name, value in (("DANLU_STORE", ""), ("WORLD_SIZE", "2"), ("RANK", str(rank))):
+            monkeypatch.setenv(name, value)
+        data, config = ranked.data("short"), dataclasses.replace(ranked.STEPS, batch_size=5, accumulate=3)
+        net = ranked.Plain()
+        choices = hardware.choose(config, images=True, examples=47)
+        found = finding.Found(5, 0.01, 3)
+        stepper = finding.stepper(net, [net.body], data, config, choices, found)
+        sizes = []
+        net.register_forward_pre_hook(lambda net, given, sizes=sizes: sizes.append(len(given[0])))
+        net.no_sync = contextlib.nullcontext
+        with contextlib.closing(finding.feed(data, config, choices, 5).epoch(0)) as batches:
+            stepper.step(next(batches), 1.0, None)
+        seen.append(sizes)
+    assert seen == [[1, 1], [1, 2]]
 
 
 def test_a_pulse_tells_where_its_process_is(tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline import distributed, rank
+from pipeline import distributed, pulse, rank
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
 from pipeline.fit.settings import Config, Images
@@ -32,6 +32,7 @@ CASES = {
     ),
     "empty": dataclasses.replace(STEPS, batch_size=4, epochs=2),  # 3 or 4 examples for 4 ranks
     "norm": dataclasses.replace(STEPS, epochs=2, batch_size=12, optimizer=adamw.Config(learning_rate=1e-9)),
+    "short": dataclasses.replace(STEPS, epochs=1),
     "nan": STEPS,
     "memory": STEPS,
     "hang": STEPS,
@@ -123,7 +124,7 @@ def main():
         hooks = loop.Hooks(lambda row: rank.Rows().log(int(row["epoch"]), row), on_step, rank.asked_to_stop)
         found = fit(case, out, hooks=hooks, parts=parts)
         kept = {"state": found.state, "history": found.history, "parts": found.found.parts}
-        torch.save(kept, out / f"{case}.{rank.number()}.pt")
+        torch.save(kept, out / f"{case}.{pulse.rank()}.pt")
 
 
 if __name__ == "__main__":
