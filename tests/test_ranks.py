@@ -59,7 +59,7 @@ def plain(history):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    start(out, ["images", "texts", "together", "norm"])
+    start(out, ["images", "texts", "together", "norm", "auto"])
     return out
 
 
@@ -92,6 +92,10 @@ def test_ranks_give_the_losses_and_the_weights_of_one(request, tmp_path, world, 
         assert ours == pytest.approx(theirs, abs=1e-6)
     for number in range(1, 2 if world == "two" else 4):
         assert equal(read(out, case, number)["state"], many["state"])
+
+
+def test_the_batch_that_fits_is_found_where_one_rank_has_less_memory(two):
+    assert read(two, "auto")["size"] == read(two, "auto", 1)["size"] == 16
 
 
 def test_batch_norms_of_all_ranks_have_the_mean_of_their_statistics(two, tmp_path):

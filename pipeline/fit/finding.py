@@ -59,25 +59,29 @@ class Found:
 
 
 def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices) -> Found:
+    """What is not given. The network is as its file built it: what `distributed.synced` makes of it comes later."""
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
     size = min(given, count) if isinstance(given, int) else count
     found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
-        tried = replace(found, batch_size=size)
-        one = _copied(net, stages, data, config, choices, tried)
-        read = feed(data, config, choices, size)
-        require_rows(net, read)
-        with closing(read.epoch(0)) as some:
-            one.step(next(some), 1e-6, _blame)
-        one.settle()
+        """A step on this rank's share by itself: ranks with less memory stop earlier than others."""
+        require_rows(net, feed(data, config, choices, size))
+        share = -(-size // distributed.world())
+        with distributed.alone():
+            tried = replace(found, batch_size=share)
+            one = stepper(*copy.deepcopy((net, list(stages))), data, config, choices, tried)
+            with closing(feed(data, config, choices, share).epoch(0)) as some:
+                one.step(next(some), 1e-6, _blame)
+            one.settle()
 
     if given == "auto":
         found = replace(found, batch_size=memory.largest(trained, count, choices.device))
     if rate != "auto":
         return replace(found, rate=rate)
-    one = _copied(net, stages, data, config, choices, found)
+    other, same = distributed.synced(*copy.deepcopy((net, list(stages))), choices.device)
+    one = stepper(other, same, data, config, choices, found)
     return _range_test(one, feed(data, config, choices, found.batch_size), found)
 
 
@@ -112,14 +116,6 @@ def stepper(
         loss = distilling.mixed(loss, config.teacher, data.target)
         targets = distilling.beside(targets, data.teacher)
     return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
-
-
-def _copied(
-    net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
-) -> Stepper:
-    """On a copy of the network."""
-    other, same = copy.deepcopy((net, list(stages)))
-    return stepper(other, same, data, config, choices, found)
 
 
 def _range_test(one: Stepper, read: Feed, found: Found) -> Found:

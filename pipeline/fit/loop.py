@@ -95,9 +95,9 @@ def fit(
         net.to(choices.device)
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
-        net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
+        net, stages = distributed.synced(net, stages, choices.device)
         every = parts > found.batch_size  # not even one example by itself fitted
         found = replace(found, parts=max(parts, found.parts), recompute=found.recompute or every)
         run = _Run(net, stages, data, config, choices, found, checkpoints, hooks)

@@ -14,7 +14,7 @@ from torch import nn
 from pipeline import distributed, pulse, rank
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
-from pipeline.fit.settings import Config, Images
+from pipeline.fit.settings import Config, Images, Mixing
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
 from pipeline.texts import Texts as Ids
@@ -33,6 +33,7 @@ CASES = {
     "empty": dataclasses.replace(STEPS, batch_size=4, epochs=2),  # 3 or 4 examples for 4 ranks
     "norm": dataclasses.replace(STEPS, epochs=2, batch_size=12, optimizer=adamw.Config(learning_rate=1e-9)),
     "short": dataclasses.replace(STEPS, epochs=1),
+    "auto": dataclasses.replace(STEPS, epochs=1, batch_size="auto", mixing=Mixing(mixup=0.5)),
     "nan": STEPS,
     "memory": STEPS,
     "hang": STEPS,
@@ -54,6 +55,20 @@ class Plain(nn.Module):
         if not self.words:
             return self.body(arrays.double() / 255)
         return self.body[2](self.body[1](self.body[0](arrays)).mean(dim=1))
+
+
+class Small(nn.Module):
+    """The last rank has room for 8 images and a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = toys.toy()
+        self.most = 8 if os.environ.get("RANK") == "1" else 1000
+
+    def forward(self, arrays):
+        if self.training and len(arrays) > self.most:
+            raise torch.OutOfMemoryError(f"no room for {len(arrays)}")
+        return self.body(arrays)
 
 
 class Failing(Plain):
@@ -95,14 +110,14 @@ def data(case):
 
 
 def build(case):
-    if case == "norm":
-        return toys.toy()
+    if case in ("norm", "auto"):
+        return Small() if case == "auto" else toys.toy()
     return Failing(case) if case in ("nan", "memory", "hang") else Plain(words=case == "texts")
 
 
 def fit(case, out, **how):
     net = build(case)
-    parts = [net.body] if isinstance(net, Plain) else toys.stages(net)
+    parts = [net.body] if isinstance(net, Plain | Small) else toys.stages(net)
     return loop.fit(net, parts, data(case), CASES[case], checkpoints=out / case, **how)
 
 
@@ -123,7 +138,12 @@ def main():
 
         hooks = loop.Hooks(lambda row: rank.Rows().log(int(row["epoch"]), row), on_step, rank.asked_to_stop)
         found = fit(case, out, hooks=hooks, parts=parts)
-        kept = {"state": found.state, "history": found.history, "parts": found.found.parts}
+        kept = {
+            "state": found.state,
+            "history": found.history,
+            "parts": found.found.parts,
+            "size": found.found.batch_size,
+        }
         torch.save(kept, out / f"{case}.{pulse.rank()}.pt")
 
 
