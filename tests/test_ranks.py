@@ -59,7 +59,7 @@ def plain(history):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    start(out, ["images", "texts", "together", "norm", "auto"])
+    start(out, ["images", "texts", "together", "mixed", "taught", "norm", "auto"])
     return out
 
 
@@ -76,6 +76,8 @@ def four(tmp_path_factory):
         ("two", "images"),
         ("two", "texts"),
         ("two", "together"),
+        ("two", "mixed"),
+        ("two", "taught"),
         ("four", "images"),
         ("four", "texts"),
         ("four", "empty"),

@@ -14,7 +14,8 @@ from torch import nn
 from pipeline import distributed, pulse, rank
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
-from pipeline.fit.settings import Config, Images, Mixing
+from pipeline.fit.settings import Average, Config, Images, Mixing
+from pipeline.initial.settings import Teacher
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
 from pipeline.texts import Texts as Ids
@@ -30,6 +31,10 @@ CASES = {
     "together": dataclasses.replace(
         STEPS, sampling="oversample", class_weights={"a": 2.0}, accumulate=2, gradient_norm=0.05, l1=1e-4
     ),
+    "mixed": dataclasses.replace(
+        STEPS, mixing=Mixing(mixup=0.5, cutmix=1.0), average=Average(kind="ema", decay=0.9), epochs=2
+    ),
+    "taught": dataclasses.replace(STEPS, teacher=Teacher(file="weights/t.npy"), accumulate=3, epochs=2),
     "empty": dataclasses.replace(STEPS, batch_size=4, epochs=2),  # 3 or 4 examples for 4 ranks
     "norm": dataclasses.replace(STEPS, epochs=2, batch_size=12, optimizer=adamw.Config(learning_rate=1e-9)),
     "short": dataclasses.replace(STEPS, epochs=1),
@@ -106,7 +111,10 @@ def data(case):
     if case == "together":
         labels = (np.arange(47) % 5 == 0).astype(np.int64)
         train = Split(labels, np.eye(2, dtype=np.float32)[labels], images=train.images)
-    return loop.Data(train, toys.images(17, seed=1), toys.IMAGE, two, name_of=lambda row: f"image {row}")
+    taught = np.random.default_rng(2).dirichlet([1, 1], 47).astype(np.float32) if case == "taught" else None
+    return loop.Data(
+        train, toys.images(17, seed=1), toys.IMAGE, two, name_of=lambda row: f"image {row}", teacher=taught
+    )
 
 
 def build(case):
