@@ -34,6 +34,11 @@ def dealt(order: np.ndarray, size: int) -> list[np.ndarray]:
     return [np.sort(rows) for rows in np.array_split(order, -(-len(order) // size))]
 
 
+def part(count: int, rank: int, world: int) -> slice:
+    """One rank's rows of a batch of so many."""
+    return slice(count * rank // world, count * (rank + 1) // world)
+
+
 def shuffled(
     split: Split,
     inputs: ImageInputs | TextInputs,

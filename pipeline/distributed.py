@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline import pulse
+from pipeline import batches, pulse
+from pipeline.pulse import STORE
 
 FOREVER = timedelta(days=30)  # who started the ranks ends those that hang: see ranks.py
-STORE = "DANLU_STORE"  # the file through which the ranks find one another
 
 
 def launch(processes: int, folder: Path, words: Sequence[str]) -> dict[int, int]:
@@ -44,16 +44,16 @@ def launch(processes: int, folder: Path, words: Sequence[str]) -> dict[int, int]
 
 
 def rank() -> int:
-    return int(os.environ.get("RANK", "0"))
+    return pulse.rank()
 
 
 def world() -> int:
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return int(os.environ["WORLD_SIZE"]) if STORE in os.environ else 1
 
 
 def local() -> int:
     """The rank among those of this machine, and so the number of its GPU."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ["LOCAL_RANK"]) if STORE in os.environ else 0
 
 
 @contextmanager
@@ -68,8 +68,7 @@ def group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         backend = "cpu:gloo,cuda:nccl"  # counts and flags never wait for a GPU
         torch.cuda.set_device(device)
-    place = os.environ.get(STORE)
-    store = distributed.FileStore(place, world()) if place else None
+    store = distributed.FileStore(os.environ[STORE], world())
     distributed.init_process_group(backend, store=store, rank=rank(), world_size=world(), timeout=FOREVER)
     yield
     distributed.destroy_process_group()  # not after an error: it would wait for the others
@@ -78,16 +77,17 @@ def group(device: torch.device) -> Iterator[None]:
 @contextmanager
 def alone() -> Iterator[None]:
     """Within the block this process is the only rank: for what one of them does by itself."""
-    before = {name: os.environ.pop(name) for name in ("RANK", "WORLD_SIZE") if name in os.environ}
+    before = os.environ.pop(STORE, None)
     try:
         yield
     finally:
-        os.environ.update(before)
+        if before is not None:
+            os.environ[STORE] = before
 
 
 def part(count: int) -> slice:
     """This rank's rows of so many."""
-    return slice(count * rank() // world(), count * (rank() + 1) // world())
+    return batches.part(count, rank(), world())
 
 
 def wrapped(net: nn.Module, device: torch.device) -> nn.Module:
@@ -109,9 +109,22 @@ def synced(net: nn.Module, stages: Sequence[nn.Module], device: torch.device) ->
     """
     if world() == 1 or device.type != "cuda":
         return net, list(stages)
-    names = {id(module): name for name, module in net.named_modules()}
+    return converted(net, stages)
+
+
+def converted(net: nn.Module, stages: Sequence[nn.Module]) -> tuple[nn.Module, list[nn.Module]]:
+    """The same with every batch norm a SyncBatchNorm, in the network and in stages that are lists of its modules."""
+    names = {module: name for name, module in net.named_modules()}
     net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    return net, [net.get_submodule(names[id(stage)]) for stage in stages]
+
+    def now(stage: nn.Module) -> nn.Module:
+        if stage in names:
+            return net.get_submodule(names[stage])
+        for name, part in stage.named_children():
+            setattr(stage, name, now(part))
+        return stage
+
+    return net, [now(stage) for stage in stages]
 
 
 def even_norms(net: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""How far a rank is, in a file of a few bytes that others can read while it works; nothing where no file was asked for.
+"""Which rank this is, and how far, in a file of a few bytes that others can read; nothing where no file was asked for.
 
 A thread of its own counts too, and so tells a process that is stopped from one that waits.
 """
@@ -9,9 +9,15 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+STORE = "DANLU_STORE"  # of our own ranks alone: others' launchers set RANK and WORLD_SIZE too
 PERIOD = 0.5  # seconds between two counts of the thread
 _FORM = struct.Struct("<6q")
 _ALIVE = struct.Struct("<q")
+
+
+def rank() -> int:
+    """0 where this process is alone."""
+    return int(os.environ["RANK"]) if STORE in os.environ else 0
 
 
 @dataclass(frozen=True)

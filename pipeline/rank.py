@@ -18,7 +18,7 @@ from pathlib import Path
 from pipeline import artifacts, pulse, stage
 
 FOLDER, STARTER, PROCESSES = "DANLU_RANKS", "DANLU_STARTER", "DANLU_PROCESSES"
-ROWS, STOP, CODES, STORE = "rows.jsonl", "stop", "codes.json", "store"  # in the folder
+ROWS, STOP, CODES = "rows.jsonl", "stop", "codes.json"  # in the folder
 POLL = 0.5  # seconds
 DIES_WITH_PARENT = 1  # of Linux's prctl
 
@@ -26,10 +26,6 @@ DIES_WITH_PARENT = 1  # of Linux's prctl
 def started() -> bool:
     """Whether this process is one of several."""
     return FOLDER in os.environ
-
-
-def number() -> int:
-    return int(os.environ.get("RANK", "0"))
 
 
 def folder() -> Path:
@@ -53,9 +49,9 @@ def tie(starter: int) -> None:
 def serve(work: Callable[[], None]) -> None:
     """Does this rank's work, and leaves a note of how it ended: only a process that was killed leaves none."""
     tie(int(os.environ[STARTER]))
-    level = os.environ.get("DANLU_LOG", "INFO") if number() == 0 else "ERROR"
+    level = os.environ.get("DANLU_LOG", "INFO") if pulse.rank() == 0 else "ERROR"
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
-    pulse.start(folder() / f"{number()}.pulse")
+    pulse.start(folder() / f"{pulse.rank()}.pulse")
     try:
         work()
     except BaseException as error:  # noqa: BLE001  a process boundary: ranks.py tells the user
@@ -70,7 +66,7 @@ def _note(error: BaseException | None) -> None:
     text = "".join(traceback.format_exception(error)) if error and not known else ""
     kind = type(known).__name__ if known else "" if error else "done"
     said = {"kind": kind, "message": str(known or error or ""), "trace": text, "time": time.time()}
-    artifacts.write_json(folder() / f"{number()}.end.json", said | {"certain": getattr(known, "certain", True)})
+    artifacts.write_json(folder() / f"{pulse.rank()}.end.json", said | {"certain": getattr(known, "certain", True)})
 
 
 def asked_to_stop() -> bool:
@@ -81,7 +77,7 @@ class Rows:
     """Takes the place of a tracked run: what rank 0 logs goes to the process that started all."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        if number() == 0:
+        if pulse.rank() == 0:
             with (folder() / ROWS).open("ab", buffering=0) as file:
                 file.write(json.dumps([step, dict(values)]).encode() + b"\n")
 

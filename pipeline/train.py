@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, rank, ranks, stage
+from pipeline import artifacts, config, prepared, pulse, rank, ranks, stage
 from pipeline.config import Task
 from pipeline.errors import DataError
 from pipeline.examples import Split
@@ -81,7 +81,7 @@ def one_rank() -> None:
     found = run_training(
         task, values["model"]["name"], model, train, Path(checkpoints), rank.Rows(), values.get("pins", {}), int(parts)
     )
-    if rank.number() == 0:
+    if pulse.rank() == 0:
         leave(artifacts.folder("models", name), task, train, *found)
 
 
@@ -210,7 +210,7 @@ def _bar() -> Iterator[Any]:
     """A progress bar on a terminal, nothing elsewhere."""
     from tqdm import tqdm
 
-    with tqdm(unit="step", disable=None if rank.number() == 0 else True, file=sys.stderr) as bar:
+    with tqdm(unit="step", disable=None if pulse.rank() == 0 else True, file=sys.stderr) as bar:
 
         def show(done: int, total: int) -> None:
             bar.total = total

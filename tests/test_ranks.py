@@ -3,6 +3,8 @@
 The ranks are real: torchrun and gloo, on toy data; see tests/fit/ranked.py for what they train.
 """
 
+import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -15,12 +17,12 @@ import psutil
 import pytest
 import torch
 
-from pipeline import pulse, ranks
+from pipeline import distributed, network, pulse, ranks
 from pipeline.config import parse
 from pipeline.errors import ConfigError, StoppedError, TrainingError
-from pipeline.fit import settings
+from pipeline.fit import finding, hardware, settings
 from pipeline.fit.settings import Parallel
-from tests.fit import ranked
+from tests.fit import ranked, toys
 from tests.fit.toys import equal
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +59,7 @@ def plain(history):
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
     out = tmp_path_factory.mktemp("two")
-    start(out, ["images", "texts", "together", "norm"])
+    start(out, ["images", "texts", "together", "mixed", "taught", "norm", "auto"])
     return out
 
 
@@ -74,6 +76,8 @@ def four(tmp_path_factory):
         ("two", "images"),
         ("two", "texts"),
         ("two", "together"),
+        ("two", "mixed"),
+        ("two", "taught"),
         ("four", "images"),
         ("four", "texts"),
         ("four", "empty"),
@@ -90,6 +94,10 @@ def test_ranks_give_the_losses_and_the_weights_of_one(request, tmp_path, world, 
         assert ours == pytest.approx(theirs, abs=1e-6)
     for number in range(1, 2 if world == "two" else 4):
         assert equal(read(out, case, number)["state"], many["state"])
+
+
+def test_the_batch_that_fits_is_found_where_one_rank_has_less_memory(two):
+    assert read(two, "auto")["size"] == read(two, "auto", 1)["size"] == 16
 
 
 def test_batch_norms_of_all_ranks_have_the_mean_of_their_statistics(two, tmp_path):
@@ -252,6 +260,38 @@ def test_a_process_ends_with_the_one_that_it_is_tied_to(tmp_path):
     starter.kill()
     starter.wait()
     assert not psutil.wait_procs([process], timeout=5)[1]
+
+
+def test_variables_of_other_launchers_make_no_rank_of_a_plain_run(monkeypatch, tmp_path):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    assert (distributed.rank(), distributed.world(), distributed.local(), pulse.rank()) == (0, 1, 0, 0)
+    found = ranked.fit("short", tmp_path)  # would wait for the other rank
+    assert len(found.history) == 1
+    split = ranked.data("short").validation
+    two = ranked.data("short").target
+    assert network.predict(ranked.Plain(), split, toys.IMAGE, two).shape == (17, 2)
+
+
+def test_every_rank_computes_a_batch_in_as_many_parts(monkeypatch, tmp_path):
+    """5 rows for 2 ranks, 2 and 3 of them, in 3 parts at most."""
+    monkeypatch.setattr("pipeline.distributed.even_norms", lambda net: None)
+    seen = []
+    for rank in range(2):
+        for name, value in (("DANLU_STORE", ""), ("WORLD_SIZE", "2"), ("RANK", str(rank))):
+            monkeypatch.setenv(name, value)
+        data, config = ranked.data("short"), dataclasses.replace(ranked.STEPS, batch_size=5, accumulate=3)
+        net = ranked.Plain()
+        choices = hardware.choose(config, images=True, examples=47)
+        found = finding.Found(5, 0.01, 3)
+        stepper = finding.stepper(net, [net.body], data, config, choices, found)
+        sizes = []
+        net.register_forward_pre_hook(lambda net, given, sizes=sizes: sizes.append(len(given[0])))
+        net.no_sync = contextlib.nullcontext
+        with contextlib.closing(finding.feed(data, config, choices, 5).epoch(0)) as batches:
+            stepper.step(next(batches), 1.0, None)
+        seen.append(sizes)
+    assert seen == [[1, 1], [1, 2]]
 
 
 def test_a_pulse_tells_where_its_process_is(tmp_path, monkeypatch):

@@ -71,28 +71,34 @@ def find(
     choices: Choices,
     stop: Callable[[], bool] = lambda: False,
 ) -> Found:
-    """Raises: StoppedError where `stop`, asked before each step, says so on any rank."""
+    """What is not given. The network is as its file built it: what `distributed.synced` makes of it comes later.
+
+    Raises: StoppedError where `stop`, asked between steps, says so on any rank.
+    """
     given, rate = config.batch_size, config.optimizer.learning_rate
     count = len(data.train)
     size = min(given, count) if isinstance(given, int) else count
     found = Found(size, 1.0, config.accumulate, config.recompute == "stages")
 
     def trained(size: int) -> None:
-        _heed(stop)
-        tried = replace(found, batch_size=size)
-        one = _copied(net, stages, data, config, choices, tried)
-        read = feed(data, config, choices, size)
-        require_rows(net, read)
-        with closing(read.epoch(0)) as some:
-            one.step(next(some), 1e-6, _blame)
-        one.settle()
+        """A step on this rank's share by itself: ranks with less memory stop earlier than others."""
+        require_rows(net, feed(data, config, choices, size))
+        share = -(-size // distributed.world())
+        with distributed.alone():
+            tried = replace(found, batch_size=share)
+            one = stepper(*copy.deepcopy((net, list(stages))), data, config, choices, tried)
+            with closing(feed(data, config, choices, share).epoch(0)) as some:
+                one.step(next(some), 1e-6, _blame)
+            one.settle()
 
     if given == "auto":
         most = max(memory.FIRST, 1 << max(0, (count // STEPS_AN_EPOCH).bit_length() - 1))
         found = replace(found, batch_size=memory.largest(trained, min(count, most), choices.device))
+        _heed(stop)
     if rate != "auto":
         return replace(found, rate=rate)
-    one = _copied(net, stages, data, config, choices, found)
+    other, same = distributed.synced(*copy.deepcopy((net, list(stages))), choices.device)
+    one = stepper(other, same, data, config, choices, found)
     return _range_test(one, feed(data, config, choices, found.batch_size), found, stop)
 
 
@@ -177,14 +183,6 @@ def stepper(
         loss = distilling.mixed(loss, config.teacher, data.target)
         targets = distilling.beside(targets, data.teacher)
     return Stepper(net, stages, loss, torch.from_numpy(targets), config, choices, found, augmentation)
-
-
-def _copied(
-    net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Config, choices: Choices, found: Found
-) -> Stepper:
-    """On a copy of the network."""
-    other, same = copy.deepcopy((net, list(stages)))
-    return stepper(other, same, data, config, choices, found)
 
 
 def _range_test(one: Stepper, read: Feed, found: Found, stop: Callable[[], bool]) -> Found:

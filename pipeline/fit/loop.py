@@ -96,9 +96,9 @@ def fit(
         net.to(choices.device)
         if choices.channels_last:
             net.to(memory_format=torch.channels_last)
-        net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices, hooks.stop)
+        net, stages = distributed.synced(net, stages, choices.device)
         choices = hardware.choose(config, images=images, examples=examples, batch_size=found.batch_size)
         if parts > 1:
             found = finding.finer(found, parts, net, finding.feed(data, config, choices, found.batch_size))

@@ -121,7 +121,7 @@ class Stepper:
         arrays, targets, copied = self._on_device(batch)
         if not count:
             return self._nothing(arrays)
-        parts = max(1, min(self.parts, count))
+        parts = max(1, min(self.parts, batch.count // distributed.world()))  # as many on every rank
         cuts = [count * k // parts for k in range(parts + 1)]
         total = torch.zeros((), device=self.choices.device)
         for k, (first, last) in enumerate(itertools.pairwise(cuts)):

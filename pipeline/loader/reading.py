@@ -122,8 +122,8 @@ class Loader:
         for k, rows in enumerate(batches.dealt(self._order(random), self.batch_size)):
             draws = draw(self.augmentation, random, self._layout.sizes(rows), self._aspect)
             if k >= step:
-                first, last = (len(rows) * part // self.world for part in (self.rank, self.rank + 1))
-                yield rows[first:last], draws.part(first, last)
+                mine = batches.part(len(rows), self.rank, self.world)
+                yield rows[mine], draws.part(mine.start, mine.stop)
 
     def _buffer(self, count: int, pinned: bool | None = None) -> np.ndarray:
         shape = (count, *self.size, self._layout.channels)

@@ -83,6 +83,7 @@ def test_a_rank_augments_its_part_as_one_rank_would(monkeypatch):
     images, targets = torch.randint(0, 256, (10, SIDE, SIDE, 3), dtype=torch.uint8), torch.eye(10)
     augmentation = Augmentation(ALL, Mixing(), ImageInputs(SIDE, SIDE, 3, (0.5,) * 3, (0.2,) * 3))
     whole = augmentation(images, targets, np.random.default_rng(1), 10)[0]
+    monkeypatch.setenv("DANLU_STORE", "")
     monkeypatch.setenv("WORLD_SIZE", "3")
     for rank, mine in enumerate([slice(0, 3), slice(3, 6), slice(6, 10)]):
         monkeypatch.setenv("RANK", str(rank))

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from pipeline import compress, compression, config, export, graphs, models, network, targets
+from pipeline import compress, compression, config, distributed, export, graphs, models, network, targets
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.fit import objective
@@ -193,6 +195,18 @@ def test_its_stages_have_every_weight_once_and_end_with_the_head(name, kind):
     assert any(head is layer for layer in built.net.modules())
     assert KINDS[kind].outputs in {len(p) for p in head.parameters()}
     assert all(any(True for _ in stage.parameters()) for stage in built.stages)
+
+
+@every_model
+def test_its_stages_follow_where_batch_norms_are_made_to_count_over_all_ranks(name):
+    built = build(name)
+    weights = [[id(p) for p in stage.parameters()] for stage in built.stages]
+    net, stages = distributed.converted(built.net, built.stages)
+    norms = [part for part in net.modules() if isinstance(part, _BatchNorm)]
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert [[id(p) for p in stage.parameters()] for stage in stages] == weights
+    inside = {part for stage in stages for part in stage.modules()}
+    assert inside >= set(norms) and not any(type(part) in (nn.BatchNorm1d, nn.BatchNorm2d) for part in inside)
 
 
 @every_kind

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from pipeline import distributed, rank
+from pipeline import distributed, pulse, rank
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
-from pipeline.fit.settings import Config, Images
+from pipeline.fit.settings import Average, Config, Images, Mixing
+from pipeline.initial.settings import Teacher
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
 from pipeline.texts import Texts as Ids
@@ -30,8 +31,14 @@ CASES = {
     "together": dataclasses.replace(
         STEPS, sampling="oversample", class_weights={"a": 2.0}, accumulate=2, gradient_norm=0.05, l1=1e-4
     ),
+    "mixed": dataclasses.replace(
+        STEPS, mixing=Mixing(mixup=0.5, cutmix=1.0), average=Average(kind="ema", decay=0.9), epochs=2
+    ),
+    "taught": dataclasses.replace(STEPS, teacher=Teacher(file="weights/t.npy"), accumulate=3, epochs=2),
     "empty": dataclasses.replace(STEPS, batch_size=4, epochs=2),  # 3 or 4 examples for 4 ranks
     "norm": dataclasses.replace(STEPS, epochs=2, batch_size=12, optimizer=adamw.Config(learning_rate=1e-9)),
+    "short": dataclasses.replace(STEPS, epochs=1),
+    "auto": dataclasses.replace(STEPS, epochs=1, batch_size="auto", mixing=Mixing(mixup=0.5)),
     "nan": STEPS,
     "memory": STEPS,
     "hang": STEPS,
@@ -53,6 +60,20 @@ class Plain(nn.Module):
         if not self.words:
             return self.body(arrays.double() / 255)
         return self.body[2](self.body[1](self.body[0](arrays)).mean(dim=1))
+
+
+class Small(nn.Module):
+    """The last rank has room for 8 images and a batch norm."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = toys.toy()
+        self.most = 8 if os.environ.get("RANK") == "1" else 1000
+
+    def forward(self, arrays):
+        if self.training and len(arrays) > self.most:
+            raise torch.OutOfMemoryError(f"no room for {len(arrays)}")
+        return self.body(arrays)
 
 
 class Failing(Plain):
@@ -90,18 +111,21 @@ def data(case):
     if case == "together":
         labels = (np.arange(47) % 5 == 0).astype(np.int64)
         train = Split(labels, np.eye(2, dtype=np.float32)[labels], images=train.images)
-    return loop.Data(train, toys.images(17, seed=1), toys.IMAGE, two, name_of=lambda row: f"image {row}")
+    taught = np.random.default_rng(2).dirichlet([1, 1], 47).astype(np.float32) if case == "taught" else None
+    return loop.Data(
+        train, toys.images(17, seed=1), toys.IMAGE, two, name_of=lambda row: f"image {row}", teacher=taught
+    )
 
 
 def build(case):
-    if case == "norm":
-        return toys.toy()
+    if case in ("norm", "auto"):
+        return Small() if case == "auto" else toys.toy()
     return Failing(case) if case in ("nan", "memory", "hang") else Plain(words=case == "texts")
 
 
 def fit(case, out, **how):
     net = build(case)
-    parts = [net.body] if isinstance(net, Plain) else toys.stages(net)
+    parts = [net.body] if isinstance(net, Plain | Small) else toys.stages(net)
     return loop.fit(net, parts, data(case), CASES[case], checkpoints=out / case, **how)
 
 
@@ -122,8 +146,13 @@ def main():
 
         hooks = loop.Hooks(lambda row: rank.Rows().log(int(row["epoch"]), row), on_step, rank.asked_to_stop)
         found = fit(case, out, hooks=hooks, parts=parts)
-        kept = {"state": found.state, "history": found.history, "parts": found.found.parts}
-        torch.save(kept, out / f"{case}.{rank.number()}.pt")
+        kept = {
+            "state": found.state,
+            "history": found.history,
+            "parts": found.found.parts,
+            "size": found.found.batch_size,
+        }
+        torch.save(kept, out / f"{case}.{pulse.rank()}.pt")
 
 
 if __name__ == "__main__":

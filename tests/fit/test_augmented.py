@@ -163,9 +163,10 @@ def test_the_picture_is_drawn_by_the_code_that_trains(monkeypatch):
     split = images(8)
     config = dataclasses.replace(CONFIG, epochs=1, batch_size=8, **EVERY)
     lines = augmented.draw(split, IMAGE, config)
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("DANLU_STORE", ""), ("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
     assert np.array_equal(lines, augmented.draw(split, IMAGE, config)), "whichever ranks there are"
-    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.delenv("DANLU_STORE")
     seen = []
 
     class Looking(type(toy())):
