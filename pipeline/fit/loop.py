@@ -30,7 +30,7 @@ from pipeline.fit.finding import Found
 from pipeline.fit.objective import judge
 from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
-from pipeline.network import Inputs, predict
+from pipeline.network import Inputs, lay_out, predict
 from pipeline.schedules._place import Place
 from pipeline.targets import Target
 
@@ -93,8 +93,7 @@ def fit(
     choices = hardware.choose(config, images=isinstance(data.inputs, ImageInputs), examples=len(data.train))
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
-        if choices.channels_last:
-            net.to(memory_format=torch.channels_last)
+        lay_out(net, channels_last=choices.channels_last)
         net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
