@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline import distributed, memory
 from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import ConfigError, TrainingError
-from pipeline.fit import distilling, suited
+from pipeline.fit import distilling, groups, recomputing, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -42,14 +42,16 @@ class Found:
     rates: tuple[float, ...] = ()  # of a range test
     losses: tuple[float, ...] = ()  # the smoothed loss at each of them
 
-    def reasons(self, config: Config) -> dict[str, str]:
+    def reasons(self, config: Config, stages: Sequence[nn.Module]) -> dict[str, str]:
         """By setting: what it became and why, where it was not given."""
         said = {}
         if config.batch_size == "auto":
             said["batch_size"] = f"{self.batch_size} (the largest that fits)"
         if config.optimizer.learning_rate == "auto":
             said["learning_rate"] = f"{self.rate:g} (the loss falls fastest there in a range test)"
-        if config.recompute != "auto":
+        if self.recompute and not recomputing.parts(stages[:-1]):
+            said["recompute"] = "off (no stage but the head keeps more than its inputs)"
+        elif config.recompute != "auto":
             said["recompute"] = f"{config.recompute} (as train.recompute says)"
         elif self.recompute:
             said["recompute"] = "stages (the memory was too small for what they keep)"
@@ -78,6 +80,7 @@ def find(net: nn.Module, stages: Sequence[nn.Module], data: "Data", config: Conf
     if rate != "auto":
         return replace(found, rate=rate)
     one = _copied(net, stages, data, config, choices, found)
+    one.begin(groups.frozen(config.freeze, len(stages), 0))
     return _range_test(one, feed(data, config, choices, found.batch_size), found)
 
 
@@ -125,12 +128,11 @@ def _copied(
 def _range_test(one: Stepper, read: Feed, found: Found) -> Found:
     """Trains with a rate that grows at every step; takes the one at which the loss falls fastest.
 
-    `one` has a rate of 1. Raises: TrainingError where the loss never falls.
+    `one` has a rate of 1 and has begun an epoch. Raises: TrainingError where the loss never falls.
     """
     rates: list[float] = []
     losses: list[float] = []
     mean = 0.0
-    one.begin(0)
     for k, batch in enumerate(_batches(read)):
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))
         failed = False

@@ -94,6 +94,7 @@ def fit(
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
         lay_out(net, channels_last=choices.channels_last)
+        groups.require_stages(config.freeze, stages)
         net, stages = distributed.synced(net, stages, choices.device)
         saved = checkpoint.load(checkpoints, choices.device) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices)
@@ -104,14 +105,14 @@ def fit(
             run.resume(saved)
         for row in run.at.history:
             hooks.on_epoch(row)
-        said = dict(choices.reasons) | found.reasons(config)
+        said = dict(choices.reasons) | found.reasons(config, stages)
         log.info("training: %s", "; ".join(f"{name} {reason}" for name, reason in said.items()))
         run.to_the_end()
         net.load_state_dict(run.best)
         known = {"validation": run.judged(net, data.validation)}
         known["train"] = run.judged(net, data.train, len(data.validation))
     state = {name: value.cpu() for name, value in run.best.items()}
-    said = dict(choices.reasons) | run.found.reasons(config)
+    said = dict(choices.reasons) | run.found.reasons(config, stages)
     return Fit(state, run.at.best_epoch, run.at.history, known, run.found, said)
 
 
@@ -169,7 +170,8 @@ class _Run:
     @property
     def finished(self) -> bool:
         at = self.at
-        return at.epoch >= self.config.epochs or at.epoch - at.best_epoch >= self.config.patience
+        waits = self.averages is not None and not self.averages.ready  # what is to be judged is yet to come
+        return at.epoch >= self.config.epochs or (not waits and at.epoch - at.best_epoch >= self.config.patience)
 
     def to_the_end(self) -> None:
         if self.folder and not self.at.step:
@@ -198,7 +200,10 @@ class _Run:
         self.loss.zero_()
         at.epoch, at.batch = at.epoch + 1, 0
         if self.averages:
+            before = self.averages.ready
             self.averages.after_epoch(self.net, at.epoch)
+            if self.averages.ready and not before:  # what was best so far was no average
+                at.best_loss = math.inf
         row: Row = {"epoch": at.epoch, "train_loss": total / self.feed.seen}
         judged = self.judged(shown(self.net, self.averages), self.data.validation)
         row |= {f"validation_{name}": value for name, value in judged.items()}

@@ -3,9 +3,12 @@ import dataclasses
 import pytest
 import torch
 
+from pipeline import config
 from pipeline.errors import TrainingError
-from pipeline.fit.recomputing import recompute
-from pipeline.fit.settings import Average
+from pipeline.examples import TextInputs
+from pipeline.fit.finding import Found
+from pipeline.fit.recomputing import parts, recompute
+from pipeline.fit.settings import Average, Config
 from tests.fit.toys import CONFIG, Brightness, equal, train
 
 
@@ -74,3 +77,39 @@ def test_it_is_the_last_resort_where_the_memory_is_short(tmp_path, caplog):
     assert found.choices["accumulate"] == "4 (the memory was too small for fewer parts)"
     with pytest.raises(TrainingError, match="too small for a batch in 4 parts"):
         train(Hungry(), dataclasses.replace(CONFIG, batch_size=4, recompute="off"), checkpoints=tmp_path / "off")
+
+
+def saved(net, ids):
+    """Bytes that are kept for the backward pass."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    own = {value.data_ptr() for value in net.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        net(ids)
+    return sum(size for place, size in sizes.items() if place not in own)
+
+
+def test_blocks_in_a_list_that_is_never_called_are_recomputed_themselves():
+    def block():
+        return torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.GELU(), torch.nn.Linear(32, 32), torch.nn.GELU())
+
+    layers = torch.nn.ModuleList([block(), torch.nn.LayerNorm(32), block()])
+    net = torch.nn.Sequential(*layers)
+    inputs = torch.randn(64, 32, requires_grad=True)
+    before = saved(net, inputs)
+    recompute([layers])
+    assert saved(net, inputs) < before / 2
+
+
+@pytest.mark.parametrize("name", ["linear", "fasttext", "textcnn"])
+def test_a_model_without_anything_to_recompute_says_so(name):
+    module = config.plugin("models", name, "model.name")
+    inputs = TextInputs(12, 50)
+    net = module.build(module.Config(), inputs=inputs, outputs=2)
+    assert parts(module.stages(net)[:-1]) == []
+    found = Found(8, 1.0, 1, recompute=True).reasons(Config(recompute="stages"), module.stages(net))
+    assert found["recompute"] == "off (no stage but the head keeps more than its inputs)"
