@@ -80,7 +80,7 @@ def require_size(config: Config, size: int, where: str = "model") -> None:
     if len(config.channels) > possible:
         raise ConfigError(
             f"{where}.channels: found {len(config.channels)} blocks, each of which halves the maps, for images of "
-            f"{size} pixels a side; expected at most {possible}; take fewer, or larger images"
+            f"{size} pixels on the shorter side; expected at most {possible}; take fewer, or larger images"
         )
 
 
