@@ -58,6 +58,7 @@ def _section(task: Task, name: str) -> Any:
     parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
     if name == "train":
         require_images(parsed.mixing, task.kind, f"{task.where}.train")
+        suited.require(parsed, task.kind, f"{task.where}.train")
         if isinstance(task.raw["model"], Mapping):
             initial.check(parsed.init, parsed.teacher, task.raw["model"], f"{task.where}.train")
     return parsed
@@ -114,6 +115,8 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
             yield error
     with contextlib.suppress(ConfigError):  # a section that is wrong has been told of
         yield from _unmet(task)
+    with contextlib.suppress(ConfigError):
+        yield from _misfit(task)
     yield from _unsuited(task)
 
 
@@ -134,6 +137,34 @@ def _unmet(task: Task) -> Iterator[ConfigError]:
     if train.vectors != "off" and not (features.vectors.dimension or features.vectors.file):
         yield ConfigError(
             f"{where}.vectors: found {train.vectors}; expected off, or features.vectors.file or dimension: set one"
+        )
+
+
+def _misfit(task: Task) -> Iterator[ConfigError]:
+    """What the model cannot read of what `prepare` and `features` make, as far as it is known without them."""
+    module, model = task.named("model", "models")
+    prepare, features, where = _section(task, "prepare"), _section(task, "features"), f"{task.where}.model"
+    if task.kind == "text":
+        size = features.length
+    else:
+        size = features.input if prepare.fit == "none" else prepare.size
+    if size is not None and hasattr(module, "require_size"):
+        try:
+            module.require_size(model, size, where)
+        except ConfigError as error:
+            yield error
+    if task.kind != "text" or (train := _section(task, "train")).vectors == "off":
+        return
+    found, name = f"{task.where}.train.vectors: found {train.vectors}", task.raw["model"]["name"]
+    if not hasattr(module, "embedding"):
+        yield ConfigError(f"{found}, where {name} has no embedding of tokens; expected off; set it, or another model")
+        return
+    key = "embedding" if hasattr(model, "embedding") else "width"
+    values, given = getattr(model, key, None), features.vectors.dimension
+    if given and values is not None and given != values:
+        yield ConfigError(
+            f"{found}, where features.vectors.dimension is {given} and model.{key} {values}; expected the same; set "
+            f"model.{key}: {given}"
         )
 
 

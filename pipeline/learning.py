@@ -65,11 +65,12 @@ def _measured(train: Mapping[str, float], validation: Mapping[str, float]) -> st
 def curves(history: Any) -> str:
     """Training and validation loss over the epochs, and the learning rate below, as SVG.
 
+    Training's is as trained on: weighted, smoothed, mixed and augmented; validation's is plain.
     history: a table with columns epoch, train_loss, validation_loss and learning_rate.
     """
     figure, axes = charts.axes()
-    axes.plot(history["epoch"], history["train_loss"], color=charts.BLUE, label="training, as augmented")
-    axes.plot(history["epoch"], history["validation_loss"], color=charts.RED, label="validation")
+    axes.plot(history["epoch"], history["train_loss"], color=charts.BLUE, label="training, as trained on")
+    axes.plot(history["epoch"], history["validation_loss"], color=charts.RED, label="validation, plain")
     best = history.loc[history["validation_loss"].idxmin()]
     axes.plot(best["epoch"], best["validation_loss"], "o", color=charts.RED, label="best")
     rates = axes.twinx()

@@ -30,6 +30,7 @@ class Normalised(nn.Module):
 
     mean: Tensor  # [1, C, 1, 1], in 0..255
     std: Tensor
+    channels_first = False  # in memory, of what the body reads
 
     def __init__(self, body: nn.Module, inputs: ImageInputs):
         super().__init__()
@@ -38,7 +39,9 @@ class Normalised(nn.Module):
         self.register_buffer("std", 255 * torch.tensor(inputs.std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = images.permute(0, 3, 1, 2).float()
+        pixels = images.permute(0, 3, 1, 2).float()  # channels last in memory, as they came
+        if self.channels_first:
+            pixels = pixels.contiguous()
         return self.body((pixels - self.mean) / self.std)
 
 
@@ -55,7 +58,7 @@ class Valued(nn.Module):
         self.register_buffer("std", torch.tensor(target.std))
 
     def forward(self, arrays: Tensor) -> Tensor:
-        return self.body(arrays) * self.std + self.mean
+        return self.body(arrays).float() * self.std + self.mean  # autocast's bf16 has no room for a large mean
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,15 @@ def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -
     stages = list(module.stages(body))
     net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
     return Network(Valued(net, target) if target.kind == "value" else net, stages, body)
+
+
+def lay_out(net: nn.Module, *, channels_last: bool) -> None:
+    """The memory format of images, and of the weights that read them."""
+    if channels_last:
+        net.to(memory_format=torch.channels_last)
+    for module in net.modules():
+        if isinstance(module, Normalised):
+            module.channels_first = not channels_last
 
 
 def acquaint(module: ModuleType, body: nn.Module, vocabulary: Callable[[], Vocabulary]) -> None:

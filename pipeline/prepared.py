@@ -4,6 +4,7 @@ data/prepared/<task>/<split>/ has for each shard `<start>.parquet`, one row an e
 its kind; index.json has the shards' names, in order, and a hash of the contents of each. N examples, K classes.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +41,12 @@ def table(prepared: Path, split: str, columns: Sequence[str] = COLUMNS) -> "pd.D
         return pd.DataFrame({name: pd.Series([], dtype="str") for name in names})
     frame: pd.DataFrame = pa.concat_tables(found, promote_options="permissive").to_pandas()
     return frame
+
+
+def split_digest(prepared: Path) -> str:
+    """One word for which examples are held out: sha256 of the ids of validation, in their order as text."""
+    ids = sorted(map(str, table(prepared, "validation", ["id"])["id"]))
+    return hashlib.sha256("\0".join(ids).encode()).hexdigest()[:16]
 
 
 def with_suffix(shard: Path, suffix: str) -> Path:

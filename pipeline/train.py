@@ -87,7 +87,7 @@ def one_rank() -> None:
 
 def _tag(run: Any, about: Mapping[str, Any]) -> None:
     """Where the weights started from, and who taught, beside the run."""
-    for key in ("from", "sha256", "kept", "new"):
+    for key in ("from", "sha256", "kept", "new", "split"):
         if key in about.get("init", {}):
             run.tag(f"init.{key}", str(about["init"][key]))
     for key, word in about.get("teacher", {}).items():
@@ -122,7 +122,7 @@ def run_training(
         hooks = loop.Hooks(on_epoch, on_step, stop)
         fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
     starting.release(built.body, made.module, train.vectors)
-    about = _about(made, fitted, train) | ({"teacher": named["teacher"]} if "teacher" in named else {})
+    about = _about(made, fitted, train)
     return fitted, network.describe(name, model, data.inputs, data.target) | about
 
 
@@ -134,6 +134,8 @@ class _Made:
     built: "network.Network"
     data: "loop.Data"
     started: dict[str, Any]  # what of the weights was taken over
+    taught: dict[str, str]  # by whom
+    split: str  # which examples are held out
 
 
 def _made(
@@ -160,6 +162,9 @@ def _made(
     starting.embed(built.body, module, features, train.vectors)
     pins = {key: Pin(**pin) for key, pin in named.items()}
     started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else {}
+    split = prepared.split_digest(folder)
+    told = {key: {"split": sources.split(pin, split)} for key, pin in pins.items() if "://" not in pin.place}
+    started |= told.get("init", {})
     taught = None
     if "teacher" in pins:
         kept, count = checkpoints / "teacher.npy", len(splits["train"])
@@ -170,7 +175,7 @@ def _made(
 
     words = rewording.load(features, train.texts) if task.kind == "text" else None
     data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
-    return _Made(module, built, data, started)
+    return _Made(module, built, data, started, dict(named.get("teacher", {})) | told.get("teacher", {}), split)
 
 
 def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:
@@ -187,7 +192,9 @@ def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:
         "learning_rate": fitted.found.rate,
         "choices": fitted.choices,
         "judged": fitted.judged | {"ignorant": ignorant},
+        "split": made.split,
         **({"init": made.started} if made.started else {}),
+        **({"teacher": made.taught} if made.taught else {}),
         "layers": [asdict(layer) for layer in layers],
     }
 

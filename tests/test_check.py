@@ -92,6 +92,27 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "train", {"loss": {"gamma": 2}}, "expected one of binary_cross_entropy"),
     ("solar", "train", {"batch_size": "most"}, "expected a whole number ≥ 1"),
     ("solar", "train", {"epochs": -1}, "epochs"),
+    ("solar", "train", {"fused": "on", "optimizer": {"name": "rmsprop"}}, "fused: found on, and PyTorch has no fused"),
+    ("solar", "train", {"fused": "on", "device": "cuda", "optimizer": {"name": "adagrad"}}, "adagrad for cuda"),
+    ("solar", "train", {"precision": "fp16", "device": "cpu"}, "precision: found fp16 with device cpu"),
+    ("solar", "train", {"accumulate": 65}, "accumulate: found 65; expected at most batch_size (64)"),
+    ("solar", "train", {"class_weights": {"a": 0}}, "class_weights.a: found 0; expected a number above 0"),
+    ("solar", "train", {"sampling": {"a": -1}}, "sampling.a: found -1; expected a number above 0"),
+    ("solar", "train", {"class_weights": "balanced", "sampling": "oversample"}, "take one of the two"),
+    ("solar", "train", {"texts": {"swap": 0.1}}, "texts: found shares; expected none: images have no words"),
+    ("reviews", "train", {"images": {"flips": "both"}}, "images: found changes; expected none: texts have no pixels"),
+    (
+        "solar",
+        "model",
+        {"name": "cnn", "channels": [8] * 7},
+        "7 blocks, each of which halves the maps, for images of 96",
+    ),
+    (
+        "solar",
+        "model",
+        {"name": "torchvision", "architecture": "vit_h_14"},
+        "images of 96 pixels a side; expected a mult",
+    ),
     ("solar", "train", {"epochs": None}, "expected a whole number"),
     ("solar", "train", {"batch_size": 0}, "batch_size"),
     ("solar", "train", {"device": "tpu"}, "expected one of"),
@@ -163,7 +184,7 @@ def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
         ("reviews", {"texts": {"insertion": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
          "texts.insertion: found a share"),
         ("reviews", {"texts": {"paraphrase": 0.1}}, {"paraphrases": {"command": ["true"]}}, "texts.paraphrase: found"),
-        ("reviews", {"vectors": "fixed"}, {"vectors": {"dimension": 8}}, "vectors: found fixed; expected off, or feat"),
+        ("reviews", {"vectors": "fixed"}, {"vectors": {"dimension": 128}}, "vectors: found fixed; expected off, or"),
         ("solar", {"vectors": "start"}, None, "vectors: found start; expected off: images have no words"),
     ],
 )  # fmt: skip
@@ -292,3 +313,33 @@ def test_groups_of_classes_are_for_classes_alone(tmp_path: Path) -> None:
     path = written(tmp_path / "params.yaml", "solar", "source", {"target": "value"})
     (fault,) = check.faults(path)
     assert "tasks.solar.evaluate.binary: found defect; expected none: the target is value" in str(fault)
+
+
+@pytest.mark.parametrize(
+    ("name", "dimension", "message"),
+    [
+        ("linear", 128, "found start, where linear has no embedding of tokens; expected off"),
+        ("textcnn", 100, "where features.vectors.dimension is 100 and model.embedding 128; expected the same"),
+        ("gru", 64, "where features.vectors.dimension is 64 and model.embedding 128"),
+        ("transformer", 64, "where features.vectors.dimension is 64 and model.width 128"),
+        ("textcnn", 128, None),
+        ("transformer", 128, None),
+    ],
+)
+def test_word_vectors_are_for_an_embedding_of_their_size(
+    name: str, dimension: int, message: str | None, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "params.yaml", "reviews", "train", {"vectors": "start"})
+    written(path, "reviews", "features", {"vectors": {"dimension": dimension}}, base=path)
+    found = [str(error) for error in check.faults(written(path, "reviews", "model", {"name": name}, base=path))]
+    assert len(found) == (message is not None)
+    if message:
+        assert found[0].startswith("params.yaml: tasks.reviews.train.vectors: found start") and message in found[0]
+
+
+def test_texts_are_no_longer_than_an_encoder_whose_settings_are_here(tmp_path: Path) -> None:
+    model = {"name": "hugging_face", "encoder": {"model_type": "bert", "max_position_embeddings": 128}}
+    path = written(tmp_path / "params.yaml", "reviews", "model", model)
+    (error,) = check.faults(path)
+    assert "tasks.reviews.model: found an encoder of 128 places for features.length 128" in str(error)
+    assert not check.faults(written(path, "reviews", "features", {"length": 126}, base=path))

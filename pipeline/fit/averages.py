@@ -1,10 +1,12 @@
 """Averages of the weights that training goes through, of which the last is judged and kept.
 
 Exponential (EMA) after every step, or the plain mean (SWA) of the last epochs' ends, after Izmailov et al.,
-arXiv 1803.05407. A norm's statistics are averaged like weights.
+arXiv 1803.05407. A norm's statistics are averaged like weights. An exponential one forgets faster at first, so that
+a short run does not keep its random start: after n steps its decay is at most (1 + n) / (10 + n), as in TensorFlow's
+tf.train.ExponentialMovingAverage.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,9 +19,9 @@ from pipeline.fit.settings import Average
 class Averages:
     def __init__(self, net: nn.Module, settings: Average, epochs: int):
         self._settings = settings
-        self._before = round(settings.start * epochs)  # epochs before the first whose end is averaged
+        self._before = min(round(settings.start * epochs), epochs - 1)  # epochs before the first that is averaged
         if settings.kind == "ema":
-            how: dict[str, Any] = {"multi_avg_fn": _exponential(settings.decay)}
+            how: dict[str, Any] = {"multi_avg_fn": self._exponential}
         else:
             how = {"avg_fn": _mean}
         self.averaged = swa_utils.AveragedModel(net, use_buffers=True, **how)
@@ -33,23 +35,19 @@ class Averages:
         if self._settings.kind == "swa" and epoch > self._before:
             self.averaged.update_parameters(net)
 
+    def _exponential(self, averaged: Sequence[Tensor], new: Sequence[Tensor], _: Any) -> None:
+        """Of tensors of one type; of whole numbers, such as what a model knows of its vocabulary, the last count."""
+        if averaged[0].is_floating_point():
+            done = int(self.averaged.n_averaged)  # on the CPU, unlike the count that is handed over
+            decay = min(self._settings.decay, (1 + done) / (10 + done))
+            swa_utils.get_ema_multi_avg_fn(decay)(list(averaged), list(new), done)
+        else:
+            torch._foreach_copy_(list(averaged), list(new))
+
     @property
     def ready(self) -> bool:
         """Whether anything has been averaged."""
         return int(self.averaged.n_averaged) > 0
-
-
-def _exponential(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
-    """Of tensors of one type; of whole numbers, such as what a model knows of its vocabulary, the last count."""
-    mean = swa_utils.get_ema_multi_avg_fn(decay)
-
-    def update(averaged: Sequence[Tensor], new: Sequence[Tensor], count: Any) -> None:
-        if averaged[0].is_floating_point():
-            mean(list(averaged), list(new), count)
-        else:
-            torch._foreach_copy_(list(averaged), list(new))
-
-    return update
 
 
 def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:

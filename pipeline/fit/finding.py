@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from pipeline import batches, distributed, memory
 from pipeline.augmentation.batches import Augmentation
 from pipeline.errors import ConfigError, StoppedError, TrainingError
-from pipeline.fit import distilling, suited
+from pipeline.fit import distilling, groups, recomputing, suited
 from pipeline.fit.feed import Batch, Feed
 from pipeline.fit.hardware import Choices
 from pipeline.fit.objective import objective
@@ -47,14 +47,16 @@ class Found:
     rates: tuple[float, ...] = ()  # of a range test
     losses: tuple[float, ...] = ()  # the smoothed loss at each of them
 
-    def reasons(self, config: Config) -> dict[str, str]:
+    def reasons(self, config: Config, stages: Sequence[nn.Module]) -> dict[str, str]:
         """By setting: what it became and why, where it was not given."""
         said = {}
         if config.batch_size == "auto":
             said["batch_size"] = f"{self.batch_size} (the largest that fits, with {STEPS_AN_EPOCH} steps an epoch left)"
         if config.optimizer.learning_rate == "auto":
             said["learning_rate"] = f"{self.rate:g} (by a range test)"
-        if config.recompute != "auto":
+        if self.recompute and not recomputing.parts(stages[:-1]):
+            said["recompute"] = "off (no stage but the head keeps more than its inputs)"
+        elif config.recompute != "auto":
             said["recompute"] = f"{config.recompute} (as train.recompute says)"
         elif self.recompute:
             said["recompute"] = "stages (the memory was too small for what they keep)"
@@ -99,6 +101,7 @@ def find(
         return replace(found, rate=rate)
     other, same = distributed.synced(*copy.deepcopy((net, list(stages))), choices.device)
     one = stepper(other, same, data, config, choices, found)
+    one.begin(groups.frozen(config.freeze, len(same), 0))
     return _range_test(one, feed(data, config, choices, found.batch_size), found, stop)
 
 
@@ -188,13 +191,12 @@ def stepper(
 def _range_test(one: Stepper, read: Feed, found: Found, stop: Callable[[], bool]) -> Found:
     """Trains with a rate that grows at every step; takes that at which half of the loss's fall is done, or the default.
 
-    `one` has a rate of 1.
+    `one` has a rate of 1 and has begun an epoch.
     """
     rates: list[float] = []
     losses: list[float] = []
     single: list[float] = []
     mean = 0.0
-    one.begin(0)
     for k, batch in enumerate(_batches(read)):
         _heed(stop)
         rate = LOWEST * (HIGHEST / LOWEST) ** (k / (STEPS - 1))

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.errors import ConfigError
 from pipeline.fit.settings import Config, Freeze
 
 
@@ -36,6 +37,15 @@ def frozen(freeze: Freeze, count: int, epoch: int) -> int:
     if epoch < freeze.epochs:
         return count - 1
     return max(0, count - 2 - (epoch - freeze.epochs) // freeze.every) if freeze.epochs else 0
+
+
+def require_stages(freeze: Freeze, stages: Sequence[nn.Module]) -> None:
+    """Raises: ConfigError where all but the head is to be frozen, and there is nothing but a head."""
+    if freeze.epochs and len(stages) < 2:
+        raise ConfigError(
+            f"train.freeze.epochs: found {freeze.epochs}, where the model is a head alone; expected 0; set it, or "
+            "take another model"
+        )
 
 
 def freeze(stages: Sequence[nn.Module], count: int) -> None:

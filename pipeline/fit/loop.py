@@ -30,7 +30,7 @@ from pipeline.fit.finding import Found
 from pipeline.fit.objective import judge, measure
 from pipeline.fit.rewording import Words
 from pipeline.fit.settings import Config
-from pipeline.network import Inputs, predict
+from pipeline.network import Inputs, lay_out, predict
 from pipeline.schedules._place import Place
 from pipeline.targets import Target
 
@@ -94,8 +94,8 @@ def fit(
     choices = hardware.choose(config, images=images, examples=examples)
     with _settings(choices), distributed.group(choices.device):
         net.to(choices.device)
-        if choices.channels_last:
-            net.to(memory_format=torch.channels_last)
+        lay_out(net, channels_last=choices.channels_last)
+        groups.require_stages(config.freeze, stages)
         saved = checkpoint.load(checkpoints) if checkpoints else None
         found = Found(**saved["found"]) if saved else finding.find(net, stages, data, config, choices, hooks.stop)
         net, stages = distributed.synced(net, stages, choices.device)
@@ -176,11 +176,12 @@ class _Run:
     @property
     def finished(self) -> bool:
         at = self.at
-        return at.epoch >= self.config.epochs or at.epoch - at.best_epoch >= self.config.patience
+        waits = self.averages is not None and not self.averages.ready  # what is to be judged is yet to come
+        return at.epoch >= self.config.epochs or (not waits and at.epoch - at.best_epoch >= self.config.patience)
 
     def reasons(self) -> dict[str, str]:
         """By setting: what the run takes for it and why."""
-        said = dict(self.choices.reasons) | self.found.reasons(self.config)
+        said = dict(self.choices.reasons) | self.found.reasons(self.config, self.stages)
         if self.found.recompute and self.choices.compile != "off":
             said["compile"] = "off (what is computed twice cannot be compiled)"
         return said
@@ -242,7 +243,10 @@ class _Run:
             self.averages.after_step(self.net)
         at.batch, at.step = at.batch + 1, at.step + 1
         if self.averages and at.batch == self.feed.steps:
+            before = self.averages.ready
             self.averages.after_epoch(self.net, at.epoch + 1)
+            if self.averages.ready and not before:  # what was best so far was no average
+                at.best_loss = math.inf
         pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:

@@ -20,6 +20,8 @@ from pipeline.targets import Target
 Objective = Callable[[Tensor, Tensor], Tensor]
 Measure = Callable[[np.ndarray, Split], float]
 """The loss of answers [N, O] to a split."""
+MOST = 100.0
+"""What a balanced label counts for at most, however rare it is; 1/MOST at least."""
 
 
 def objective(config: Config, target: Target, train: Split, device: torch.device) -> Objective:
@@ -45,7 +47,7 @@ def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.
     """What each class's examples count for, float64 [O], or how much a label that is there counts for.
 
     balanced: classes so that each counts for as much in all, with the mean 1; labels as much as the examples
-    without it. Raises: ConfigError.
+    without it, but for 1/MOST to MOST at the outside, and for 1 where all or no examples have it. Raises: ConfigError.
     """
     if asked == "none":
         return None
@@ -53,7 +55,8 @@ def class_weights(asked: str | Mapping[str, float], target: Target, targets: np.
     if isinstance(asked, str):
         there = np.where(counts > 0, counts, np.inf)
         if target.kind == "labels":
-            return np.where(counts > 0, (len(targets) - counts) / there, 1.0)
+            ratio = ((len(targets) - counts) / there).clip(1 / MOST, MOST)
+            return np.where((counts > 0) & (counts < len(targets)), ratio, 1.0)
         return len(targets) / (np.count_nonzero(counts) * there)
     for name, weight in asked.items():
         if name not in target.names:

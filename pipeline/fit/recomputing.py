@@ -16,8 +16,22 @@ from torch.utils.checkpoint import checkpoint
 
 def recompute(stages: Sequence[nn.Module]) -> None:
     """From now on these stages keep their inputs alone while they train; the backward pass computes the rest again."""
-    for stage in stages:
+    for stage in parts(stages):
         stage.forward = functools.partial(_forward, stage, stage.forward)
+
+
+def parts(stages: Sequence[nn.Module]) -> list[nn.Module]:
+    """What of these stages is called and keeps more than its inputs.
+
+    A list is never called itself, but what is in it; a single layer there, or an embedding, keeps its inputs at most.
+    """
+    found: list[nn.Module] = []
+    for stage in stages:
+        if isinstance(stage, nn.ModuleList):
+            found += parts([part for part in stage if any(part.children())])
+        elif not isinstance(stage, nn.Embedding):
+            found.append(stage)
+    return found
 
 
 def _forward(stage: nn.Module, forward: Any, *inputs: Any, **named: Any) -> Any:

@@ -1,17 +1,20 @@
 """A pinned source of weights as tensors by their names, and the words that its embeddings stand for."""
 
 import json
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor, load
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, RegistryError
 from pipeline.initial import published
 from pipeline.initial.pins import Pin, unchanged
 from pipeline.initial.settings import REGISTERED
 
+log = logging.getLogger(__name__)
 OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
     (re.compile(r"(\.mlp)\.linear_1\."), r"\1.0."),
@@ -32,7 +35,7 @@ def read(pin: Pin) -> Source:
     if REGISTERED.fullmatch(pin.place):
         from pipeline.tracking import trained
 
-        folder = trained.fetch(pin.place)
+        folder = trained.fetch(pin.place, pin.sha256)
         about = json.loads((folder / trained.ABOUT).read_text("utf-8"))
         words = folder / trained.WORDS
         settings = {"name": about["name"], **about["config"]}
@@ -42,6 +45,30 @@ def read(pin: Pin) -> Source:
         return Source(pin, _published(pin.place))
     path = unchanged(pin)
     return Source(pin, _tensors(path), _words(path.with_suffix(".vocabulary.json")))
+
+
+def split(pin: Pin, today: str) -> Literal["same", "other", "unknown"]:
+    """Whether what is pinned was trained on today's split, by the digest of `prepared.split_digest`; warns of another.
+
+    Only versions that were registered since model.json has it, and whose winner is the network, tell.
+    """
+    if not REGISTERED.fullmatch(pin.place):
+        return "unknown"
+    from pipeline.tracking import trained
+
+    try:
+        folder = trained.fetch(pin.place, pin.sha256)
+    except RegistryError:  # such as a teacher whose winner is no network
+        return "unknown"
+    found = json.loads((folder / trained.ABOUT).read_text("utf-8")).get("split")
+    if found is None or found == today:
+        return "same" if found else "unknown"
+    log.warning(
+        "%s was trained on another split; if it was of these examples, it has learnt some of today's validation and "
+        "test, and scores are too good",
+        pin.place,
+    )
+    return "other"
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

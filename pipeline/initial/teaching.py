@@ -45,8 +45,9 @@ def _read(path: Path) -> np.ndarray:
 
 
 def _asked(pin: Pin, folder: Path, kind: str, target: Target) -> np.ndarray:
-    from pipeline.tracking import teacher
+    from pipeline.tracking import teacher, trained
 
+    trained.require(pin.place, pin.sha256)
     names, found = teacher.ask(pin.place, _inputs(folder, kind))
     if target.kind == "value":
         return found

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TARGETS = ("classes", "labels")
+TINY = 1e-30
+"""Stands for 1 - p where p is 1, far below the next number there is: the answers are the same, the slopes finite."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,12 @@ def build(config: Config, kind: str) -> "Callable[[Tensor, Tensor], Tensor]":
 
     def of_classes(logits: "Tensor", targets: "Tensor") -> "Tensor":
         log = functional.log_softmax(logits, dim=1)
-        return -(targets * (1 - log.exp()) ** config.gamma * log).sum(dim=1)
+        unsure = (1 - log.exp()).clamp_min(TINY)  # of 0 a power below 1 has no slope
+        return -(targets * unsure**config.gamma * log).sum(dim=1)
 
     def of_labels(logits: "Tensor", targets: "Tensor") -> "Tensor":
         yes, no = functional.logsigmoid(logits), functional.logsigmoid(-logits)
-        return -(targets * no.exp() ** config.gamma * yes + (1 - targets) * yes.exp() ** config.gamma * no)
+        unsure, sure = (config.gamma * no).exp(), (config.gamma * yes).exp()
+        return -(targets * unsure * yes + (1 - targets) * sure * no)
 
     return of_labels if kind == "labels" else of_classes

@@ -70,13 +70,18 @@ class CNN(nn.Module):
 
 def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
     """Raises: ConfigError for more blocks than the images can be halved."""
-    possible = min(inputs.height, inputs.width).bit_length() - 1
+    require_size(config, min(inputs.height, inputs.width))
+    return CNN(config, inputs, outputs)
+
+
+def require_size(config: Config, size: int, where: str = "model") -> None:
+    """Raises: ConfigError for more blocks than images of so many pixels a side can be halved."""
+    possible = size.bit_length() - 1
     if len(config.channels) > possible:
         raise ConfigError(
-            f"model.channels: found {len(config.channels)} blocks, each of which halves the maps, for images of "
-            f"{inputs.width}×{inputs.height} pixels; expected at most {possible}; take fewer, or larger images"
+            f"{where}.channels: found {len(config.channels)} blocks, each of which halves the maps, for images of "
+            f"{size} pixels on the shorter side; expected at most {possible}; take fewer, or larger images"
         )
-    return CNN(config, inputs, outputs)
 
 
 def stages(net: CNN) -> list[nn.Module]:

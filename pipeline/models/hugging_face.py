@@ -5,9 +5,10 @@ tokens, graphs and serving are those of any other text model. Begin and end of a
 B texts, T tokens (any number; 0 is padding), V tokens of the vocabulary, E values of an embedding, O outputs.
 """
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -106,6 +107,23 @@ def require(config: Config, where: str) -> None:
     """Before any work. Raises: ConfigError for a folder of the project that is not there."""
     if config.path is not None and config.path.startswith(_encoders.FOLDER) and not Path(config.path).is_dir():
         raise ConfigError(f"{where}.path: found {config.path!r}, which is missing; expected a folder; put it there")
+
+
+def require_size(config: Config, size: int, where: str) -> None:
+    """Raises: ConfigError for texts of so many tokens, where the settings at hand tell of fewer places.
+
+    What an encoder on the hub can read, and one whose first places are reserved, `build` finds out.
+    """
+    said: Any = config.encoder
+    if said is None and config.path is not None and config.path.startswith(_encoders.FOLDER):
+        with suppress(OSError, ValueError):  # `tune` tells of a folder that is not an encoder's
+            said = json.loads((Path(config.path) / "config.json").read_text("utf-8"))
+    longest = said.get("max_position_embeddings") if isinstance(said, dict) else None
+    if isinstance(longest, int) and size + 2 > longest:
+        raise ConfigError(
+            f"{where}: found an encoder of {longest} places for features.length {size}; expected at most "
+            f"{longest - 2} tokens beside begin and end; set features.length"
+        )
 
 
 def build(config: Config, *, inputs: TextInputs, outputs: int) -> nn.Module:

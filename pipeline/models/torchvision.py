@@ -160,6 +160,18 @@ def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
     return net
 
 
+def require_size(config: Config, size: int, where: str) -> None:
+    """Raises: ConfigError for images of so many pixels a side, where a vision transformer cannot cut them evenly.
+
+    What the other architectures cannot take, `build` finds out.
+    """
+    if config.architecture.startswith("vit") and size % (patch := int(config.architecture.rpartition("_")[2])):
+        raise ConfigError(
+            f"{where}.architecture: found {config.architecture} for images of {size} pixels a side; expected a "
+            f"multiple of {patch}, such as 224: set prepare.size (features.input where prepare.fit is none)"
+        )
+
+
 def _own(config: Config, inputs: ImageInputs) -> dict[str, Any]:
     """What only some architectures are given: the size of the images, and that there is no second head."""
     if config.architecture in ("googlenet", "inception_v3"):

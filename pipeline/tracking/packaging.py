@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.tracking import bundle as manifest
 from pipeline.tracking import store, trained
 
 CODE = (
@@ -55,7 +56,7 @@ def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
 
 def code_sha256(kind: str) -> str:
     """One word for the code that answers."""
-    total = hashlib.sha256(b"with the trained weights")
+    total = hashlib.sha256(b"with the trained weights and their hashes")
     for path in [PACKAGE / name for name in CODE] + [served_file(kind)]:
         total.update(path.read_bytes() + b"\0")
     return total.hexdigest()
@@ -89,10 +90,9 @@ def log_model(
             shutil.copyfile(PACKAGE / name, code / name)
         artifacts.write_json(Path(folder) / "measured.json", measured)
         beside = {"bundle": str(bundle), "measured": str(Path(folder) / "measured.json")}
-        for name, path in files.items():
+        if files:
             beside[trained.FOLDER] = str(Path(folder) / trained.FOLDER)
-            Path(beside[trained.FOLDER]).mkdir(exist_ok=True)
-            shutil.copyfile(path, Path(beside[trained.FOLDER]) / name)
+            manifest.build(Path(beside[trained.FOLDER]), {"bundle": sha256}, files)
         # recorded, not filtered: MLflow puts a filter of its own before anyone's for its advice on type hints
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings(record=True):
             info = mlflow.pyfunc.log_model(

@@ -10,9 +10,11 @@ import torch
 
 from pipeline import memory
 from pipeline.errors import ConfigError, TrainingError
-from pipeline.fit import checkpoint, feed, finding
+from pipeline.fit import checkpoint, feed, finding, loop
+from pipeline.fit.settings import Freeze
+from pipeline.fit.stepping import Stepper
 from pipeline.optimizers import adamw, sgd
-from tests.fit.toys import CONFIG, IMAGE, Brightness, equal, images, stopping, toy, train
+from tests.fit.toys import CONFIG, IMAGE, TWO, Brightness, equal, images, stopping, toy, train
 
 RATES = np.logspace(np.log10(finding.LOWEST), np.log10(finding.HIGHEST), finding.STEPS)
 
@@ -258,3 +260,19 @@ def test_a_real_limit_of_memory_is_survived(tmp_path):
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1
     assert checkpoint.load(tmp_path)["found"]["parts"] == int(done.stdout)
+
+
+def test_a_range_test_trains_what_the_first_epoch_does(monkeypatch):
+    begun = []
+    begin = Stepper.begin
+    monkeypatch.setattr(Stepper, "begin", lambda self, frozen: (begun.append(frozen), begin(self, frozen)))
+    config = dataclasses.replace(CONFIG, epochs=2, optimizer=adamw.Config(learning_rate="auto"), freeze=Freeze(1))
+    train(toy(), config)
+    assert begun == [2, 2, 1]
+
+
+def test_nothing_can_be_frozen_where_there_is_a_head_alone():
+    data = loop.Data(images(40), images(16, seed=1), IMAGE, TWO)
+    net = toy()
+    with pytest.raises(ConfigError, match=r"train\.freeze\.epochs: found 1, where the model is a head alone"):
+        loop.fit(net, [net], data, dataclasses.replace(CONFIG, freeze=Freeze(1)))

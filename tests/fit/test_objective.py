@@ -67,6 +67,9 @@ def test_weights_by_name_and_of_labels():
     given = class_weights({"b": 3.0}, CLASSES, ROWS)
     assert given[1] / given[0] == pytest.approx(3) and (ROWS @ given).mean() == pytest.approx(1)
     assert class_weights("balanced", LABELS, ROWS).tolist() == [1, 3, 3]
+    random = np.random.default_rng(0)
+    edges = np.stack([np.ones(1000), np.zeros(1000), np.arange(1000) == 0, np.arange(1000) > 0], axis=1)
+    assert class_weights("balanced", LABELS, random.permutation(edges)).tolist() == [1, 1, 100, 0.01]
     config = Config(class_weights={"b": 5.0})
     found = objective(config, LABELS, of(ROWS), CPU)(torch.zeros(8, 3), torch.from_numpy(ROWS))
     assert found.numpy() == pytest.approx(np.log(2) * np.where(ROWS[:, 1] > 0, 7 / 3, 1))
@@ -123,3 +126,16 @@ def test_a_validation_split_is_judged_by_its_kind():
     assert row["r2"] == pytest.approx(r2_score(values, values + 1))
     said = told({"epoch": 3, "train_loss": 0.5, "validation_loss": 1, "seconds": 2, "learning_rate": 0.1})
     assert said == "epoch 3: train loss 0.5000, validation loss 1.0000, 2.0 s"
+
+
+@pytest.mark.parametrize("kind", ["classes", "labels"])
+@pytest.mark.parametrize("gamma", [0, 1e-6, 0.25, 0.5, 1, 2, 10])
+def test_the_slopes_of_a_focal_loss_are_finite_however_sure_the_answer_is(kind, gamma):
+    logits = torch.tensor([[0.0, 0.0], [90.0, -90.0], [1e4, -1e4], [-1e4, 1e4], [17.0, 0.0]], requires_grad=True)
+    targets = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.9, 0.1], [1.0, 0.0], [1.0, 0.0]])
+    losses = focal.build(focal.Config(gamma=gamma), kind)(logits, targets)
+    losses.sum().backward()
+    assert losses.isfinite().all() and logits.grad.isfinite().all()
+    assert losses.detach()[1].sum() < 1e-30 and losses[3].max() > 1e3
+    half = 0.5**gamma * np.log(2)
+    assert losses.detach()[0].numpy() == pytest.approx(half, abs=1e-6)

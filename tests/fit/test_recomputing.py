@@ -3,9 +3,12 @@ import dataclasses
 import pytest
 import torch
 
+from pipeline import config
 from pipeline.config import parse
 from pipeline.errors import ConfigError, TrainingError
-from pipeline.fit.recomputing import recompute
+from pipeline.examples import TextInputs
+from pipeline.fit.finding import Found
+from pipeline.fit.recomputing import parts, recompute
 from pipeline.fit.settings import Average, Config
 from tests.fit.toys import CONFIG, Brightness, equal, toy, train
 
@@ -97,3 +100,39 @@ def test_what_is_computed_twice_is_not_compiled(tmp_path, monkeypatch):
     assert compiled == ["default"]
     with pytest.raises(ConfigError, match=r"compile: found default with recompute: stages; expected off or auto"):
         parse(Config, {"compile": "default", "recompute": "stages"}, "train")
+
+
+def saved(net, ids):
+    """Bytes that are kept for the backward pass."""
+    sizes = {}
+
+    def keep(tensor):
+        sizes[tensor.data_ptr()] = tensor.nbytes
+        return tensor
+
+    own = {value.data_ptr() for value in net.parameters()}
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+        net(ids)
+    return sum(size for place, size in sizes.items() if place not in own)
+
+
+def test_blocks_in_a_list_that_is_never_called_are_recomputed_themselves():
+    def block():
+        return torch.nn.Sequential(torch.nn.Linear(32, 32), torch.nn.GELU(), torch.nn.Linear(32, 32), torch.nn.GELU())
+
+    layers = torch.nn.ModuleList([block(), torch.nn.LayerNorm(32), block()])
+    net = torch.nn.Sequential(*layers)
+    inputs = torch.randn(64, 32, requires_grad=True)
+    before = saved(net, inputs)
+    recompute([layers])
+    assert saved(net, inputs) < before / 2
+
+
+@pytest.mark.parametrize("name", ["linear", "fasttext", "textcnn"])
+def test_a_model_without_anything_to_recompute_says_so(name):
+    module = config.plugin("models", name, "model.name")
+    inputs = TextInputs(12, 50)
+    net = module.build(module.Config(), inputs=inputs, outputs=2)
+    assert parts(module.stages(net)[:-1]) == []
+    found = Found(8, 1.0, 1, recompute=True).reasons(Config(recompute="stages"), module.stages(net))
+    assert found["recompute"] == "off (no stage but the head keeps more than its inputs)"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import artifacts, config, featurize, network, register, train, tune
+from pipeline import artifacts, config, featurize, network, prepared, register, train, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError, RegistryError
 from pipeline.examples import ImageInputs
@@ -67,12 +67,42 @@ def test_a_task_goes_on_from_a_registered_model_by_its_alias(image_project, capl
     about = trained_by(task)["init"]
     assert (about["from"], about["sha256"]) == ("models:/toy/1", receipt["sha256"])
     assert about["new"] == ["head.weight [2, 128] (found [3, 128])", "head.bias [2] (found [3])"]
+    assert about["split"] == "unknown"
     kept = network.load(artifacts.folder("models", "other")).net.state_dict()
     assert torch.equal(kept["body.stem.0.weight"], state["body.stem.0.weight"])
     assert any(line.startswith("train.init: models:/toy/1: kept 68 of 70") for line in caplog.messages)
     client = store.client()
     run = client.search_runs([store.experiment(client)], "tags.stage = 'train'")[0]
     assert run.data.tags["init.from"] == "models:/toy/1" and run.data.tags["init.sha256"] == receipt["sha256"]
+
+
+def test_registered_weights_are_checked_and_fetched_again_where_they_have_changed(image_project, caplog):
+    real_weights()
+    pin = Pin("models:/toy/1", registered()["sha256"])
+    folder = trained.fetch(pin.place, pin.sha256)
+    whole = (folder / trained.WEIGHTS).read_bytes()
+    (folder / trained.WEIGHTS).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert trained.fetch(pin.place, pin.sha256) == folder
+    assert (folder / trained.WEIGHTS).read_bytes() == whole
+    assert "the file was changed after it was registered" in caplog.text and "fetching it again" in caplog.text
+    with pytest.raises(RegistryError, match=r"models:/toy/1: found sha256 .*; expected 12345678…, as tune saw it"):
+        sources.read(Pin(pin.place, "1234567890"))
+    with pytest.raises(RegistryError, match=r"models:/toy/1: found sha256 .*; expected 12345678…, as tune saw it"):
+        trained.require(pin.place, "1234567890")
+    trained.require(pin.place, pin.sha256)
+
+
+@pytest.mark.parametrize("of", ["same", "other"])
+def test_weights_of_another_split_are_told_of(of, image_project, caplog):
+    real_weights()
+    task = other_task(init={"model": "models:/toy@champion"})
+    path = artifacts.folder("models", "toy") / "model.json"
+    digest = prepared.split_digest(artifacts.folder("prepared", "other"))
+    artifacts.write_json(path, artifacts.read_json(path) | {"split": digest if of == "same" else "abc"})
+    registered()
+    about = trained_by(task)
+    assert about["init"]["split"] == of and about["split"] == digest
+    assert ("models:/toy/1 was trained on another split" in caplog.text) == (of == "other")
 
 
 @pytest.mark.slow
@@ -118,7 +148,7 @@ def test_a_version_whose_winner_is_no_network_has_no_weights(project):
     with pytest.raises(
         RegistryError, match=r"models:/toy/1: found no weights of a network .*; expected a version whose"
     ):
-        trained.fetch("models:/toy/1")
+        trained.fetch("models:/toy/1", "")
 
 
 @pytest.mark.slow
@@ -127,9 +157,9 @@ def test_the_vocabulary_of_a_text_network_travels_with_it(project):
 
     Path("params.yaml").write_text(params("text"))
     make_texts("net")
-    registered()
+    receipt = registered()
     words = json.loads(Path("data/features/toy/vocabulary.json").read_text("utf-8"))
-    assert sources.read(Pin("models:/toy/1", "")).words == words
+    assert sources.read(Pin("models:/toy/1", receipt["sha256"])).words == words
 
 
 def test_a_registered_teacher_is_asked_once_about_the_train_split_as_it_is(image_project, monkeypatch):
@@ -158,7 +188,7 @@ def test_a_registered_teacher_is_asked_once_about_the_train_split_as_it_is(image
 def test_a_student_of_a_registered_teacher_is_trained_and_says_whose(image_project):
     receipt = registered()
     about = trained_by(other_task(teacher={"model": "models:/toy@champion"}))
-    assert about["teacher"] == {"place": "models:/toy/1", "sha256": receipt["sha256"]}
+    assert about["teacher"] == {"place": "models:/toy/1", "sha256": receipt["sha256"], "split": "unknown"}
 
 
 def test_nothing_is_pinned_where_nothing_is_named(tmp_path):
