@@ -236,7 +236,7 @@ def hugging_face(case: Case, grouped: bool = False) -> float:
             clock.step()
 
     def gathered(rows: list[dict[str, Any]]) -> dict[str, Tensor]:
-        arrays = [row["arrays"] for row in rows]
+        arrays = [row["input_ids"] for row in rows]
         stacked = torch.stack(arrays) if arrays[0].ndim > 1 else nn.utils.rnn.pad_sequence(arrays, batch_first=True)
         return {"arrays": stacked, "labels": torch.tensor([row["labels"] for row in rows])}
 
@@ -246,9 +246,9 @@ def hugging_face(case: Case, grouped: bool = False) -> float:
             weight_decay=DECAY, optim="sgd", optim_args=f"momentum={MOMENTUM}", lr_scheduler_type="constant",
             max_grad_norm=0.0, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
             use_cpu=case.device.type == "cpu", dataloader_num_workers=0, remove_unused_columns=False,
-            **({"train_sampling_strategy": "group_by_length", "length_column_name": "length"} if grouped else {}),
+            **({"train_sampling_strategy": "group_by_length"} if grouped else {}),
         )  # fmt: skip
-        data = _Named(_examples(case), case)
+        data = _Named(_examples(case), len(case.train))
         trainer = transformers.Trainer(
             Answering(), settings, train_dataset=data, data_collator=gathered, callbacks=[Timing()]
         )
@@ -257,22 +257,17 @@ def hugging_face(case: Case, grouped: bool = False) -> float:
 
 
 class _Named(Dataset[Any]):
-    """Examples as the Trainer wants them: by name, with their lengths beside."""
+    """Examples as the Trainer wants them, by name; it groups by the length of what is called input_ids."""
 
-    def __init__(self, examples: Dataset[Any], case: Case):
-        self.examples, self.count = examples, len(case.train)
-        texts = case.train.texts
-        self.column_names = ["arrays", "labels", *(["length"] if texts is not None else [])]
-        self.lengths = None if texts is None else np.minimum(texts.lengths, _length(case)).tolist()
+    def __init__(self, examples: Dataset[Any], count: int):
+        self.examples, self.count = examples, count
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, row: Any) -> Any:
-        if row == "length":
-            return self.lengths
+    def __getitem__(self, row: int) -> dict[str, Any]:
         array, label = self.examples[row]
-        return {"arrays": array, "labels": int(label)}
+        return {"input_ids": array, "labels": int(label)}
 
 
 def _length(case: Case) -> int:
@@ -448,25 +443,29 @@ def main() -> None:
         if not quick:
             big = architectures.Config(architecture="resnet18")
             case = images_case("ResNet-18 at 112 px", architectures, big, 112, 512, (32, 4, device), out)
-            rows += one_case(case, turns, {"any": BEST, "a step in memory": MEMORY})
-            rows.append(share_of_rate(case, rows[0]["ours"]))
+            rows += show(one_case(case, turns, {"any": BEST, "a step in memory": MEMORY}))
+            rows += show([share_of_rate(case, rows[0]["ours"])])
         few = (8, 1, device) if quick else (64, 12, device)
         small = images_case("a small ResNet at 32 px", resnet, resnet.Config(), 32, 32 if quick else 2048, few, out)
-        rows += one_case(small, turns, {"any": BEST, "a step in memory": MEMORY, "DataLoader": PLAIN})
+        rows += show(one_case(small, turns, {"any": BEST, "a step in memory": MEMORY, "DataLoader": PLAIN}))
     if not quick:
         both = lstm.Config(directions="both")
         texts = texts_case("a BiLSTM, texts of mixed length", lstm, both, 256, (64, 40, device))
-        rows += one_case(texts, turns, {"any": BEST, "DataLoader": MIXED})
+        rows += show(one_case(texts, turns, {"any": BEST, "DataLoader": MIXED}))
         texts = texts_case("textcnn, texts of mixed length", textcnn, textcnn.Config(), 256, (64, 40, device))
-        rows += one_case(texts, turns, {"any": BEST})
-    for found in rows:
-        figures = f"{found['ours']:10.1f} {found['peer']:10.1f} {found['unit']:15} {found['ratio']:7.2f}×"
-        print(f"{found['name']:76} {figures}  goal {found['goal'] or '-'}")
+        rows += show(one_case(texts, turns, {"any": BEST}))
     for peer in ("timm", "transformers", "accelerate"):
         if not installed(peer):
             print(f"{peer}: not installed: not measured")
     if options.json:
         options.json.write_text(json.dumps(rows, ensure_ascii=False, indent=1), "utf-8")
+
+
+def show(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    for found in rows:
+        figures = f"{found['ours']:10.1f} {found['peer']:10.1f} {found['unit']:15} {found['ratio']:7.2f}×"
+        print(f"{found['name']:76} {figures}  goal {found['goal'] or '-'}", flush=True)
+    return rows
 
 
 if __name__ == "__main__":

@@ -69,8 +69,8 @@ def curves(history: Any) -> str:
     history: a table with columns epoch, train_loss, validation_loss and learning_rate.
     """
     figure, axes = charts.axes()
-    axes.plot(history["epoch"], history["train_loss"], color=charts.BLUE, label="training, as trained on")
-    axes.plot(history["epoch"], history["validation_loss"], color=charts.RED, label="validation, plain")
+    axes.plot(history["epoch"], history["train_loss"], color=charts.BLUE, label="training, as augmented")
+    axes.plot(history["epoch"], history["validation_loss"], color=charts.RED, label="validation")
     best = history.loc[history["validation_loss"].idxmin()]
     axes.plot(best["epoch"], best["validation_loss"], "o", color=charts.RED, label="best")
     rates = axes.twinx()

@@ -37,4 +37,4 @@ def test_a_run_decides_with_the_batch_size_that_it_found(monkeypatch):
 
     monkeypatch.setattr(hardware, "choose", watched)
     train(toy(), dataclasses.replace(CONFIG, batch_size="auto", epochs=1))
-    assert asked == [None, 40]
+    assert asked == [None, 16]

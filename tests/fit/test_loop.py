@@ -301,8 +301,8 @@ def test_a_run_stopped_while_its_best_weights_are_judged_ends_as_the_unbroken_on
 def test_a_stop_is_heard_while_the_batch_or_the_rate_is_found(auto):
     asks = []
     with pytest.raises(StoppedError, match="stopped before the first epoch; run again"):
-        train(toy(), dataclasses.replace(CONFIG, **auto), stop=lambda: asks.append(None) or len(asks) == 2)
-    assert len(asks) == 2
+        train(toy(), dataclasses.replace(CONFIG, **auto), stop=lambda: asks.append(None) or True)
+    assert len(asks) == 1
 
 
 def test_checkpoints_are_written_within_an_epoch_too(tmp_path):
