@@ -68,7 +68,7 @@ def write_project(folder: Path, count: int) -> None:
     limits = {"max_bytes": 1 << 20, "max_pixels": 1 << 20}
     artifacts.write_json(validated / "summary.json", {"classes": CLASSES, "settings": limits})
     block: dict[str, Any] = {name: {} for name in config.SECTIONS}
-    block |= {"kind": "image", "prepare": {"size": SIZE}, "source": {"name": "image_folder", "path": "x"}}
+    block |= {"kind": "image", "prepare": {"side": SIZE}, "source": {"name": "image_folder", "path": "x"}}
     (folder / "params.yaml").write_text(json.dumps({"tasks": {"many": block}}))
 
 

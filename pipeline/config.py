@@ -36,6 +36,8 @@ SECTIONS = (
     "register",
 )
 MODELS = {"image": "resnet", "text": "textcnn"}  # by kind: what a task is given that names none
+UNSEEN = ("size", "nfiles")  # DVC's run cache leaves keys of these names out, at any depth: no setting may have one
+RENAMED = {"size": ("side", "pieces")}  # what an older params.yaml says, and its names now
 T = TypeVar("T")
 
 
@@ -101,6 +103,8 @@ def parse(cls: type[T], section: object, where: str) -> T:
 
 def _meant(key: str, fields: Mapping[str, Any]) -> str:
     """` (did you mean …?)`, also of a key that stands in a section of this one."""
+    if now := [name for name in RENAMED.get(key, ()) if name in fields]:
+        return f" (did you mean {now[0]!r}?)"
     inner = {
         found.name: f"{name}.{found.name}"
         for name, field in fields.items()
@@ -152,8 +156,9 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         if value is None and type(None) in arguments:
             return None
         members = [a for a in arguments if a is not type(None)]
-        if isinstance(value, Mapping) and (sections := [a for a in members if dataclasses.is_dataclass(a)]):
-            return _value(sections[0], value, where, bounds)
+        mappings = [a for a in members if dataclasses.is_dataclass(a) or typing.get_origin(a) is dict]
+        if isinstance(value, Mapping) and mappings:
+            return _value(mappings[0], value, where, bounds)
         for member in members[:-1]:
             try:
                 return _value(member, value, where, bounds)
@@ -171,6 +176,11 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     if origin is dict:
         if not isinstance(value, Mapping):
             raise wrong
+        if unseen := [key for key in value if key in UNSEEN]:
+            raise ConfigError(
+                f"{where}: found the name {unseen[0]!r}, whose changes DVC's run cache does not see; "
+                "expected another; rename it"
+            )
         return {str(k): _value(arguments[1], v, f"{where}.{k}", bounds) for k, v in value.items()}
     if dataclasses.is_dataclass(hint):
         return parse(typing.cast(type, hint), value, where)

@@ -49,12 +49,17 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "source", {"path": ["a"]}, "expected a text"),
     ("solar", "source", {"pth": "x"}, "did you mean 'path'"),
     ("solar", "source", [], "source.name: missing"),
-    ("solar", "prepare", {"size": 0}, "≥ 8"),
-    ("solar", "prepare", {"size": -112}, "≥ 8"),
-    ("solar", "prepare", {"size": "112"}, "expected a whole number"),
-    ("solar", "prepare", {"size": True}, "expected a whole number"),
-    ("solar", "prepare", {"size": 112.5}, "expected a whole number"),
-    ("solar", "prepare", {"sise": 112}, "did you mean 'size'"),
+    ("solar", "prepare", {"side": 0}, "≥ 8"),
+    ("solar", "prepare", {"side": -112}, "≥ 8"),
+    ("solar", "prepare", {"side": "112"}, "expected a whole number"),
+    ("solar", "prepare", {"side": True}, "expected a whole number"),
+    ("solar", "prepare", {"side": 112.5}, "expected a whole number"),
+    ("solar", "prepare", {"sise": 112}, "did you mean 'side'"),
+    ("solar", "prepare", {"size": 112}, "size: unknown key (did you mean 'side'?)"),
+    ("solar", "baseline", {"size": 64}, "size: unknown key (did you mean 'side'?)"),
+    ("solar", "train", {"sampling": {"size": 2}}, "found the name 'size'"),
+    ("solar", "train", {"class_weights": {"nfiles": 2}}, "found the name 'nfiles'"),
+    ("solar", "evaluate", {"binary": {"size": ["mono_defect"]}}, "found the name 'size'"),
     ("solar", "prepare", {"fit": "squash"}, "one of crop, pad, stretch"),
     ("solar", "prepare", {"fit": "corp"}, "did you mean 'crop'"),
     ("solar", "prepare", {"shares": [0.8, 0.1, 0.2]}, "shares"),
@@ -67,7 +72,9 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("reviews", "prepare", {"tokeniser": {"name": "rjeiba"}}, "did you mean 'rjieba'"),
     ("reviews", "prepare", {"tokeniser": {"hmn": True}}, "did you mean 'hmm'"),
     ("reviews", "prepare", {"tokeniser": {"parts_of_speech": ["n"]}}, "parts_of_speech: unknown key"),
-    ("reviews", "prepare", {"tokeniser": {"name": "bpe", "size": 3}}, "size: found 3"),
+    ("reviews", "prepare", {"tokeniser": {"name": "bpe", "pieces": 3}}, "pieces: found 3"),
+    ("reviews", "prepare", {"tokeniser": {"name": "bpe", "size": 800}}, "size: unknown key (did you mean 'pieces'?)"),
+    ("reviews", "prepare", {"tokeniser": {"name": "wordpiece", "size": 800}}, "(did you mean 'pieces'?)"),
     ("reviews", "prepare", {"tokeniser": {"dictionary": "words.txt"}}, "expected a file in dictionaries"),
     ("reviews", "prepare", {"tokeniser": {"dictionary": "dictionaries/no.txt"}}, "which is missing"),
     ("reviews", "prepare", {"tokeniser": {"name": "char", "stop_words": "default"}}, "unknown key"),
@@ -171,7 +178,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path, text: str, messa
 
 def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
     path = written(tmp_path / "params.yaml", "solar", "train", {"epochs": 0})
-    written(path, "solar", "prepare", {"size": 1}, base=path)
+    written(path, "solar", "prepare", {"side": 1}, base=path)
     written(path, "reviews", "model", {"name": "textccn"}, base=path)
     assert len(check.faults(path)) == 3
 

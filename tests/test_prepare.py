@@ -203,7 +203,7 @@ def images(count: int, mode: str = "L") -> list[dict[str, Any]]:
 
 def test_images_are_those_that_serving_would_compute() -> None:
     accepted(images(60))
-    meta = run("image", size=16, fit="pad")
+    meta = run("image", side=16, fit="pad")
     how = meta["preparation"]
     assert (how["size"], how["fit"], how["channels"]) == (16, "pad", "grey")
     for name, count in meta["counts"].items():
@@ -244,7 +244,7 @@ def test_fast_decoding_and_the_background_reach_the_pixels() -> None:
         content = (Path("data/raw/mine/files") / row["path"]).read_bytes()
         row["sha256"] = row["content"] = hashlib.sha256(content).hexdigest()
     accepted(rows[1:])
-    how = run("image", size=16, quality="fast", background="#ff0000")["preparation"]
+    how = run("image", side=16, quality="fast", background="#ff0000")["preparation"]
     assert (how["quality"], how["background"]) == ("fast", "#ff0000")
     decides = {name: how[name] for name in ("size", "fit", "channels", "quality", "background")}
     for name in SPLITS:
@@ -284,7 +284,7 @@ def test_one_percent_more_is_all_that_is_made_and_rewritten(kind: str, caplog: p
     rows = images(606) if kind == "image" else texts(6060)
     new = [row for k, row in enumerate(rows) if k % 101 == 50]  # among the others in the source's order
     old = [row for row in rows if row not in new]
-    settings = {"size": 32, "seed": 5} if kind == "image" else {"seed": 5}
+    settings = {"side": 32, "seed": 5} if kind == "image" else {"seed": 5}
     shutil.rmtree(".danlu/cache", ignore_errors=True)
     accepted(old)
     made(kind, caplog, **settings)
@@ -300,9 +300,9 @@ def test_one_percent_more_is_all_that_is_made_and_rewritten(kind: str, caplog: p
 def test_what_goes_costs_nothing(caplog: pytest.LogCaptureFixture) -> None:
     rows = images(120)
     accepted(rows)
-    made("image", caplog, size=18)
+    made("image", caplog, side=18)
     accepted(rows[:30] + rows[31:])
-    assert made("image", caplog, size=18) == 0
+    assert made("image", caplog, side=18) == 0
 
 
 @pytest.mark.parametrize("kind", ["image", "text"])
@@ -355,7 +355,7 @@ def test_images_of_one_colour_are_on_one_side_whatever_their_sizes() -> None:
         Image.new("L", (20 + k, 20), 255).save(Path("data/raw/mine/files") / row["path"])
         row["flat"] = "#ffffff"
     accepted(rows)
-    meta = run("image", size=16)
+    meta = run("image", side=16)
     found = sides()
     mine = Counter(found[row["id"]] for row in blank if row["id"] in found)
     assert len(mine) == 1 and meta["leaks"] == 30 - sum(mine.values()) > 0
@@ -408,4 +408,4 @@ def test_a_file_that_changed_since_validation_stops() -> None:
     accepted(images(60))
     Path("data/raw/mine/files/7.png").write_bytes(b"gone")
     with pytest.raises(DataError, match=r"7\.png: validated, but now not an image"):
-        run("image", size=17)
+        run("image", side=17)

@@ -23,7 +23,7 @@ from tests.prepared_files import write_meta, write_split
 
 SECTIONS = {
     "features": {},
-    "baseline": {"size": 32, "cell": 8},
+    "baseline": {"side": 32, "cell": 8},
     "tune": {},
     "model": {"name": "resnet", "width": 32},
     "train": {"epochs": 2, "batch_size": 16, "threads": 1},

@@ -18,7 +18,7 @@ from pipeline.errors import DataError
 
 @dataclass(frozen=True)
 class Config:
-    size: int = setting(96, low=32, high=512, unit="pixels a side at which gradients are taken")
+    side: int = setting(96, low=32, high=512, unit="pixels a side at which gradients are taken")
     cell: int = setting(12, low=4, high=64, unit="pixels a side of one histogram")
     orientations: int = setting(9, low=2, high=36)
     strength: float = setting(0.01, above=0, unit="C, the inverse of the regularisation")
@@ -26,20 +26,20 @@ class Config:
     seed: int = setting(0, low=0, high=2**32 - 1)
 
     def __post_init__(self) -> None:
-        if self.size < 3 * self.cell:
-            raise ValueError(f"cell: found {self.cell}; expected at most a third of size ({self.size})")
+        if self.side < 3 * self.cell:
+            raise ValueError(f"cell: found {self.cell}; expected at most a third of side ({self.side})")
 
 
 def gradients(images: Iterable[np.ndarray], config: Config) -> np.ndarray:
-    """Histograms of oriented gradients, float32 [N, F], of uint8 [H, W, C] each, as grey images of config.size."""
+    """Histograms of oriented gradients, float32 [N, F], of uint8 [H, W, C] each, as grey images of config.side."""
     from PIL import Image
     from skimage.feature import hog
 
     rows = []
     for pixels in images:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).convert("L")
-        if image.size != (config.size, config.size):
-            image = image.resize((config.size, config.size), Image.Resampling.BILINEAR)
+        if image.size != (config.side, config.side):
+            image = image.resize((config.side, config.side), Image.Resampling.BILINEAR)
         cell = (config.cell, config.cell)
         rows.append(hog(np.asarray(image), config.orientations, cell, (2, 2), feature_vector=True))
     return np.stack(rows).astype(np.float32)

@@ -149,7 +149,7 @@ def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
         raise ConfigError(
             f"model.architecture: found {config.architecture} for images of {inputs.width}×{inputs.height} pixels, "
             f"which it cannot take ({' '.join(str(error).split())[:200]}); expected larger or square ones, or another "
-            "architecture; 224×224 suits each: set prepare.size (features.input where prepare.fit is none)"
+            "architecture; 224×224 suits each: set prepare.side (features.input where prepare.fit is none)"
         ) from None
     _regularise(net, config)
     for layer in net.modules():

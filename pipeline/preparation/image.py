@@ -27,7 +27,7 @@ SMALLEST = 64  # images of a shard while there are few
 
 @dataclass(frozen=True)
 class Config:
-    size: int = setting(96, low=8, high=1024, unit="pixels a side")
+    side: int = setting(96, low=8, high=1024, unit="pixels a side")
     fit: resizing.Fit = "crop"  # none: images keep their sizes, and features.input is what the network reads
     channels: Literal["auto", "grey", "rgb"] = "auto"  # auto: grey where all train images are
     quality: decoding.Quality = "exact"  # fast: JPEG is decoded at a fraction, to at least 1.5 times the size
@@ -94,7 +94,7 @@ def settings(
         grey = bool((channels[found == 0] == 1).all())
     limits = decoding.Limits(bytes=validation["max_bytes"], pixels=validation["max_pixels"])
     quality = "exact" if config.fit == "none" else config.quality  # what is not reduced is decoded whole
-    return Settings(files, config.size, config.fit, "grey" if grey else "rgb", limits, quality, config.background)
+    return Settings(files, config.side, config.fit, "grey" if grey else "rgb", limits, quality, config.background)
 
 
 def record(settings: Settings) -> dict[str, Any]:

@@ -76,10 +76,10 @@ def copy(path: str, model: str, out: Path) -> None:
     shutil.copyfile(path, out / FILE)
 
 
-def check(size: int, minimum_count: int) -> None:
+def check(pieces: int, minimum_count: int) -> None:
     """Raises: ValueError."""
-    if not 100 <= size <= 1_000_000:
-        raise ValueError(f"size: found {size}; expected a whole number ≥ 100 and ≤ 1000000 (pieces)")
+    if not 100 <= pieces <= 1_000_000:
+        raise ValueError(f"pieces: found {pieces}; expected a whole number ≥ 100 and ≤ 1000000")
     if minimum_count < 1:
         raise ValueError(f"minimum_count: found {minimum_count}; expected a whole number ≥ 1")
 

@@ -13,12 +13,12 @@ from pipeline.tokenisers._pieces import Tokeniser
 @dataclass(frozen=True)
 class Config:
     name: Literal["bpe"] = "bpe"
-    size: int = 8000  # pieces, at most
+    pieces: int = 8000  # at most
     minimum_count: int = 2  # occurrences of a pair in train that is joined
     file: str | None = None  # a user's tokenizer.json in dictionaries/ instead of training
 
     def __post_init__(self) -> None:
-        _pieces.check(self.size, self.minimum_count)
+        _pieces.check(self.pieces, self.minimum_count)
         _words.check_place("file", self.file)
 
 
@@ -30,7 +30,7 @@ def train(config: Config, texts: Iterable[str], out: Path) -> None:
     tokenizer = library.Tokenizer(library.models.BPE(unk_token=_pieces.UNKNOWN))
     tokenizer.pre_tokenizer = splitter()
     trainer = library.trainers.BpeTrainer(
-        vocab_size=config.size,
+        vocab_size=config.pieces,
         min_frequency=config.minimum_count,
         special_tokens=[_pieces.UNKNOWN],
         show_progress=False,

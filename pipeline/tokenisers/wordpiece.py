@@ -13,12 +13,12 @@ from pipeline.tokenisers._pieces import Tokeniser
 @dataclass(frozen=True)
 class Config:
     name: Literal["wordpiece"] = "wordpiece"
-    size: int = 8000  # pieces, at most, but for single characters
+    pieces: int = 8000  # at most, but for single characters
     minimum_count: int = 2  # occurrences of a pair in train that is joined
     file: str | None = None  # a user's tokenizer.json in dictionaries/ instead of training
 
     def __post_init__(self) -> None:
-        _pieces.check(self.size, self.minimum_count)
+        _pieces.check(self.pieces, self.minimum_count)
         _words.check_place("file", self.file)
 
 
@@ -34,7 +34,7 @@ def train(config: Config, texts: Iterable[str], out: Path) -> None:
     tokenizer = library.Tokenizer(library.models.WordPiece(unk_token=_pieces.UNKNOWN))
     tokenizer.pre_tokenizer = splitter()
     trainer = library.trainers.WordPieceTrainer(
-        vocab_size=config.size + len(continuing),
+        vocab_size=config.pieces + len(continuing),
         min_frequency=config.minimum_count,
         special_tokens=special,
         show_progress=False,

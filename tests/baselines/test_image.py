@@ -7,7 +7,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.targets import Target
 from tests.prepared_files import write_meta, write_split
 
-CONFIG = image.Config(size=32, cell=8)
+CONFIG = image.Config(side=32, cell=8)
 
 
 def write(folder, classes, channels=1):
@@ -41,8 +41,8 @@ def test_the_same_seed_gives_the_same_model(tmp_path):
 
 
 def test_a_cell_too_large_for_the_size_is_refused():
-    with pytest.raises(ConfigError, match="expected at most a third of size"):
-        config.parse(image.Config, {"size": 32, "cell": 16}, "baseline")
+    with pytest.raises(ConfigError, match="expected at most a third of side"):
+        config.parse(image.Config, {"side": 32, "cell": 16}, "baseline")
 
 
 def test_few_images_of_a_class_are_fewer_folds_and_one_is_a_message(tmp_path):

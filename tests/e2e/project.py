@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).parents[2]
 STEADY = {"min_speedup": 0}  # a tiny net's speed-up is within the noise of its measurement, which would choose
 SMALL = {  # what keeps two tasks within two minutes on two cores
-    "cells": {"prepare": {"size": 32}, "train": {"epochs": 2}, "compress": STEADY},
+    "cells": {"prepare": {"side": 32}, "train": {"epochs": 2}, "compress": STEADY},
     "opinions": {
         "train": {"epochs": 2},
         "model": {"name": "textcnn", "embedding": 16, "channels": 16},

@@ -59,7 +59,7 @@ TASKS = {
         "kind": "image",
         "source": {"name": "image_table", "path": "bright", "label_column": "degrees", "target": "value"},
         "validate": {"min_value": 0},
-        "prepare": {"size": 16},
+        "prepare": {"side": 16},
         "model": {"name": "resnet"},
         "train": {"epochs": 8, "batch_size": 16},
         "compress": STEADY,

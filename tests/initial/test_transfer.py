@@ -106,7 +106,7 @@ def test_frozen_stages_are_bit_equal_to_the_source_until_they_thaw(strokes):
 
 SECTIONS = {
     "features": {},
-    "baseline": {"size": 32, "cell": 8},
+    "baseline": {"side": 32, "cell": 8},
     "tune": {},
     "model": {"name": "resnet", "width": 32},
     "train": {"epochs": 1, "batch_size": 16},

@@ -19,8 +19,8 @@ CONFIGS = [
     char.Config(),
     jieba.Config(parts_of_speech=("n", "v", "a")),
     rjieba.Config(dictionary=WORDS, stop_words="default"),
-    bpe.Config(size=200),
-    wordpiece.Config(size=200),
+    bpe.Config(pieces=200),
+    wordpiece.Config(pieces=200),
 ]
 STEPS = cleaning.Steps(
     mojibake="repair", emoji="name", simplify="t2s", urls="mask", boilerplate=("更多*网",), repeats=2

@@ -38,8 +38,8 @@ def corpus(count: int = 400, seed: int = 0) -> list[str]:
 
 @pytest.mark.parametrize("module", [bpe, wordpiece])
 def test_pieces_put_together_are_the_text(module: Any, tmp_path: Path) -> None:
-    module.train(module.Config(size=200), corpus(), tmp_path)
-    tokeniser = module.build(module.Config(size=200), tmp_path)
+    module.train(module.Config(pieces=200), corpus(), tmp_path)
+    tokeniser = module.build(module.Config(pieces=200), tmp_path)
     for text in corpus(50, seed=1):
         pieces = tokeniser.cut(text)
         assert "".join(piece.removeprefix("##") for piece in pieces) == text.replace(" ", "")
@@ -50,9 +50,9 @@ def test_pieces_put_together_are_the_text(module: Any, tmp_path: Path) -> None:
 
 
 def test_bpe_joins_characters_and_wordpiece_leaves_chinese_ones_alone(tmp_path: Path) -> None:
-    bpe.train(bpe.Config(size=200), corpus(), tmp_path)
+    bpe.train(bpe.Config(pieces=200), corpus(), tmp_path)
     assert bpe.build(bpe.Config(), tmp_path).cut("服务态度，12") == ["服务态度", "，", "1", "2"]
-    wordpiece.train(wordpiece.Config(size=200), corpus(), tmp_path)
+    wordpiece.train(wordpiece.Config(pieces=200), corpus(), tmp_path)
     found = wordpiece.build(wordpiece.Config(), tmp_path).cut("服务iphone")
     assert found[:2] == ["服", "务"] and found[2].startswith("i") and all(p.startswith("##") for p in found[3:])
 
@@ -65,13 +65,13 @@ def test_a_text_cannot_name_a_special_token(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", [bpe, wordpiece])
 def test_equal_texts_in_any_order_and_any_process_give_an_equal_file(module: Any, tmp_path: Path) -> None:
     texts = corpus(1500)
-    module.train(module.Config(size=300), texts, tmp_path)
+    module.train(module.Config(pieces=300), texts, tmp_path)
     expected = (tmp_path / _pieces.FILE).read_bytes()
     for threads, order in (("1", -1), ("4", 1)):
         (tmp_path / "texts.json").write_text(json.dumps(texts[::order]))
         name = module.__name__
         code = f"import json; from pathlib import Path; from {name} import Config, train\n"
-        code += "train(Config(size=300), json.loads(Path('texts.json').read_text()), Path('.'))"
+        code += "train(Config(pieces=300), json.loads(Path('texts.json').read_text()), Path('.'))"
         environment = {
             **os.environ,
             "RAYON_NUM_THREADS": threads,
@@ -101,7 +101,7 @@ def test_a_users_file_is_used_as_it_is(module: Any, tmp_path: Path, monkeypatch:
         own.write_bytes(content)
         with pytest.raises(DataError, match=message):
             module.train(chosen, iter(()), tmp_path / "out")
-    module.train(module.Config(size=200), corpus(), own.parent)
+    module.train(module.Config(pieces=200), corpus(), own.parent)
     (own.parent / _pieces.FILE).rename(own)
     module.train(chosen, iter(()), tmp_path / "out")
     assert (tmp_path / "out" / _pieces.FILE).read_bytes() == own.read_bytes()
@@ -119,9 +119,9 @@ def test_no_text_to_learn_from_is_an_error(module: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", [bpe, wordpiece])
 def test_impossible_settings_are_named(module: Any) -> None:
     for section, message in (
-        ({"size": 3}, "size: found 3"),
+        ({"pieces": 3}, "pieces: found 3"),
         ({"minimum_count": 0}, "minimum_count"),
-        ({"sise": 9}, "size"),
+        ({"pices": 9}, "did you mean 'pieces'"),
     ):
         with pytest.raises(ConfigError, match=message):
             config.parse(module.Config, section, "s")
@@ -129,7 +129,7 @@ def test_impossible_settings_are_named(module: Any) -> None:
 
 @pytest.mark.parametrize("module", [bpe, wordpiece])
 def test_a_long_line_of_one_thing_ends(module: Any, tmp_path: Path) -> None:
-    module.train(module.Config(size=200), corpus(), tmp_path)
+    module.train(module.Config(pieces=200), corpus(), tmp_path)
     tokeniser = module.build(module.Config(), tmp_path)
     for unit in ("好", "a", "1", "质量很好，"):
         assert tokeniser.cut(unit * 20_000)

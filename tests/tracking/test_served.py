@@ -52,8 +52,8 @@ WORDS = "dictionaries/words.txt"
         pytest.param(char.Config(), marks=pytest.mark.slow),
         pytest.param(jieba.Config(parts_of_speech=("n", "v", "a", "d")), marks=pytest.mark.slow),
         rjieba.Config(dictionary=WORDS, stop_words=WORDS),
-        bpe.Config(size=100, minimum_count=1),
-        pytest.param(wordpiece.Config(size=100), marks=pytest.mark.slow),
+        bpe.Config(pieces=100, minimum_count=1),
+        pytest.param(wordpiece.Config(pieces=100), marks=pytest.mark.slow),
     ],
 )
 def test_every_tokeniser_is_served_as_it_was_trained(make_project, tmp_path, tokeniser):
