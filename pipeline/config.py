@@ -348,10 +348,19 @@ def plugin(folder: str, name: object, where: str) -> types.ModuleType:
     """
     known = _known(folder)
     if name not in known:
+        near = _architecture(name) if folder == "models" else ""
         raise ConfigError(
-            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{nearest(str(name), known)}"
+            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{near or nearest(str(name), known)}"
         )
     return importlib.import_module(f"pipeline.{folder}.{name}")
+
+
+def _architecture(name: object) -> str:
+    """The way out where a model's name is that of one of torchvision's architectures."""
+    from pipeline.models._architectures import Architecture
+
+    known = name in typing.get_args(Architecture)
+    return f"; write {{name: torchvision, architecture: {name}}}" if known else ""
 
 
 def named(folder: str, section: Mapping[str, Any], where: str, kind: str | None = None) -> tuple[types.ModuleType, Any]:

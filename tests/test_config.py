@@ -191,3 +191,8 @@ def test_a_value_in_the_place_of_a_section_is_answered_with_the_section(section,
 def test_the_way_out_is_the_nearest(section, words):
     with pytest.raises(ConfigError, match=words):
         parse(Training, section, "train")
+
+
+def test_an_architecture_of_torchvision_in_the_place_of_a_model_is_known():
+    with pytest.raises(ConfigError, match=r"found 'resnet50'; .*; write \{name: torchvision, architecture: resnet50\}"):
+        config.named("models", {"name": "resnet50"}, "m", "image")
