@@ -158,7 +158,7 @@ def publish(graph: Graph, outcomes: Mapping[str, Outcome]) -> None:
     if _evaluated(figures):
         parts += ["## Models (test split)", table.markdown(table.figure_rows(figures))]
     parts += ["## Failures", f"```\n{said}\n```"] if (said := table.failures(outcomes.values())) else []
-    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(figures, outcomes)) else []
+    parts += ["## Next", "```\n" + "\n".join(lines) + "\n```"] if (lines := _next(graph, figures, outcomes)) else []
     create_markdown_artifact("\n\n".join(parts), key="danlu-run", description="What ran, and the figures")
 
 
@@ -185,10 +185,16 @@ def _evaluated(figures: Mapping[str, Mapping[str, object]]) -> bool:
     return any(task["candidates"] for task in figures.values())
 
 
-def _next(figures: Mapping[str, Mapping[str, object]], outcomes: Mapping[str, Outcome]) -> list[str]:
-    """What to do next; a run that failed is not to be recorded."""
-    whole = all(outcome.ok for outcome in outcomes.values())
+def _next(graph: Graph, figures: Mapping[str, Mapping[str, object]], outcomes: Mapping[str, Outcome]) -> list[str]:
+    """What to do next; a run that failed, or that ended before its tasks' last stage, is not to be recorded."""
+    whole = all(outcome.ok for outcome in outcomes.values()) and _to_the_end(graph, outcomes)
     return table.where([name for name, task in figures.items() if task["registered"]], _unrecorded() if whole else [])
+
+
+def _to_the_end(graph: Graph, outcomes: Mapping[str, Outcome]) -> bool:
+    """Whether the run was of every stage of its tasks."""
+    tasks = {graph[name].task for name in outcomes} - {""}
+    return all(name in outcomes for name, stage in graph.items() if stage.task in tasks)
 
 
 def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
@@ -199,7 +205,7 @@ def ending(graph: Graph, outcomes: Mapping[str, Outcome]) -> str:
         parts.append(table.text(table.figure_rows(figures)))
     if said := table.failures(outcomes.values()):
         parts.append(said)
-    if lines := _next(figures, outcomes):
+    if lines := _next(graph, figures, outcomes):
         parts.append("\n".join(lines))
     return "\n\n".join(["", *parts])
 

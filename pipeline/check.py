@@ -128,11 +128,12 @@ def _unmet(task: Task) -> Iterator[ConfigError]:
             yield ConfigError(f"{where}.vectors: found {train.vectors}; expected off: images have no words")
         return
     for name in ("synonyms", "insertion"):
-        if getattr(train.texts, name) and features.synonyms.source == "off":
-            yield ConfigError(f"{where}.texts.{name}: found a share; expected 0, or features.synonyms.source: set it")
+        if (share := getattr(train.texts, name)) and features.synonyms.source == "off":
+            yield ConfigError(f"{where}.texts.{name}: found {share:g}; expected 0, or features.synonyms.source: set it")
     if train.texts.paraphrase and not features.paraphrases.command:
         yield ConfigError(
-            f"{where}.texts.paraphrase: found a share; expected 0, or features.paraphrases.command: set it"
+            f"{where}.texts.paraphrase: found {train.texts.paraphrase:g}; expected 0, or features.paraphrases.command: "
+            "set it"
         )
     if train.vectors != "off" and not (features.vectors.dimension or features.vectors.file):
         yield ConfigError(

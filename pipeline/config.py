@@ -38,6 +38,7 @@ SECTIONS = (
 MODELS = {"image": "resnet", "text": "textcnn"}  # by kind: what a task is given that names none
 UNSEEN = ("size", "nfiles")  # DVC's run cache leaves keys of these names out, at any depth: no setting may have one
 RENAMED = {"size": ("side", "pieces")}  # what an older params.yaml says, and its names now
+WORDS = ("true", "false", "null", "yes", "no", "on", "off")  # that YAML may take for something else than a text
 T = TypeVar("T")
 
 
@@ -68,9 +69,10 @@ def check_place(name: str, path: str | None, folder: Path) -> None:
 
 
 def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing when no known word is near."""
-    found = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    """` (did you mean 'x'?)`, or nothing when no known word is near; capitals and small letters are alike."""
+    words = {one.lower(): one for one in known}
+    found = difflib.get_close_matches(word.lower(), list(words), n=1)
+    return f" (did you mean {words[found[0]]!r}?)" if found else ""
 
 
 def parse(cls: type[T], section: object, where: str) -> T:
@@ -81,7 +83,8 @@ def parse(cls: type[T], section: object, where: str) -> T:
     if section is None:
         section = {}
     if not isinstance(section, Mapping):
-        raise ConfigError(f"{where}: found {_show(section)}; expected a mapping of settings, such as {{}}")
+        way = written(cls, section) or f"such as {_sample(cls)}"
+        raise ConfigError(f"{where}: found {_show(section)}; expected a mapping of settings{_then(way)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in section:
         if key not in fields:
@@ -98,7 +101,46 @@ def parse(cls: type[T], section: object, where: str) -> T:
     try:
         return cls(**values)
     except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
+        inner = re.match(r"\w*", str(error))
+        between = "." if inner and inner[0] in fields else ": "
+        raise ConfigError(f"{where}{between}{error}") from None
+
+
+def written(cls: type, value: object) -> str:
+    """`write {kind: ema}` for a value that stands in the place of a section, or nothing where no field takes it.
+
+    Numbers are taken for the first field's alone, since others would take them too.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = dataclasses.fields(cls)
+    for field in fields if isinstance(value, str) else fields[:1]:
+        try:
+            cls(**{field.name: _value(hints[field.name], value, "", field.metadata | {"default": field.default})})
+        except (ConfigError, ValueError, TypeError):
+            continue
+        return f"write {{{field.name}: {_yaml(value)}}}"
+    return ""
+
+
+def _sample(cls: type) -> str:
+    """The section with its first field, as params.yaml has it."""
+    if not (fields := dataclasses.fields(cls)):
+        return "{}"
+    usual = fields[0].default
+    plain = isinstance(usual, str | int | float)
+    return f"{{{fields[0].name}: {_yaml(usual) if plain else '…'}}}"
+
+
+def _then(way: str) -> str:
+    return f"{',' if way.startswith('such') else ';'} {way}"
+
+
+def _yaml(value: object) -> str:
+    """A value as a line of params.yaml has it."""
+    if isinstance(value, str):
+        plain = re.fullmatch(r"[A-Za-z_][\w.-]*", value) and value.lower() not in WORDS
+        return value if plain else "'" + value.replace("'", "''") + "'"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _meant(key: str, fields: Mapping[str, Any]) -> str:
@@ -136,9 +178,13 @@ def _expected(hint: Any, bounds: Mapping[str, Any]) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     text = words.get(hint, "a mapping")
     signs = {"low": "≥", "high": "≤", "above": ">", "below": "<"}
-    limits = [f"{sign} {bounds[key]:g}" for key, sign in signs.items() if bounds.get(key) is not None]
+    limits = [f"{sign} {_number(bounds[key])}" for key, sign in signs.items() if bounds.get(key) is not None]
     unit = f" ({bounds['unit']})" if bounds.get("unit") else ""
     return " ".join([text, " and ".join(limits)]).strip() + unit
+
+
+def _number(value: float) -> str:
+    return f"{int(value):,}" if value == int(value) else f"{value:g}"
 
 
 def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
@@ -213,15 +259,32 @@ def _chosen(value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     if value is None and default is None:
         return None
     usual = default.name if default is not None else None
+    if value is not None and not isinstance(value, Mapping):
+        names = _known(bounds["folder"])
+        way = (
+            f"; write {{name: {value}}}"
+            if value in names
+            else f", whose name is one of {', '.join(names)}{nearest(str(value), names)}"
+        )
+        raise ConfigError(f"{where}: found {_show(value)}; expected a mapping{way}")
     name = value.get("name", usual) if isinstance(value, Mapping) else usual
+    if name is None:
+        raise ConfigError(f"{where}.name: missing; expected one of {', '.join(_known(bounds['folder']))}")
     return parse(plugin(bounds["folder"], name, f"{where}.name").Config, value, where)
+
+
+def _known(folder: str) -> list[str]:
+    """The names of a folder's plug-ins."""
+    package = importlib.import_module(f"pipeline.{folder}")
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
 
 
 def _last(hint: Any, value: Any, where: str, bounds: Mapping[str, Any], wrong: ConfigError) -> Any:
     try:
         return _value(hint, value, where, bounds)
     except ConfigError:
-        raise wrong from None
+        way = written(hint, value) if dataclasses.is_dataclass(hint) and isinstance(hint, type) else ""
+        raise ConfigError(f"{wrong}; {way}" if way else str(wrong)) from None
 
 
 def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
@@ -293,13 +356,21 @@ def plugin(folder: str, name: object, where: str) -> types.ModuleType:
 
     Raises: ConfigError when there is no such file, with the names there are.
     """
-    package = importlib.import_module(f"pipeline.{folder}")
-    known = sorted(m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_"))
+    known = _known(folder)
     if name not in known:
+        near = _architecture(name) if folder == "models" else ""
         raise ConfigError(
-            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{nearest(str(name), known)}"
+            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{near or nearest(str(name), known)}"
         )
     return importlib.import_module(f"pipeline.{folder}.{name}")
+
+
+def _architecture(name: object) -> str:
+    """The way out where a model's name is that of one of torchvision's architectures."""
+    from pipeline.models._architectures import Architecture
+
+    known = name in typing.get_args(Architecture)
+    return f"; write {{name: torchvision, architecture: {name}}}" if known else ""
 
 
 def named(folder: str, section: Mapping[str, Any], where: str, kind: str | None = None) -> tuple[types.ModuleType, Any]:

@@ -113,6 +113,11 @@ def layer_rows(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     ]
 
 
+def _many(count: int) -> str:
+    """A count in millions, or in thousands below one."""
+    return f"{count / 1e6:,.1f} million" if count >= 1e6 else f"{count / 1e3:,.1f} thousand"
+
+
 def described(model: Mapping[str, Any], history: Any, tested: Any) -> dict[str, Any]:
     """What the page says of a task's training. tested: the table of a range test, or None."""
     return {
@@ -122,6 +127,6 @@ def described(model: Mapping[str, Any], history: Any, tested: Any) -> dict[str, 
         "choices": model["choices"],
         "layers": layer_rows(model["layers"]),
         "parameters": f"{model['parameters']:,}",
-        "multiply_adds": f"{model['multiply_adds'] / 1e6:,.1f} million",
+        "multiply_adds": _many(model["multiply_adds"]),
         "name": model["name"],
     }

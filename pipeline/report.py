@@ -177,13 +177,15 @@ def tiles(
         if name in figures
     ]
     smaller = entry["variants"]["fp32"]["bytes"] / served["bytes"]
-    found.append(
-        {"name": "served size", "value": size_text(served["bytes"]), "note": f"{smaller:.1f}× smaller than fp32"}
-    )
+    found.append({"name": "served size", "value": size_text(served["bytes"]), "note": _times_smaller(smaller)})
     against = entry["speedup"].get("vs_eager") or math.nan
     note = f"{against:.1f}× faster than eager PyTorch" if math.isfinite(against) else "batch 1, one thread"
     found.append({"name": "latency", "value": f"{served['latency_ms']['median']:.2f} ms", "note": note})
     return found
+
+
+def _times_smaller(ratio: float) -> str:
+    return f"{ratio:.1f}× smaller than fp32" if ratio >= 1.05 else ""
 
 
 def augmented(folder: Path) -> str | None:

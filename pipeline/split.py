@@ -186,6 +186,16 @@ class Groups:
         return Table(staying, all_of, np.bincount(found[left], minlength=len(SPLITS)), names, self.kind)
 
 
+def grouped(kind: Kind, count: int, fresh: int) -> str:
+    """How many groups the split keeps the shares of, in words, and how many of them it has not seen before."""
+    one, many = {
+        "classes": ("class", "classes"),
+        "labels": ("group of labels", "groups of labels"),
+        "value": ("group of values", "groups of values"),
+    }[kind]
+    return f"{count:,} {one if count == 1 else many}, {fresh:,} new"
+
+
 def main(task: Task) -> None:
     import pandas as pd
 
@@ -238,9 +248,7 @@ def main(task: Task) -> None:
     kept = [after if record is before else record for record in records]
     sides.write(task.name, kept if before else [*kept, after])
     fresh = len(set(names) - set(known.begin))
-    log.info(
-        "split %s: %d classes, %d of them new; %s examples", task.name, len(names), fresh, f"{len(examples.keys):,}"
-    )
+    log.info("split %s: %s; %s examples", task.name, grouped(kind, len(names), fresh), f"{len(examples.keys):,}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.config import parse
 from pipeline.errors import ConfigError
 
 FILE = "vectors.npy"
@@ -36,8 +37,8 @@ def embed(body: nn.Module, module: ModuleType, features: Path, vectors: Literal[
     if found.shape != layer.weight.shape:
         raise ConfigError(
             f"train.vectors: {features / FILE} has {found.shape[1]} values a word ({found.shape[0]:,} words), where "
-            f"{name} has model.embedding {layer.weight.shape[1]} ({layer.weight.shape[0]:,} words); expected the "
-            f"same; set model.embedding: {found.shape[1]}"
+            f"{name} has model.{_length(module)} {layer.weight.shape[1]} ({layer.weight.shape[0]:,} words); expected "
+            f"the same; {_way_out(module, found.shape[1])}"
         )
     with torch.no_grad():
         layer.weight.copy_(found)
@@ -47,6 +48,20 @@ def embed(body: nn.Module, module: ModuleType, features: Path, vectors: Literal[
         kept = layer.weight.detach()
         del layer.weight
         layer.register_buffer("weight", kept)
+
+
+def _length(module: ModuleType) -> str:
+    """The setting of the model that is the length of its embedding."""
+    return "embedding" if hasattr(module.Config, "embedding") else "width"
+
+
+def _way_out(module: ModuleType, length: int) -> str:
+    """Sets the model to the vectors' length, where it can be."""
+    try:
+        parse(module.Config, {_length(module): length}, "model")
+    except ConfigError as error:
+        return f"take vectors of another length, since {length} is none that the model has ({error})"
+    return f"set model.{_length(module)}: {length}"
 
 
 def release(body: nn.Module, module: ModuleType, vectors: Literal["off", "start", "fixed"]) -> None:

@@ -89,7 +89,8 @@ def read(outputs: np.ndarray, kind: Kind) -> np.ndarray:
         return outputs.astype(np.float32)
     if kind == "labels":
         return (0.5 * (1 + np.tanh(0.5 * outputs))).astype(np.float32)  # the sigmoid, without an overflow
-    shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+    with np.errstate(invalid="ignore"):  # of outputs that are not finite, which their reader refuses by name
+        shifted = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
 
 

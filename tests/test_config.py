@@ -6,6 +6,7 @@ import pytest
 from pipeline import config
 from pipeline.config import parse, setting
 from pipeline.errors import ConfigError
+from pipeline.fit.settings import Config as Training
 
 
 @dataclass(frozen=True)
@@ -141,3 +142,57 @@ def test_a_plug_in_that_does_not_exist_is_answered_with_those_that_do():
         config.named("models", {}, "m")
     with pytest.raises(ConfigError, match=r"m\.name: missing; .* such as `name: textcnn`"):
         config.named("models", {}, "m", "text")
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ({"loss": "focal"}, "train.loss: found 'focal'; expected a mapping; write {name: focal}"),
+        ({"optimizer": "adam"}, "train.optimizer: found 'adam'; expected a mapping; write {name: adam}"),
+        ({"average": "ema"}, "train.average: found 'ema'; expected a mapping of settings; write {kind: ema}"),
+        ({"average": 3}, "train.average: found 3; expected a mapping of settings, such as {kind: none}"),
+        ({"parallel": 2}, "train.parallel: found 2; expected a mapping of settings; write {processes: 2}"),
+        (
+            {"images": {"erasing": 0.25}},
+            "train.images.erasing: found 0.25; expected a mapping of settings; write {share: 0.25}",
+        ),
+        (
+            {"images": {"policy": "trivial_augment"}},
+            "train.images.policy: found 'trivial_augment'; expected a mapping of settings; "
+            "write {kind: trivial_augment}",
+        ),
+        (
+            {"teacher": "models:/a@b"},
+            "train.teacher: found 'models:/a@b'; expected a mapping of settings; write {model: 'models:/a@b'}",
+        ),
+        (
+            {"init": "models:/shapes@champion"},
+            "train.init: found 'models:/shapes@champion'; expected one of random, pretrained or a mapping; "
+            "write {model: 'models:/shapes@champion'}",
+        ),
+    ],
+)
+def test_a_value_in_the_place_of_a_section_is_answered_with_the_section(section, message):
+    with pytest.raises(ConfigError) as raised:
+        parse(Training, section, "train")
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"loss": "focl"}, r"train\.loss: found 'focl'; .* \(did you mean 'focal'\?\)"),
+        ({"loss": {"gamma": 1}}, r"train\.loss\.name: missing; expected one of binary_cross_entropy"),
+        ({"optimizer": {"name": "adamW"}}, r"did you mean 'adamw'\?"),
+        ({"batch_size": 0}, "≤ 10,000,000 "),
+        ({"parallel": {"processes": 100}}, r"^train\.parallel\.processes: found 100; expected at most train\.batch"),
+    ],
+)
+def test_the_way_out_is_the_nearest(section, words):
+    with pytest.raises(ConfigError, match=words):
+        parse(Training, section, "train")
+
+
+def test_an_architecture_of_torchvision_in_the_place_of_a_model_is_known():
+    with pytest.raises(ConfigError, match=r"found 'resnet50'; .*; write \{name: torchvision, architecture: resnet50\}"):
+        config.named("models", {"name": "resnet50"}, "m", "image")

@@ -36,6 +36,11 @@ def test_curves_in_words(train, validation, best, word):
     assert word in said
 
 
+@pytest.mark.parametrize(("count", "words"), [(5_000_000, "5.0 million"), (41_234, "41.2 thousand")])
+def test_multiply_adds_are_never_none_of_a_million(count, words):
+    assert learning._many(count) == words
+
+
 def test_a_value_is_read_by_its_share_of_the_variance():
     assert "a gap of 0.010 (R² 0.600 and 0.600)" in learning.words(judged(0.3, 0.31, r2=0.6), 1, curve([1], [1]))
 

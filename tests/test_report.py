@@ -185,6 +185,10 @@ def test_pictures_are_the_prepared_pixels(task):
     assert all(row["image"].startswith("iVBOR") for row in report.sample_rows(task, "image", "net"))
 
 
+def test_a_network_that_is_hardly_smaller_is_not_called_so():
+    assert report._times_smaller(1.049) == "" and report._times_smaller(4) == "4.0× smaller than fp32"
+
+
 def test_a_missing_figure_is_a_dash():
     assert report.interval_text(None) == "–"
     assert json.dumps(report.size_text(512_000)) == '"512 kB"'

@@ -238,3 +238,9 @@ def test_a_label_that_a_split_lacks_is_named() -> None:
 def test_the_record_of_classes_has_no_marks() -> None:
     accepted("ab" * 40)
     assert "marks" not in run()
+
+
+def test_what_a_split_keeps_the_shares_of_is_named_by_the_kind() -> None:
+    assert split.grouped("classes", 1, 0) == "1 class, 0 new"
+    assert split.grouped("labels", 4, 4) == "4 groups of labels, 4 new"
+    assert split.grouped("value", 10, 10) == "10 groups of values, 10 new"

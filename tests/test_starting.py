@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError
 from pipeline.examples import Split, TextInputs
 from pipeline.fit import loop
 from pipeline.fit.settings import Config, Freeze
-from pipeline.models import resnet, textcnn
+from pipeline.models import resnet, textcnn, transformer
 from pipeline.optimizers import adamw
 from pipeline.targets import Target
 from pipeline.texts import Texts
@@ -105,6 +105,13 @@ def test_what_does_not_fit_is_named(features, tmp_path):
     with pytest.raises(ConfigError, match=r"has 8 values a word .*textcnn has model\.embedding 16 .*embedding: 8"):
         other = network.network(textcnn, textcnn.Config(embedding=16), INPUTS, TWO)
         starting.embed(other.body, textcnn, features, "start")
+    np.save(tmp_path / "vectors.npy", VECTORS[:, :4])
+    with pytest.raises(ConfigError, match=r"has 4 values a word .*; set model\.embedding: 4$"):
+        starting.embed(built().body, textcnn, tmp_path, "start")
+    assert config.parse(textcnn.Config, {"embedding": 4}, "model").embedding == 4
+    with pytest.raises(ConfigError, match=r"has 4 values .*transformer has model\.width .*; take vectors of another"):
+        net = network.network(transformer, transformer.Config(), INPUTS, TWO)
+        starting.embed(net.body, transformer, tmp_path, "start")
     with pytest.raises(ConfigError, match=r"found fixed, where resnet has no embedding"):
         starting.embed(built().body, resnet, features, "fixed")
     with pytest.raises(ConfigError, match=r"but no .*vectors\.npy; .*set features\.vectors\.file"):

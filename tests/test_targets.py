@@ -67,3 +67,8 @@ def test_a_label_that_an_older_model_does_not_know_has_no_probability():
 
 def test_large_outputs_become_probabilities_without_a_warning():
     assert targets.read(np.array([[1e4, -1e4, 0.0]]), "labels").tolist() == [[1, 0, 0.5]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_outputs_that_are_no_numbers_are_read_without_a_warning():
+    assert np.isnan(targets.read(np.array([[np.inf, 0.0], [np.nan, 1.0]], np.float32), "classes")[:, 0]).all()

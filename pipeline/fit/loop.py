@@ -250,7 +250,7 @@ class _Run:
         pulse.at(at.epoch + 1, at.step)
         self.hooks.on_step(at.step, self.total)
         if at.step == TIMED:
-            log.info("at most %.1f minutes", self._minutes())
+            log.info("training takes at most %s", _duration(self._minutes()))
         due = self.folder is not None and time.monotonic() - self.saved > 60 * self.config.checkpoint_minutes
         stop, due = distributed.any_of(self.hooks.stop(), due)
         if stop or due:
@@ -363,6 +363,11 @@ class _Run:
         )
         error.certain = not math.isfinite(loss)  # the gradients are those of all ranks
         return error
+
+
+def _duration(minutes: float) -> str:
+    whole = max(1, math.ceil(minutes))
+    return f"{whole:,} minute{'s' * (whole > 1)}"
 
 
 def _first_line(error: BaseException) -> str:

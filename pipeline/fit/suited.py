@@ -33,9 +33,13 @@ def check(config: Config, kind: Kind, where: str = "train") -> None:
             "classes; train.loss huber or mae gives large errors less weight"
         )
     if kind != "classes" and config.sampling != "natural":
+        way = {
+            "labels": "of several labels train.class_weights makes the rare ones count more",
+            "value": "the target is a value, without classes; train.loss mse weighs far values more than mae does",
+        }
         raise ConfigError(
             f"{where}.sampling: found {config.sampling!r}; expected natural: only examples of one class each are drawn "
-            "by class; of several labels train.class_weights makes the rare ones count more"
+            f"by class; {way[kind]}"
         )
 
 

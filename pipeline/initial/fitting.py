@@ -18,6 +18,7 @@ from pipeline.initial.sources import Source
 from pipeline.network import Network, Normalised, Valued
 
 log = logging.getLogger(__name__)
+NAMED = 3  # tensors that an error names
 COUNTED = "num_batches_tracked"  # of a norm; weights of long ago lack it, and nothing is computed from it
 
 
@@ -179,12 +180,12 @@ def _shape(value: Tensor) -> str:
 
 def _refusal(found: Fitted, source: Source) -> str:
     many = len(found.wrong)
-    settings = (
-        f"those of its own, model: {source.about}" if source.about else "the settings that they were trained with"
-    )
+    whose = f"found the weights of model: {source.about}" if source.about else "found weights of other settings"
+    way = f"model: {source.about}" if source.about else "the section model as they were trained with"
+    more = f" and {many - NAMED:,} more" if many > NAMED else ""
     return (
-        f"train.init: {source.pin.place}: found {many} tensor{'s' * (many != 1)} that do{'es' * (many == 1)} not fit: "
-        f"{'; '.join(found.wrong)}; expected all but the head's to fit; give the section model {settings}, or set "
+        f"train.init: {source.pin.place}: {whose}, of which {many} tensor{'s' * (many != 1)} do{'es' * (many == 1)} "
+        f"not fit: {'; '.join(found.wrong[:NAMED])}{more}; expected all but the head's to fit; set {way}, or "
         "train.init: random"
     )
 

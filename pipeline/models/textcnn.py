@@ -18,7 +18,7 @@ KIND = "text"
 
 @dataclass(frozen=True)
 class Config:
-    embedding: int = setting(128, low=8, high=1024, unit="values a token")
+    embedding: int = setting(128, low=1, high=4096, unit="values a token")
     channels: int = setting(48, low=8, high=1024, unit="channels a kernel; a multiple of 16 is fast in int8")
     kernels: tuple[int, ...] = setting((1, 2, 3, 4, 5), low=1, high=15, unit="tokens")
     activation: Activation = "relu"

@@ -6,7 +6,7 @@ O outputs.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,90 +14,9 @@ from torch import Tensor, nn
 from pipeline.config import setting
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs
+from pipeline.models._architectures import Architecture
 
 KIND = "image"
-Architecture = Literal[
-    "alexnet",
-    "convnext_base",
-    "convnext_large",
-    "convnext_small",
-    "convnext_tiny",
-    "densenet121",
-    "densenet161",
-    "densenet169",
-    "densenet201",
-    "efficientnet_b0",
-    "efficientnet_b1",
-    "efficientnet_b2",
-    "efficientnet_b3",
-    "efficientnet_b4",
-    "efficientnet_b5",
-    "efficientnet_b6",
-    "efficientnet_b7",
-    "efficientnet_v2_l",
-    "efficientnet_v2_m",
-    "efficientnet_v2_s",
-    "googlenet",
-    "inception_v3",
-    "maxvit_t",
-    "mnasnet0_5",
-    "mnasnet0_75",
-    "mnasnet1_0",
-    "mnasnet1_3",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "mobilenet_v3_small",
-    "regnet_x_16gf",
-    "regnet_x_1_6gf",
-    "regnet_x_32gf",
-    "regnet_x_3_2gf",
-    "regnet_x_400mf",
-    "regnet_x_800mf",
-    "regnet_x_8gf",
-    "regnet_y_128gf",
-    "regnet_y_16gf",
-    "regnet_y_1_6gf",
-    "regnet_y_32gf",
-    "regnet_y_3_2gf",
-    "regnet_y_400mf",
-    "regnet_y_800mf",
-    "regnet_y_8gf",
-    "resnet101",
-    "resnet152",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnext101_32x8d",
-    "resnext101_64x4d",
-    "resnext50_32x4d",
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x1_5",
-    "shufflenet_v2_x2_0",
-    "squeezenet1_0",
-    "squeezenet1_1",
-    "swin_b",
-    "swin_s",
-    "swin_t",
-    "swin_v2_b",
-    "swin_v2_s",
-    "swin_v2_t",
-    "vgg11",
-    "vgg11_bn",
-    "vgg13",
-    "vgg13_bn",
-    "vgg16",
-    "vgg16_bn",
-    "vgg19",
-    "vgg19_bn",
-    "vit_b_16",
-    "vit_b_32",
-    "vit_h_14",
-    "vit_l_16",
-    "vit_l_32",
-    "wide_resnet101_2",
-    "wide_resnet50_2",
-]
 DEEP = ("convnext", "efficientnet", "maxvit", "swin")
 """Families with stochastic depth."""
 OPENED = ("features", "layers", "blocks", "trunk_output", "encoder", "classifier", "heads")
@@ -148,8 +67,8 @@ def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"model.architecture: found {config.architecture} for images of {inputs.width}×{inputs.height} pixels, "
-            f"which it cannot take ({' '.join(str(error).split())[:200]}); expected larger or square ones, or another "
-            "architecture; 224×224 suits each: set prepare.side (features.input where prepare.fit is none)"
+            f"which it cannot take{_reason(config.architecture, error)}, or another architecture; 224×224 suits each: "
+            "set prepare.side (features.input where prepare.fit is none)"
         ) from None
     _regularise(net, config)
     for layer in net.modules():
@@ -168,8 +87,17 @@ def require_size(config: Config, size: int, where: str) -> None:
     if config.architecture.startswith("vit") and size % (patch := int(config.architecture.rpartition("_")[2])):
         raise ConfigError(
             f"{where}.architecture: found {config.architecture} for images of {size} pixels a side; expected a "
-            f"multiple of {patch}, such as 224: set prepare.size (features.input where prepare.fit is none)"
+            f"multiple of {patch}, such as 224: set prepare.side (features.input where prepare.fit is none)"
         )
+
+
+def _reason(architecture: str, error: Exception) -> str:
+    """What of an image's size an architecture cannot take, and what it can."""
+    if architecture.startswith("vit"):
+        return f"; expected square ones of a multiple of {architecture.rpartition('_')[2]}, the pixels of its patches"
+    if architecture.startswith("maxvit"):
+        return "; expected square ones of a multiple of 224, which its windows of 7×7 part evenly at each scale"
+    return f" ({' '.join(str(error).split())[:200]}); expected larger ones"
 
 
 def _own(config: Config, inputs: ImageInputs) -> dict[str, Any]:

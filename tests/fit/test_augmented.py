@@ -126,7 +126,7 @@ def test_validation_is_never_augmented(monkeypatch):
         ),
         ({"images": {"affine": {"scale": 0.9}}}, r"images\.affine\.scale: found 0\.9; expected"),
         ({"images": {"policy": {"kind": "randaugment"}}}, r"did you mean 'rand_augment'"),
-        ({"images": {"blur": {"smallest": 3}}}, r"images\.blur: smallest: found 3; expected at most largest \(2\)"),
+        ({"images": {"blur": {"smallest": 3}}}, r"images\.blur\.smallest: found 3; expected at most largest \(2\)"),
         ({"images": {"erasing": {"shares": 0.2}}}, r"did you mean 'share'"),
         ({"mixing": {"mixup": -1}}, r"mixing\.mixup: found -1"),
         ({"images": {"rotation": 5}}, r"did you mean 'affine\.rotation'"),

@@ -126,7 +126,7 @@ def test_no_thread_is_left_when_training_ends_in_any_way():
     ("crop", "message"),
     [
         ({"smallest": 0}, r"train\.images\.crop\.smallest: found 0; expected a number ≤ 1 and > 0"),
-        ({"smallest": 0.9, "largest": 0.5}, r"train\.images\.crop: smallest: found 0\.9; expected at most largest"),
+        ({"smallest": 0.9, "largest": 0.5}, r"train\.images\.crop\.smallest: found 0\.9; expected at most largest"),
         ({"ration": 2}, r"train\.images\.crop\.ration: unknown key \(did you mean 'ratio'\?\)"),
         (True, r"train\.images\.crop: found True; expected a mapping of settings"),
     ],
@@ -338,7 +338,8 @@ def test_the_device_its_reason_and_the_minutes_are_told_before_the_start(caplog)
     caplog.set_level("INFO")
     train(toy(), dataclasses.replace(CONFIG, device="cpu"))
     assert "training: device cpu (as train.device says); precision float32 (the same on every CPU)" in caplog.text
-    assert "minutes" in caplog.text
+    assert "training takes at most 1 minute\n" in caplog.text
+    assert loop._duration(1.2) == "2 minutes"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")

@@ -13,7 +13,11 @@ from pipeline.fit.settings import Config
         ("labels", {"loss": {"name": "cross_entropy"}}, "such as binary_cross_entropy"),
         ("value", {"loss": {"name": "focal"}}, "for classes and labels; expected one for a target of kind value"),
         ("value", {"class_weights": "balanced"}, r"train\.class_weights: found 'balanced'; expected none"),
-        ("value", {"sampling": "balanced"}, r"train\.sampling: found 'balanced'; expected natural"),
+        (
+            "value",
+            {"sampling": "balanced"},
+            r"train\.sampling: found 'balanced'; expected natural.* is a value",
+        ),
         ("labels", {"sampling": {"a": 2.0}}, r"train\.class_weights makes the rare ones count more"),
     ],
 )

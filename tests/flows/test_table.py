@@ -116,6 +116,8 @@ def test_only_what_there_is_is_recorded(project: Path) -> None:
     assert "record" not in train.ending(stage, run)
     write(project / "expectations/solar.yaml", [])
     assert 'record   git add expectations && git commit -m "Train"' in train.ending(stage, run)
+    longer = stage | {"register@solar": graph.Stage("register@solar", 0, False, frozenset({"train@solar"}))}
+    assert "record" not in train.ending(longer, run)
     failed = {"train@solar": Outcome("train@solar", "failed", code=2)}
     assert "record" not in train.ending(stage, failed)
 

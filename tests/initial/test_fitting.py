@@ -1,4 +1,5 @@
 import logging
+import re
 
 import pytest
 import torch
@@ -83,7 +84,9 @@ def test_every_tensor_that_does_not_fit_is_named_with_both_shapes():
     with pytest.raises(ConfigError) as error:
         fitting.fit(net, Source(OWN, state))
     message = str(error.value)
-    assert message.startswith("train.init: weights/x.safetensors: found 3 tensors that do not fit: ")
+    assert message.startswith(
+        "train.init: weights/x.safetensors: found weights of other settings, of which 3 tensors do not fit: "
+    )
     assert "stem.0.weight [16, 3, 5, 5] (found [8, 3, 5, 5])" in message
     assert "blocks.1.body.1.bias [32] (found none)" in message
     assert "extra.weight [2, 3] (left over)" in message
@@ -93,8 +96,11 @@ def test_every_tensor_that_does_not_fit_is_named_with_both_shapes():
 
 def test_another_width_is_refused_with_the_settings_of_the_source():
     source = Source(OWN, copied(ours(4, width=64).net), about="{name: resnet, width: 64}")
-    with pytest.raises(ConfigError, match=r"give the section model those of its own, model: {name: resnet, width: 64}"):
+    with pytest.raises(ConfigError, match=r"found the weights of model: {name: resnet, width: 64}, of which") as error:
         fitting.fit(ours(4), source)
+    message = str(error.value)
+    assert message.endswith("; set model: {name: resnet, width: 64}, or train.init: random")
+    assert message.count("(found [") == 3 and re.search(r"\) and \d+ more; expected", message)
 
 
 def test_numbers_that_are_none_are_refused():

@@ -134,6 +134,16 @@ def test_a_size_that_an_architecture_cannot_take_is_refused_before_anything_runs
         torchvision.build(settings, inputs=inputs(height, width), outputs=2)
 
 
+@pytest.mark.parametrize(
+    ("name", "side", "words"),
+    [("vit_b_16", 40, "square ones of a multiple of 16, the pixels"), ("maxvit_t", 96, "ones of a multiple of 224,")],
+)
+def test_an_architecture_that_parts_an_image_evenly_says_by_what(name, side, words):
+    with pytest.raises(ConfigError, match=words) as raised:
+        torchvision.build(torchvision.Config(name), inputs=inputs(side), outputs=2)
+    assert "larger" not in str(raised.value) and "Consider" not in str(raised.value)
+
+
 @pytest.mark.parametrize("name", ["mobilenet_v3_small", "resnet18"])
 def test_dropout_is_set_where_the_architecture_has_it_and_else_before_the_head(name):
     torch.manual_seed(0)
