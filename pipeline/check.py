@@ -148,7 +148,7 @@ def _misfit(task: Task) -> Iterator[ConfigError]:
     if task.kind == "text":
         size = features.length
     else:
-        size = features.input if prepare.fit == "none" else prepare.size
+        size = features.input if prepare.fit == "none" else prepare.side
     if size is not None and hasattr(module, "require_size"):
         try:
             module.require_size(model, size, where)
