@@ -1,13 +1,16 @@
 """Looks at a folder or a file of a user's own data and writes the block of a task into params.yaml."""
 
+import io
 import os
 import re
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline import artifacts, config, recognition, tabular, targets
 from pipeline.errors import ConfigError, DataError
+from pipeline.examples import Example
 from pipeline.initial import published
 from pipeline.recognition import EXPECTED
 from pipeline.sources import _place
@@ -15,6 +18,7 @@ from pipeline.tabular import Block, Columns
 from pipeline.tally import Tally
 
 NOTHING = Columns()
+LOOKED_AT = 100  # images whose size is read
 MANY_CLASSES = 20  # fewer may each have an example or two to begin with
 
 
@@ -57,14 +61,46 @@ def look(path: Path, said: Columns = NOTHING) -> tuple[Block, str]:
     if source["path"] != str(path):  # a table's folder
         _place.hashable(Path(source["path"]), "danlu init: source")
     module, settings = config.named("sources", source, "danlu init")
-    tally = Tally()
+    tally, sides = Tally(), list[int]()
+    kind = module.KIND or settings.kind
     for example in module.read(settings):
         tally.add(example.id, example.label, example.refused)
+        if kind == "image" and tally.total <= LOOKED_AT and (side := _side(example)):
+            sides.append(side)
     if len(tally.labels) < 2:
         way_out = "; ".join(filter(None, ["add them, or correct the path", remark]))
         raise DataError(f"{path}: found {tally}; expected examples of at least 2 classes; {way_out}")
     found = "; ".join(filter(None, [str(tally), tabular.words(source), _doubt(tally), remark]))
-    return _block(module.KIND or settings.kind, source), found
+    return _block(kind, source) | _small(sides), found
+
+
+def _side(example: Example) -> int | None:
+    """The longer side of an image in pixels, as its header has it, or None where that cannot be read."""
+    from PIL import Image
+
+    if example.refused or example.content is None:
+        return None
+    content = io.BytesIO(example.content) if isinstance(example.content, bytes) else example.content
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(content) as image:
+            return max(image.size)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+
+
+def _small(sides: Sequence[int]) -> Block:
+    """The section prepare, with a remark where all the images are smaller than the usual size."""
+    from ruamel.yaml.comments import CommentedMap
+
+    from pipeline.preparation import image
+
+    usual, largest = image.Config().size, max(sides, default=0)
+    if not 0 < largest < usual:
+        return {}
+    prepare = CommentedMap(size=usual)
+    own = max(8, largest)
+    prepare.yaml_add_eol_comment(f"the images looked at have at most {largest} pixels a side; size: {own} trains faster", "size")
+    return {"prepare": prepare}
 
 
 def _doubt(tally: Tally) -> str:

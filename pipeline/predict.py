@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from pipeline import config
 from pipeline.config import Task
 from pipeline.errors import DataError, PipelineError
 from pipeline.register import Config
-from pipeline.sources import _encodings, _lines
+from pipeline.sources import _delivery, _encodings, _layout, _lines, _records, text_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,13 +61,13 @@ Answered = Answer | Labels | Value
 
 
 def predict(task: str, inputs: Sequence[str]) -> list[Answered]:
-    """The champion's answers to image files, or to texts and files of one text a line.
+    """The champion's answers to image files, or to texts, files of one text a line and tables such as the task's own.
 
     Raises: ConfigError for an unknown task, DataError for an input that cannot be read, RegistryError
     without a champion or when it refuses to load.
     """
     block = config.task(task)
-    names, rows = _images(inputs) if block.kind == "image" else _texts(inputs)
+    names, rows = _images(inputs) if block.kind == "image" else _texts(inputs, _table(block))
     if not rows:
         raise DataError(f"{task}: found nothing to answer; expected at least one file or text")
     table = _champion(block, rows)
@@ -116,11 +116,25 @@ def _images(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(inputs), rows
 
 
-def _texts(inputs: Sequence[str]) -> tuple[list[str], list[str]]:
+def _texts(inputs: Sequence[str], asked: text_table.Config | None = None) -> tuple[list[str], list[str]]:
+    """asked: how the task's own tables are read, where its source is one."""
     rows: list[str] = []
     for text in inputs:
-        rows += _in_file(Path(text)) if _is_file(text) else [text]
+        if not _is_file(text):
+            rows.append(text)
+        elif Path(text).suffix.lower() in _records.SUFFIXES:
+            rows += _in_table(Path(text), asked)
+        else:
+            rows += _in_file(Path(text))
     return rows, rows
+
+
+def _table(task: Task) -> text_table.Config | None:
+    """The settings of the task's source, or of the layout inside it, that read a table of texts; None for others."""
+    settings: object = task.named("source", "sources")[1]
+    if isinstance(settings, _delivery.Settings):
+        settings = _layout.settings(settings.layout)
+    return settings if isinstance(settings, text_table.Config) else None
 
 
 def _is_file(text: str) -> bool:
@@ -130,12 +144,49 @@ def _is_file(text: str) -> bool:
         return False
 
 
-def _in_file(path: Path) -> list[str]:
-    """The texts of a file, blank lines left out, read as `encoding: auto` is. Raises: DataError for broken bytes."""
+def _require_small(path: Path) -> None:
     if path.stat().st_size > WIDEST_FILE:
         raise DataError(
             f"{path}: found {path.stat().st_size:,} bytes; expected at most {WIDEST_FILE:,}; split the file"
         )
+
+
+def _in_table(path: Path, asked: text_table.Config | None) -> list[str]:
+    """The text column of a table, blank cells left out.
+
+    Raises: DataError where the task's source names no such column, or the table lacks it, or a row cannot be read.
+    """
+    if asked is None:
+        raise DataError(
+            f"{path}: found a table, where the task's source names no column of texts; expected a file of one text a "
+            "line; save the column as .txt"
+        )
+    _require_small(path)
+    same = path.suffix.lower() == Path(asked.path).suffix.lower()
+    own = replace(asked, path=str(path), format=asked.format if same else "by_suffix", encoding="auto")
+    found, column = [], asked.text_column
+    for record in text_table.records(own, path):
+        cell = record.cells.get(column)
+        if record.refused == "blank line":
+            continue
+        if record.refused or (column not in record.cells and record.varies):
+            what = record.refused or f"no {column!r}"
+            raise DataError(f"{path}:{record.line}: found {what}; expected the text in {column!r}; correct the line")
+        if column not in record.cells:
+            known = ", ".join(record.cells)
+            raise DataError(
+                f"{path}: found no column {column!r}{config.nearest(column, record.cells)}, which source.text_column "
+                f"names, but {known}; expected it; rename the column, or save the texts as .txt, one a line"
+            )
+        if cell and not cell.ok:
+            raise DataError(f"{path}:{record.line}: found broken bytes; expected a text; convert the file")
+        found.append(cell.text.strip() if cell else "")
+    return list(filter(None, found))
+
+
+def _in_file(path: Path) -> list[str]:
+    """The texts of a file, blank lines left out, read as `encoding: auto` is. Raises: DataError for broken bytes."""
+    _require_small(path)
     encoding, found = _encodings.of(path, "auto"), []
     for number, raw in _lines.read(path, encoding):
         text, ok = _lines.decode(raw, encoding)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from pipeline import config, initialise
 from pipeline.errors import ConfigError, DataError
@@ -40,6 +41,16 @@ def test_a_folder_of_images_becomes_a_task_whose_settings_load() -> None:
     module, parsed = task.named("source", "sources")
     assert (task.kind, module.__name__, parsed.path) == ("image", "pipeline.sources.image_folder", "pets")
     assert task.raw["model"] == {"name": "resnet"} and task.raw["train"] == {"init": "random"}
+
+
+@pytest.mark.parametrize(("side", "words"), [(28, "at most 28 pixels a side; size: 28 trains faster"), (200, "")])
+def test_of_images_smaller_than_the_usual_size_a_comment_says_so(side: int, words: str) -> None:
+    for path in images().rglob("*.png"):
+        Image.new("L", (side, side // 2)).save(path)
+    initialise.initialise(Path("pets"))
+    text = Path("params.yaml").read_text("utf-8")
+    assert ("size: 96  # the images looked at have " + words in text) if words else ("prepare: {}" in text)
+    assert config.task("pets").of_kind("prepare", "preparation")[1].size == 96
 
 
 def test_without_published_weights_a_comment_says_why_the_start_is_random() -> None:
