@@ -99,7 +99,9 @@ def _small(sides: Sequence[int]) -> Block:
         return {}
     prepare = CommentedMap(size=usual)
     own = max(8, largest)
-    prepare.yaml_add_eol_comment(f"the images looked at have at most {largest} pixels a side; size: {own} trains faster", "size")
+    prepare.yaml_add_eol_comment(
+        f"the images looked at have at most {largest} pixels a side; size: {own} trains faster", "size"
+    )
     return {"prepare": prepare}
 
 

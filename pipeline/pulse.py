@@ -11,7 +11,7 @@ from pathlib import Path
 
 STORE = "DANLU_STORE"  # of our own ranks alone: others' launchers set RANK and WORLD_SIZE too
 PERIOD = 0.5  # seconds between two counts of the thread
-_FORM = struct.Struct("<6q")
+_FORM = struct.Struct("<7q")
 _ALIVE = struct.Struct("<q")
 
 
@@ -24,13 +24,15 @@ def rank() -> int:
 class Seen:
     """beats: of its work. epoch: from 1, 0 before the first. step: of the run, the last that is done.
 
-    waits: whether it has done its share of a step and waits for the others. alive: what its thread has counted.
+    saved: the step of the last checkpoint that it wrote. waits: whether it has done its share of a step and waits for
+    the others. alive: what its thread has counted.
     """
 
     pid: int
     beats: int
     epoch: int
     step: int
+    saved: int
     waits: bool
     alive: int
 
@@ -42,14 +44,14 @@ class Seen:
 class _Pulse:
     def __init__(self, path: Path):
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY)
-        self.beats = self.epoch = self.step = 0
+        self.beats = self.epoch = self.step = self.saved = 0
         self.waits = False
-        os.pwrite(self._file, _FORM.pack(os.getpid(), 0, 0, 0, 0, 0), 0)
+        os.pwrite(self._file, _FORM.pack(os.getpid(), 0, 0, 0, 0, 0, 0), 0)
         threading.Thread(target=self._live, name="pulse", daemon=True).start()
 
     def write(self) -> None:
         self.beats += 1
-        now = _FORM.pack(os.getpid(), self.beats, self.epoch, self.step, self.waits, 0)
+        now = _FORM.pack(os.getpid(), self.beats, self.epoch, self.step, self.saved, self.waits, 0)
         os.pwrite(self._file, now[: -_ALIVE.size], 0)
 
     def _live(self) -> None:
@@ -83,6 +85,13 @@ def at(epoch: int, step: int) -> None:
         beat()
 
 
+def saved(step: int) -> None:
+    """A checkpoint of that step is written."""
+    if _current:
+        _current.saved = step
+        beat()
+
+
 def read(path: Path) -> Seen | None:
     """None where the rank has not begun."""
     try:
@@ -91,5 +100,5 @@ def read(path: Path) -> Seen | None:
         return None
     if len(found) < _FORM.size:
         return None
-    pid, beats, epoch, step, waits, alive = _FORM.unpack(found)
-    return Seen(pid, beats, epoch, step, bool(waits), alive)
+    pid, beats, epoch, step, saved, waits, alive = _FORM.unpack(found)
+    return Seen(pid, beats, epoch, step, saved, bool(waits), alive)

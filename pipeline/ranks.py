@@ -51,6 +51,7 @@ def run(job: Job) -> None:
     Raises: what a rank raised; StoppedError; TrainingError for a rank that dies again and again or that hangs.
     """
     parts, deaths, last = job.parts, 0, 0
+    saved = 0  # the step of the checkpoint at the last death
     with _removed(job.folder):
         while True:
             attempt = _Attempt(job, parts, last)
@@ -61,13 +62,16 @@ def run(job: Job) -> None:
                 parts *= 2
                 log.warning("%s; all ranks start again from the last checkpoint, with %d times the parts", error, parts)
             except _DeathError as error:
+                if attempt.saved > saved:
+                    deaths, saved = 0, attempt.saved
                 deaths += 1
                 if job.stop():
                     raise StoppedError(f"train: stopped as {error}; run again to go on") from None
                 if deaths > job.parallel.restarts:
                     memory = ", with fewer train.parallel.processes or more train.accumulate if it lacked memory"
                     raise TrainingError(
-                        f"train: {error}; expected it to live; gave up after {_times(job.parallel.restarts)}; "
+                        f"train: {error}; expected it to live; gave up after {_times(job.parallel.restarts)}"
+                        " without a checkpoint in between; "
                         f"run again to go on from the last checkpoint{memory if 'signal 9' in str(error) else ''}"
                     ) from None
                 so_far = f"{deaths} of {job.parallel.restarts}"
@@ -148,6 +152,11 @@ class _Attempt:
             env=os.environ | _environment(job),
             start_new_session=True,  # a signal to this group is this process's to pass on
         )
+
+    @property
+    def saved(self) -> int:
+        """The step of the last checkpoint that was written."""
+        return max(one.seen.saved if one.seen else 0 for one in self.ranks)
 
     def watch(self) -> None:
         """Until all ranks have ended. Raises: ExhaustedError, _DeathError, and what `run` says."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
+TEACHER = "teacher.npy"  # beside the checkpoints: what a registered one answers
 CODE = ("augmentation", "fit", "initial", "loader", "losses", "models", "optimizers", "schedules")
 """Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
@@ -45,6 +46,7 @@ def main(task: Task) -> None:
 
         hardware.require_devices(train)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
+        _ask_teacher(task, values.get("pins", {}), checkpoints)
         if many:
             _by_ranks(task, train, checkpoints, run)
         else:
@@ -64,6 +66,19 @@ def _values(task: Task) -> tuple[dict[str, Any], Any, Config]:
     values = artifacts.read_json(path)
     _, model = config.named("models", values["model"], f"{path}: model")
     return values, model, config.parse(Config, values["train"], f"{path}: train")
+
+
+def _ask_teacher(task: Task, named: Mapping[str, Mapping[str, str]], checkpoints: Path) -> None:
+    """Before any rank begins: none makes a step while a teacher answers."""
+    if "teacher" not in named:
+        return
+    from pipeline.initial import teaching
+    from pipeline.initial.pins import Pin
+
+    folder = artifacts.folder("prepared", task.name)
+    with _asked_to_stop() as stop:
+        pin, target = Pin(**named["teacher"]), prepared.target(folder)
+        teaching.ask(pin, folder, task.kind, target, checkpoints / TEACHER, stop)
 
 
 def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
@@ -167,7 +182,7 @@ def _made(
     started |= told.get("init", {})
     taught = None
     if "teacher" in pins:
-        kept, count = checkpoints / "teacher.npy", len(splits["train"])
+        kept, count = checkpoints / TEACHER, len(splits["train"])
         taught = teaching.answers(pins["teacher"], folder, task.kind, count, target, kept)
 
     def name_of(row: int) -> str:

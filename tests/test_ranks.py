@@ -114,7 +114,7 @@ def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_the_unbroke
 ):
     caplog.set_level("WARNING")
     monkeypatch.setenv("SIGNALS", "1:3:9 0:13:9")
-    told = start(tmp_path, ["images"], restarts=2)
+    told = start(tmp_path, ["images"], restarts=1)  # a checkpoint in between
     unbroken, found = read(two, "images"), read(tmp_path, "images")
     assert equal(unbroken["state"], found["state"])
     assert plain(told) == plain(found["history"]) == plain(unbroken["history"])  # each epoch is told once
@@ -123,6 +123,36 @@ def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_the_unbroke
         "train: rank 1 died by signal 9 (SIGKILL) in epoch 1, after step 3",
         "train: rank 0 died by signal 9 (SIGKILL) in epoch 3, after step 13",
     ]
+
+
+def test_deaths_count_in_a_row_without_a_newer_checkpoint(tmp_path, monkeypatch):
+    """By the steps of the checkpoints that attempts leave: three deaths at one and the same are one too many."""
+    begun = []
+
+    class Attempt:
+        last = 0
+
+        def __init__(self, job, parts, last):
+            self.saved = saved[len(begun)]
+            begun.append(self)
+
+        def watch(self):
+            if self.saved != "done":
+                raise ranks._DeathError("rank 0 died")
+
+        def end(self):
+            pass
+
+    monkeypatch.setattr(ranks, "_Attempt", Attempt)
+    job = ranks.Job("m", [], Parallel(processes=2, restarts=2), tmp_path / "ranks")
+    saved = [0, 0, 5, 0, 10, 12, 20, "done"]
+    ranks.run(job)
+    assert len(begun) == len(saved)
+    begun.clear()
+    saved = [0, 5, 0, 5, 9]
+    with pytest.raises(TrainingError, match="gave up after 2 restarts without a checkpoint in between"):
+        ranks.run(job)
+    assert len(begun) == 4
 
 
 class Killing:
@@ -301,14 +331,15 @@ def test_a_pulse_tells_where_its_process_is(tmp_path, monkeypatch):
     pulse.start(tmp_path / "0.pulse")
     assert pulse.read(tmp_path / "0.pulse").place == "before its first step"
     pulse.at(3, 17)
+    pulse.saved(15)
     pulse.beat(waits=True)
     seen = pulse.read(tmp_path / "0.pulse")
-    assert (seen.pid, seen.beats, seen.place, seen.waits) == (os.getpid(), 2, "in epoch 3, after step 17", True)
+    assert (seen.pid, seen.place, seen.saved, seen.waits) == (os.getpid(), "in epoch 3, after step 17", 15, True)
     until = time.monotonic() + 20
     while not pulse.read(tmp_path / "0.pulse").alive:
         assert time.monotonic() < until
         time.sleep(0.05)
-    assert pulse.read(tmp_path / "0.pulse").beats == 2
+    assert pulse.read(tmp_path / "0.pulse").beats == seen.beats == 3
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, tune, vocabulary
 from pipeline.config import Task
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, TrainingError
 from pipeline.fit import checkpoint
 from pipeline.fit import settings as fit
 from tests.prepared_files import write_meta, write_split
@@ -165,6 +165,25 @@ def test_no_picture_where_nothing_is_augmented(task, tmp_path):
     assert not list(tmp_path.glob("*.png"))
     train.show_augmentation(tmp_path, task, task.section("train", fit.Config))
     assert list(tmp_path.glob("*.png"))
+
+
+def test_a_teacher_is_asked_before_the_ranks_begin(task, monkeypatch):
+    featurize.main(task)
+    many = SECTIONS | {"train": SECTIONS["train"] | {"parallel": {"processes": 2}}}
+    values = tune.tune(Task("toy", "image", many), tune.Config())
+    pins = {"teacher": {"place": "models:/other/1", "sha256": ""}}
+    artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", values | {"pins": pins})
+    done = []
+
+    def begin(job):
+        done.append("ranks")
+        raise TrainingError("enough")
+
+    monkeypatch.setattr("pipeline.initial.teaching.ask", lambda *given: done.append("teacher"))
+    monkeypatch.setattr("pipeline.ranks.run", begin)
+    with pytest.raises(TrainingError, match="enough"):
+        train.main(task)
+    assert done == ["teacher", "ranks"]
 
 
 @pytest.fixture

@@ -301,6 +301,7 @@ class _Run:
         self.started = self.saved = time.monotonic()
         if distributed.rank() == 0:
             checkpoint.save(self.folder, self.state())
+            pulse.saved(self.at.step)
 
     def state(self) -> dict[str, Any]:
         return {

@@ -48,7 +48,9 @@ class Parallel:
     """Data parallelism: each process trains on its part of every batch."""
 
     processes: int = setting(1, low=1, high=1024, unit="ranks on this machine")
-    restarts: int = setting(3, low=0, high=1000, unit="times that all ranks start again after one has died")
+    restarts: int = setting(
+        3, low=0, high=1000, unit="starts anew in a row, without a checkpoint in between, after a death"
+    )
     patience: float = setting(600.0, low=10, high=86_400, unit="seconds without a step after which a run hangs")
 
 

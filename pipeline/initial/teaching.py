@@ -5,7 +5,7 @@ N examples, O outputs.
 
 import base64
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,17 +22,28 @@ from pipeline.tracking import store
 def answers(pin: Pin, folder: Path, kind: str, count: int, target: Target, kept: Path) -> np.ndarray:
     """float32 [N, O] in the order of the train split of `folder`, data/prepared/<task>.
 
-    A registered model is asked once a run: by the first process, which writes to the file `kept` what others read.
     Raises: DataError, ConfigError, RegistryError.
     """
     if not REGISTERED.fullmatch(pin.place):
         return distilling.require(_read(unchanged(pin)), count, target, pin.place)
+    ask(pin, folder, kind, target, kept)
+    return distilling.require(_read(kept), count, target, pin.place)
+
+
+def ask(
+    pin: Pin, folder: Path, kind: str, target: Target, kept: Path, stop: Callable[[], bool] = lambda: False
+) -> None:
+    """Writes to the file `kept` what a registered model answers, where that is not there yet: once a run.
+
+    Raises: ConfigError, RegistryError, and StoppedError where `stop` says so.
+    """
+    if kept.is_file() or not REGISTERED.fullmatch(pin.place):
+        return
     with store.locked("teacher"):
         if not kept.is_file():
-            found = _asked(pin, folder, kind, target)
+            found = _asked(pin, folder, kind, target, stop)
             with artifacts.whole(kept) as building, building.open("wb") as file:
                 np.save(file, found)
-    return distilling.require(_read(kept), count, target, pin.place)
 
 
 def _read(path: Path) -> np.ndarray:
@@ -44,11 +55,11 @@ def _read(path: Path) -> np.ndarray:
     return found
 
 
-def _asked(pin: Pin, folder: Path, kind: str, target: Target) -> np.ndarray:
+def _asked(pin: Pin, folder: Path, kind: str, target: Target, stop: Callable[[], bool]) -> np.ndarray:
     from pipeline.tracking import teacher, trained
 
     trained.require(pin.place, pin.sha256)
-    names, found = teacher.ask(pin.place, _inputs(folder, kind))
+    names, found = teacher.ask(pin.place, _inputs(folder, kind), stop)
     if target.kind == "value":
         return found
     if set(names) != set(target.names):

@@ -1,22 +1,25 @@
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from pipeline import artifacts, config, featurize, network, prepared, register, train, tune
 from pipeline.config import Task
-from pipeline.errors import ConfigError, RegistryError
+from pipeline.errors import ConfigError, RegistryError, StoppedError
 from pipeline.examples import ImageInputs
 from pipeline.initial import sources, teaching
 from pipeline.initial.pins import Pin, pinned
 from pipeline.models import resnet
 from pipeline.targets import Target
-from pipeline.tracking import registry, store, trained
+from pipeline.tracking import registry, store, teacher, trained
 from tests.prepared_files import write_meta, write_split
 
 NAMES = ("bright", "dark")
@@ -182,6 +185,46 @@ def test_a_registered_teacher_is_asked_once_about_the_train_split_as_it_is(image
     monkeypatch.setattr("pipeline.tracking.teacher.ask", None)
     again = teaching.answers(Pin(**named["teacher"]), folder, "image", 40, target, kept)
     assert np.array_equal(found, again)
+
+
+@pytest.fixture
+def sleeping(monkeypatch, tmp_path):
+    """A teacher that starts another process and answers nothing; the file has its numbers."""
+    note = tmp_path / "pids"
+    child = "import os, subprocess, sys, time; other = subprocess.Popen(['sleep', '60']); "
+    child += f"open({str(note)!r}, 'w').write(f'{{os.getpid()}} {{other.pid}} '); time.sleep(60)"
+    popen = subprocess.Popen
+    monkeypatch.setattr(
+        "pipeline.tracking.teacher.subprocess.Popen", lambda command, **how: popen([sys.executable, "-c", child], **how)
+    )
+    return note
+
+
+def ended(note):
+    return not any(psutil.pid_exists(int(pid)) and alive(int(pid)) for pid in note.read_text().split())
+
+
+def alive(pid):
+    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_teacher_that_never_answers_is_ended_and_named(sleeping, monkeypatch):
+    monkeypatch.setattr("pipeline.tracking.teacher.LOADS", 2.0)
+    monkeypatch.setattr("pipeline.tracking.teacher.EACH", 0.5)
+    with pytest.raises(
+        RegistryError, match=r"models:/t/1: the teacher has not answered 2 examples within 3 s; .*teacher\.file"
+    ):
+        teacher.ask("models:/t/1", ["a", "b"])
+    assert ended(sleeping)
+
+
+def test_a_stopped_run_ends_the_teacher_that_answers(sleeping):
+    def stop():
+        return sleeping.exists() and sleeping.read_text().endswith(" ")
+
+    with pytest.raises(StoppedError, match="while the teacher answered"):
+        teacher.ask("models:/t/1", ["a", "b"], stop)
+    assert ended(sleeping)
 
 
 @pytest.mark.slow
