@@ -94,13 +94,13 @@ def _small(sides: Sequence[int]) -> Block:
 
     from pipeline.preparation import image
 
-    usual, largest = image.Config().size, max(sides, default=0)
+    usual, largest = image.Config().side, max(sides, default=0)
     if not 0 < largest < usual:
         return {}
-    prepare = CommentedMap(size=usual)
+    prepare = CommentedMap(side=usual)
     own = max(8, largest)
     prepare.yaml_add_eol_comment(
-        f"the images looked at have at most {largest} pixels a side; size: {own} trains faster", "size"
+        f"the images looked at have at most {largest} pixels a side; side: {own} trains faster", "side"
     )
     return {"prepare": prepare}
 

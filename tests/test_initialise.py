@@ -43,13 +43,13 @@ def test_a_folder_of_images_becomes_a_task_whose_settings_load() -> None:
     assert task.raw["model"] == {"name": "resnet"} and task.raw["train"] == {"init": "random"}
 
 
-@pytest.mark.parametrize(("side", "words"), [(28, "at most 28 pixels a side; size: 28 trains faster"), (200, "")])
+@pytest.mark.parametrize(("side", "words"), [(28, "at most 28 pixels a side; side: 28 trains faster"), (200, "")])
 def test_of_images_smaller_than_the_usual_size_a_comment_says_so(side: int, words: str) -> None:
     for path in images().rglob("*.png"):
         Image.new("L", (side, side // 2)).save(path)
     initialise.initialise(Path("pets"))
     text = Path("params.yaml").read_text("utf-8")
-    assert ("size: 96  # the images looked at have " + words in text) if words else ("prepare: {}" in text)
+    assert ("side: 96  # the images looked at have " + words in text) if words else ("prepare: {}" in text)
     assert config.task("pets").of_kind("prepare", "preparation")[1].size == 96
 
 

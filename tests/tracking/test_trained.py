@@ -3,6 +3,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -201,7 +202,13 @@ def sleeping(monkeypatch, tmp_path):
 
 
 def ended(note):
-    return not any(psutil.pid_exists(int(pid)) and alive(int(pid)) for pid in note.read_text().split())
+    """Within seconds: what is killed takes a moment to be gone."""
+    until = time.monotonic() + 5
+    while any(alive(int(pid)) for pid in note.read_text().split()):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def alive(pid):
