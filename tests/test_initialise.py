@@ -50,7 +50,7 @@ def test_of_images_smaller_than_the_usual_size_a_comment_says_so(side: int, word
     initialise.initialise(Path("pets"))
     text = Path("params.yaml").read_text("utf-8")
     assert ("side: 96  # the images looked at have " + words in text) if words else ("prepare: {}" in text)
-    assert config.task("pets").of_kind("prepare", "preparation")[1].size == 96
+    assert config.task("pets").of_kind("prepare", "preparation")[1].side == 96
 
 
 def test_without_published_weights_a_comment_says_why_the_start_is_random() -> None:

@@ -212,7 +212,10 @@ def ended(note):
 
 
 def alive(pid):
-    return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_teacher_that_never_answers_is_ended_and_named(sleeping, monkeypatch):
