@@ -98,8 +98,8 @@ def _small(sides: Sequence[int]) -> Block:
     if not 0 < largest < usual:
         return {}
     prepare = CommentedMap(size=usual)
-    own = max(8, largest)
-    prepare.yaml_add_eol_comment(f"the images looked at have at most {largest} pixels a side; size: {own} trains faster", "size")
+    remark = f"the images looked at have at most {largest} pixels a side; size: {max(8, largest)} trains faster"
+    prepare.yaml_add_eol_comment(remark, "size")
     return {"prepare": prepare}
 
 

@@ -49,7 +49,7 @@ def test_a_misspelt_setting_is_refused(source: types.ModuleType) -> None:
 
 @pytest.mark.parametrize("path", ["../cats", "data/../../cats", "a\nb", "cats/${x}", "data/raw/cats"])
 def test_a_path_that_the_graph_cannot_hold_is_refused(source: types.ModuleType, path: str) -> None:
-    with pytest.raises(ConfigError, match=r"solar\.source: path: found .*expected"):
+    with pytest.raises(ConfigError, match=r"solar\.source\.path: found .*expected"):
         config.parse(source.Config, {"path": path}, "tasks.solar.source")
 
 
