@@ -98,10 +98,8 @@ def _small(sides: Sequence[int]) -> Block:
     if not 0 < largest < usual:
         return {}
     prepare = CommentedMap(side=usual)
-    own = max(8, largest)
-    prepare.yaml_add_eol_comment(
-        f"the images looked at have at most {largest} pixels a side; side: {own} trains faster", "side"
-    )
+    remark = f"the images looked at have at most {largest} pixels a side; side: {max(8, largest)} trains faster"
+    prepare.yaml_add_eol_comment(remark, "side")
     return {"prepare": prepare}
 
 

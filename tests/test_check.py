@@ -187,9 +187,9 @@ def test_every_faulty_section_is_told_at_once(tmp_path: Path) -> None:
     ("task", "train", "features", "message"),
     [
         ("reviews", {"texts": {"synonyms": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
-         "texts.synonyms: found a share"),
+         "texts.synonyms: found 0.1"),
         ("reviews", {"texts": {"insertion": 0.1}}, {"synonyms": {"source": "vectors"}, "vectors": {"dimension": 8}},
-         "texts.insertion: found a share"),
+         "texts.insertion: found 0.1"),
         ("reviews", {"texts": {"paraphrase": 0.1}}, {"paraphrases": {"command": ["true"]}}, "texts.paraphrase: found"),
         ("reviews", {"vectors": "fixed"}, {"vectors": {"dimension": 128}}, "vectors: found fixed; expected off, or"),
         ("solar", {"vectors": "start"}, None, "vectors: found start; expected off: images have no words"),

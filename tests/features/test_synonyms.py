@@ -154,15 +154,15 @@ def test_featurize_writes_pairs_of_the_vocabulary(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"synonyms": {"source": "dictionary"}}, r"synonyms: file: found None with source dictionary"),
-        ({"synonyms": {"file": "dictionaries/a.txt"}}, r"synonyms: file: found .* with source off"),
+        ({"synonyms": {"source": "dictionary"}}, r"synonyms.file: found None with source dictionary"),
+        ({"synonyms": {"file": "dictionaries/a.txt"}}, r"synonyms.file: found .* with source off"),
         (
             {"synonyms": {"source": "dictionary", "file": "a.txt"}},
-            r"synonyms: file: .*expected a file in dictionaries/",
+            r"synonyms.file: .*expected a file in dictionaries/",
         ),
         ({"synonyms": {"source": "vectors"}}, r"synonyms\.source: found vectors, of which there are none"),
-        ({"vectors": {"file": "/etc/passwd"}}, r"vectors: file: .*expected a file in vectors/"),
-        ({"vectors": {"file": "vectors/../x"}}, r"vectors: file: .*expected a file in vectors/"),
+        ({"vectors": {"file": "/etc/passwd"}}, r"vectors.file: .*expected a file in vectors/"),
+        ({"vectors": {"file": "vectors/../x"}}, r"vectors.file: .*expected a file in vectors/"),
     ],
 )
 def test_settings_that_cannot_be_met(section, message):

@@ -91,7 +91,7 @@ def test_reserved_tokens_come_first_whatever_their_count(folders):
 
 @pytest.mark.parametrize("reserved", [["<unk>"], ["a", "a"], [str(k) for k in range(8)]])
 def test_reserved_tokens_are_different_and_few(reserved):
-    with pytest.raises(ConfigError, match=r"tasks\.t\.features: reserved: found"):
+    with pytest.raises(ConfigError, match=r"tasks\.t\.features\.reserved: found"):
         parse(text.Config, {"reserved": reserved, "maximum_size": 10}, "tasks.t.features")
 
 

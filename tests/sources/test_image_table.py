@@ -119,5 +119,5 @@ def test_a_missing_table_or_column_is_an_error_with_the_way_out(tmp_path: Path) 
 
 @pytest.mark.parametrize("settings", [{"table": "../x.csv"}, {"label_column": None}, {"table": "/etc/passwd"}])
 def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"source: (table|label_column): found"):
+    with pytest.raises(ConfigError, match=r"source\.(table|label_column): found"):
         config.parse(image_table.Config, {"path": "x", **settings}, "source")

@@ -13,7 +13,7 @@ from pipeline.sources import _place, elpv, image_folder, snownlp, text_files, te
 @pytest.mark.parametrize("module", [elpv, snownlp, image_folder, text_files, text_table])
 @pytest.mark.parametrize("path", ["../cats", "data/../../cats", "a\nb", "cats/${x}"])
 def test_every_source_refuses_a_path_that_the_graph_cannot_hold(module, path: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(ConfigError, match=r"solar\.source: path: found .*expected"):
+    with pytest.raises(ConfigError, match=r"solar\.source\.path: found .*expected"):
         config.parse(module.Config, {"path": path}, "tasks.solar.source")
 
 

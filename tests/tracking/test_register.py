@@ -68,7 +68,7 @@ def test_the_same_artefacts_are_registered_once(image_project):
 
 @pytest.mark.parametrize("name", ["a/b", "a:b", "it's", "x" * 101])
 def test_a_name_that_a_registry_would_refuse_is_refused_before_any_work(name):
-    with pytest.raises(ConfigError, match="params: name: found"):
+    with pytest.raises(ConfigError, match=r"params\.name: found"):
         config.parse(register.Config, {"name": name}, "params")
 
 
