@@ -103,6 +103,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def inside(done: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.chdir(done.folder)
+    for name in [name for name in os.environ if name.startswith(("MLFLOW_", "DANLU_"))]:
+        monkeypatch.delenv(name)
     return done
 
 

@@ -128,7 +128,7 @@ def test_an_alias_that_has_moved_counts_once_tune_has_run_again(image_project, r
     assert train.fingerprint(task, moved) != train.fingerprint(task, first)
     read = sources.read(Pin(**first["pins"]["init"]))
     assert torch.equal(read.state["body.head.bias"], state["body.head.bias"])
-    assert read.about.startswith("{name: resnet, blocks: 1, dropout: 0.2, width: 32}")
+    assert read.about.startswith("{name: resnet, activation: relu, blocks: 1, dropout: 0.2,")
 
 
 def test_what_is_not_registered_is_an_error_that_names_what_is(image_project):
