@@ -78,9 +78,9 @@ def four(tmp_path_factory):
         ("two", "together"),
         ("two", "mixed"),
         ("two", "taught"),
-        ("four", "images"),
-        ("four", "texts"),
-        ("four", "empty"),
+        pytest.param("four", "images", marks=pytest.mark.slow),
+        pytest.param("four", "texts", marks=pytest.mark.slow),
+        pytest.param("four", "empty", marks=pytest.mark.slow),
     ],
 )
 def test_ranks_give_the_losses_and_the_weights_of_one(request, tmp_path, world, case):
@@ -109,6 +109,7 @@ def test_batch_norms_of_all_ranks_have_the_mean_of_their_statistics(two, tmp_pat
     assert torch.allclose(first["state"][name], one.state[name], atol=1e-5)  # parts of equal size: the mean is exact
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_started_again_and_the_weights_are_those_of_the_unbroken_run(
     two, tmp_path, monkeypatch, caplog
 ):
@@ -198,14 +199,16 @@ def test_a_rank_that_dies_too_often_is_named(tmp_path, monkeypatch):
 
 def test_a_rank_that_stands_still_ends_the_run_within_patience_and_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SIGNALS", f"1:6:{signal.SIGSTOP.value}")
+    before = psutil.Process().children(recursive=True)
     said = (
         r"rank 1 has made no step for \d+ s \(its process stands still\), in epoch 2, after step 6; .*patience \(4 s\)"
     )
     with pytest.raises(TrainingError, match=said):
         start(tmp_path, ["images"], patience=4.0, restarts=3)
-    assert not psutil.Process().children(recursive=True)
+    assert set(psutil.Process().children(recursive=True)) <= set(before)
 
 
+@pytest.mark.slow
 def test_a_rank_for_which_the_others_wait_ends_the_run_and_is_named(tmp_path):
     with pytest.raises(
         TrainingError, match=r"train: rank 1 has made no step for \d+ s \(it hangs\), in epoch 2, after step 6"
