@@ -199,22 +199,7 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
             return value
         raise ConfigError(f"{wrong}{nearest(str(value), map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        members = [a for a in arguments if a is not type(None)]
-        mappings = [a for a in members if dataclasses.is_dataclass(a) or typing.get_origin(a) is dict]
-        if isinstance(value, Mapping) and mappings:
-            return _value(mappings[0], value, where, bounds)
-        for member in members[:-1]:
-            try:
-                return _value(member, value, where, bounds)
-            except ConfigError:
-                continue
-        return (
-            _value(members[-1], value, where, bounds)
-            if len(members) == 1
-            else _last(members[-1], value, where, bounds, wrong)
-        )
+        return _either(arguments, value, where, bounds, wrong)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise wrong
@@ -238,12 +223,34 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and value.strip():
             return str(value)
         raise wrong
+    return _within(hint, value, bounds, wrong)
+
+
+def _either(arguments: tuple[Any, ...], value: Any, where: str, bounds: Mapping[str, Any], wrong: ConfigError) -> Any:
+    """The value as the first of the types that takes it; a mapping goes to the one that is made of settings."""
+    if value is None and type(None) in arguments:
+        return None
+    members = [a for a in arguments if a is not type(None)]
+    mappings = [a for a in members if dataclasses.is_dataclass(a) or typing.get_origin(a) is dict]
+    if isinstance(value, Mapping) and mappings:
+        return _value(mappings[0], value, where, bounds)
+    for member in members[:-1]:
+        try:
+            return _value(member, value, where, bounds)
+        except ConfigError:
+            continue
+    if len(members) == 1:
+        return _value(members[0], value, where, bounds)
+    return _last(members[-1], value, where, bounds, wrong)
+
+
+def _within(hint: type, value: Any, bounds: Mapping[str, Any], wrong: ConfigError) -> Any:
+    """A finite number between its bounds."""
     if isinstance(value, bool) or not isinstance(value, int | float) or (hint is int and not isinstance(value, int)):
         raise wrong
-    if not math.isfinite(value):
-        raise wrong
     inside = (
-        (bounds.get("low") is None or value >= bounds["low"])
+        math.isfinite(value)
+        and (bounds.get("low") is None or value >= bounds["low"])
         and (bounds.get("high") is None or value <= bounds["high"])
         and (bounds.get("above") is None or value > bounds["above"])
         and (bounds.get("below") is None or value < bounds["below"])
