@@ -112,7 +112,7 @@ def test_a_dvc_lock_that_a_kill_cut_off_comes_back(finished: Project, length: in
     whole = lock.read_bytes()
     lock.write_bytes(whole[:length])
     done = finished.danlu("run")
-    assert "stages" in done.stdout and "FAILED" not in done.stdout
+    assert "FAILED" not in done.stdout
     assert lock.read_bytes() == whole
 
 

@@ -84,7 +84,7 @@ def test_the_schedule_fires(served: tuple[Project, dict[str, str], Any], monkeyp
     assert set(project.hashes("raw")) == {"data/raw/cells", "data/raw/opinions"}
     artifacts = ask(address, "/artifacts/filter", limit=20)
     told = next(artifact["data"] for artifact in artifacts if artifact["key"] == "danlu-run")
-    assert "fetch@cells" in told and "git add dvc.lock" in told
+    assert "| fetch@cells | ran |" in told
 
 
 def end(worker: "subprocess.Popen[bytes]") -> None:
