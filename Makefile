@@ -1,4 +1,6 @@
 # `make help` lists what there is. Everything runs in .venv, which scripts/setup.sh makes from requirements.lock.
+# Two processes, since the tests wait for subprocesses as often as they compute; a file's tests stay together.
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 MAKEFLAGS += --no-print-directory
 .PHONY: help setup run test test-slow check ui bench clean
@@ -15,10 +17,10 @@ run: setup  ## the whole pipeline for every task in params.yaml
 	@python -m flows.train
 
 test: setup  ## the tests, with a reduced run from end to end
-	@python -m pytest
+	@$(PYTEST)
 
 test-slow: setup  ## faults, kills, a schedule, serving: at most 30 minutes
-	@python -m pytest -m slow
+	@$(PYTEST) -m slow
 
 check: setup  ## linter, formatting, types
 	@ruff check
