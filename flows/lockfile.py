@@ -40,10 +40,17 @@ def _text(path: Path) -> str | None:
         return None
 
 
+def _cut_off(text: str, kept: str | None) -> bool:
+    """Whether it is not all that DVC wrote; where it ends between two records, by the copy that goes on from there."""
+    if stages(text) is None:
+        return True
+    return kept is not None and text != kept and kept.startswith(text) and text != _committed()
+
+
 def keep() -> None:
     """Copies dvc.lock where it is whole, to have it after a kill."""
-    text = _text(LOCK)
-    if text and text != _text(KEPT) and stages(text) is not None:
+    text, kept = _text(LOCK), _text(KEPT)
+    if text and text != kept and not _cut_off(text, kept):
         with whole(KEPT) as building:
             building.write_text(text, "utf-8")
 
@@ -54,10 +61,10 @@ def heal() -> None:
     What DVC recorded since is in its run cache, from which the stages come back without running.
     A conflict of git is left as it is, and DVC says so.
     """
-    text = _text(LOCK)
-    if text is None or CONFLICT in text or stages(text) is not None:
+    text, kept = _text(LOCK), _text(KEPT)
+    if text is None or CONFLICT in text or not _cut_off(text, kept):
         return
-    good = next((found for found in (_text(KEPT), _committed()) if found and stages(found) is not None), None)
+    good = next((found for found in (kept, _committed()) if found and stages(found) is not None), None)
     if good is None:
         LOCK.unlink()
     else:

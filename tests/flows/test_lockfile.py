@@ -31,14 +31,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def commit() -> None:
+    person = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for words in (["init", "-q"], ["add", str(LOCK)], [*person, "commit", "-qm", "x"]):
+        subprocess.run(["git", *words], check=True)
+
+
 def test_cut_off_anywhere_it_comes_back(made: str) -> None:
     LOCK.write_text(made)
     lockfile.keep()
     assert set(lockfile.read()) == {"one", "two"}
     encoded = made.encode()
     for end in range(len(encoded)):
-        if encoded[:end].endswith(b"\n"):
-            continue  # a whole record of less, which DVC completes by itself
         LOCK.write_bytes(encoded[:end])
         lockfile.keep()  # never copies what is cut off
         lockfile.heal()
@@ -47,9 +51,7 @@ def test_cut_off_anywhere_it_comes_back(made: str) -> None:
 
 def test_without_a_copy_the_committed_one_comes_back(made: str) -> None:
     LOCK.write_text(made)
-    person = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
-    for words in (["init", "-q"], ["add", str(LOCK)], [*person, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], check=True)
+    commit()
     LOCK.write_text(made[:60])
     lockfile.heal()
     assert LOCK.read_text("utf-8") == made
@@ -67,8 +69,17 @@ def test_what_is_whole_or_in_conflict_or_not_there_is_left(made: str) -> None:
     assert not LOCK.exists()
     KEPT.parent.mkdir(parents=True)
     KEPT.write_text(made)
-    one = made.partition("  two:")[0]
-    for text in (one, "<<<<<<< HEAD\n" + made):
+    for text in (made.replace("echo", "printf"), "<<<<<<< HEAD\n" + made):
         LOCK.write_text(text)
         lockfile.heal()
         assert LOCK.read_text("utf-8") == text
+
+
+def test_a_shorter_one_that_was_committed_is_whole(made: str) -> None:
+    LOCK.write_text(made)
+    lockfile.keep()
+    one = made.partition("  two:")[0]
+    LOCK.write_text(one)
+    commit()
+    lockfile.heal()
+    assert LOCK.read_text("utf-8") == one
