@@ -6,8 +6,8 @@ from typing import Any
 
 from flows import lockfile
 from pipeline.artifacts import STATE, read_json
-from pipeline.config import nearest
 from pipeline.errors import ConfigError
+from pipeline.wording import nearest
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ is read, so that the training core needs torch, torchvision and numpy alone.
 """
 
 import dataclasses
-import difflib
 import importlib
 import math
 import pkgutil
@@ -18,6 +17,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from pipeline import wording
 from pipeline.errors import ConfigError
 
 PARAMS = Path("params.yaml")
@@ -37,8 +37,6 @@ SECTIONS = (
 )
 MODELS = {"image": "resnet", "text": "textcnn"}  # by kind: what a task is given that names none
 UNSEEN = ("size", "nfiles")  # DVC's run cache leaves keys of these names out, at any depth: no setting may have one
-RENAMED = {"size": ("side", "pieces")}  # what an older params.yaml says, and its names now
-WORDS = ("true", "false", "null", "yes", "no", "on", "off")  # that YAML may take for something else than a text
 T = TypeVar("T")
 
 
@@ -68,13 +66,6 @@ def check_place(name: str, path: str | None, folder: Path) -> None:
         raise ValueError(f"{name}: found {path!r}; expected a file in {folder}/; move it there")
 
 
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-    """` (did you mean 'x'?)`, or nothing when no known word is near; capitals and small letters are alike."""
-    words = {one.lower(): one for one in known}
-    found = difflib.get_close_matches(word.lower(), list(words), n=1)
-    return f" (did you mean {words[found[0]]!r}?)" if found else ""
-
-
 def parse(cls: type[T], section: object, where: str) -> T:
     """The section as an instance of `cls`, whose `__post_init__` may raise ValueError for what no field sees.
 
@@ -84,12 +75,12 @@ def parse(cls: type[T], section: object, where: str) -> T:
         section = {}
     if not isinstance(section, Mapping):
         way = written(cls, section) or f"such as {_sample(cls)}"
-        raise ConfigError(f"{where}: found {_show(section)}; expected a mapping of settings{_then(way)}")
+        raise ConfigError(f"{where}: found {wording.shown(section)}; expected a mapping of settings{_then(way)}")
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in section:
         if key not in fields:
             allowed = ", ".join(fields) or "no settings"
-            raise ConfigError(f"{where}.{key}: unknown key{_meant(str(key), fields)}; allowed: {allowed}")
+            raise ConfigError(f"{where}.{key}: unknown key{wording.meant(str(key), fields)}; allowed: {allowed}")
     hints = typing.get_type_hints(cls)
     values = {}
     for name, field in fields.items():
@@ -97,7 +88,7 @@ def parse(cls: type[T], section: object, where: str) -> T:
             bounds = field.metadata | {"default": field.default}
             values[name] = _value(hints[name], section[name], f"{where}.{name}", bounds)
         elif field.default is MISSING and field.default_factory is MISSING:
-            raise ConfigError(f"{where}.{name}: missing; expected {_expected(hints[name], field.metadata)}")
+            raise ConfigError(f"{where}.{name}: missing; expected {wording.expected(hints[name], field.metadata)}")
     try:
         return cls(**values)
     except ValueError as error:
@@ -118,7 +109,7 @@ def written(cls: type, value: object) -> str:
             cls(**{field.name: _value(hints[field.name], value, "", field.metadata | {"default": field.default})})
         except (ConfigError, ValueError, TypeError):
             continue
-        return f"write {{{field.name}: {_yaml(value)}}}"
+        return f"write {{{field.name}: {wording.in_yaml(value)}}}"
     return ""
 
 
@@ -128,67 +119,15 @@ def _sample(cls: type) -> str:
         return "{}"
     usual = fields[0].default
     plain = isinstance(usual, str | int | float)
-    return f"{{{fields[0].name}: {_yaml(usual) if plain else '…'}}}"
+    return f"{{{fields[0].name}: {wording.in_yaml(usual) if plain else '…'}}}"
 
 
 def _then(way: str) -> str:
     return f"{',' if way.startswith('such') else ';'} {way}"
 
 
-def _yaml(value: object) -> str:
-    """A value as a line of params.yaml has it."""
-    if isinstance(value, str):
-        plain = re.fullmatch(r"[A-Za-z_][\w.-]*", value) and value.lower() not in WORDS
-        return value if plain else "'" + value.replace("'", "''") + "'"
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _meant(key: str, fields: Mapping[str, Any]) -> str:
-    """` (did you mean …?)`, also of a key that stands in a section of this one."""
-    if now := [name for name in RENAMED.get(key, ()) if name in fields]:
-        return f" (did you mean {now[0]!r}?)"
-    inner = {
-        found.name: f"{name}.{found.name}"
-        for name, field in fields.items()
-        if dataclasses.is_dataclass(field.default)
-        for found in dataclasses.fields(field.default)
-        if found.name != "name"
-    }
-    if key not in inner and (near := nearest(key, fields)):
-        return near
-    close = difflib.get_close_matches(key, list(inner), n=1)
-    return f" (did you mean {inner[close[0]]!r}?)" if close else ""
-
-
-def _show(value: object) -> str:
-    text = repr(dict(value) if isinstance(value, Mapping) else value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _expected(hint: Any, bounds: Mapping[str, Any]) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("null" if a is type(None) else _expected(a, bounds) for a in arguments)
-    if origin is tuple:
-        return f"a list, each item {_expected(arguments[0], bounds)}"
-    if origin is dict:
-        return f"a mapping of names, each value {_expected(arguments[1], bounds)}"
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-    text = words.get(hint, "a mapping")
-    signs = {"low": "≥", "high": "≤", "above": ">", "below": "<"}
-    limits = [f"{sign} {_number(bounds[key])}" for key, sign in signs.items() if bounds.get(key) is not None]
-    unit = f" ({bounds['unit']})" if bounds.get("unit") else ""
-    return " ".join([text, " and ".join(limits)]).strip() + unit
-
-
-def _number(value: float) -> str:
-    return f"{int(value):,}" if value == int(value) else f"{value:g}"
-
-
 def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
-    wrong = ConfigError(f"{where}: found {_show(value)}; expected {_expected(hint, bounds)}")
+    wrong = ConfigError(f"{where}: found {wording.shown(value)}; expected {wording.expected(hint, bounds)}")
     if bounds.get("folder"):
         return _chosen(value, where, bounds)
     if hint is Any:
@@ -197,7 +136,7 @@ def _value(hint: Any, value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
     if origin is Literal:
         if value in arguments and type(value) in {type(a) for a in arguments}:
             return value
-        raise ConfigError(f"{wrong}{nearest(str(value), map(str, arguments))}")
+        raise ConfigError(f"{wrong}{wording.nearest(str(value), map(str, arguments))}")
     if origin in (typing.Union, types.UnionType):
         return _either(arguments, value, where, bounds, wrong)
     if origin is tuple:
@@ -271,9 +210,9 @@ def _chosen(value: Any, where: str, bounds: Mapping[str, Any]) -> Any:
         way = (
             f"; write {{name: {value}}}"
             if value in names
-            else f", whose name is one of {', '.join(names)}{nearest(str(value), names)}"
+            else f", whose name is one of {', '.join(names)}{wording.nearest(str(value), names)}"
         )
-        raise ConfigError(f"{where}: found {_show(value)}; expected a mapping{way}")
+        raise ConfigError(f"{where}: found {wording.shown(value)}; expected a mapping{way}")
     name = value.get("name", usual) if isinstance(value, Mapping) else usual
     if name is None:
         raise ConfigError(f"{where}.name: missing; expected one of {', '.join(_known(bounds['folder']))}")
@@ -319,11 +258,11 @@ def load(path: Path = PARAMS) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"{path}: found no `tasks:`; expected `tasks: {{name: {{kind: image, source: …}}}}`")
     for key in loaded:
         if key != "tasks":
-            raise ConfigError(f"{path}: {key}: unknown key{nearest(str(key), ['tasks'])}; allowed: tasks")
+            raise ConfigError(f"{path}: {key}: unknown key{wording.nearest(str(key), ['tasks'])}; allowed: tasks")
     tasks = loaded["tasks"]
     if not isinstance(tasks, Mapping) or not tasks:
         raise ConfigError(
-            f"{path}: tasks: found {_show(tasks)}; expected at least one task; `danlu init FOLDER` writes one"
+            f"{path}: tasks: found {wording.shown(tasks)}; expected at least one task; `danlu init FOLDER` writes one"
         )
     if found := [fault for name, task in tasks.items() if (fault := _task_fault(name, task))]:
         raise ConfigError("\n".join(found))
@@ -336,12 +275,14 @@ def _task_fault(name: object, task: object) -> str | None:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_-]{0,39}", name):
         return f"{where}: found the name {name!r}; expected a lower-case letter, then up to 39 of a-z 0-9 _ -"
     if not isinstance(task, Mapping):
-        return f"{where}: found {_show(task)}; expected the sections {', '.join(SECTIONS)}"
+        return f"{where}: found {wording.shown(task)}; expected the sections {', '.join(SECTIONS)}"
     for key in task:
         if key not in SECTIONS:
-            return f"{where}.{key}: unknown section{nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}"
+            return (
+                f"{where}.{key}: unknown section{wording.nearest(str(key), SECTIONS)}; allowed: {', '.join(SECTIONS)}"
+            )
     if "kind" in task and task["kind"] not in ("image", "text"):
-        return f"{where}.kind: found {_show(task['kind'])}; expected image or text"
+        return f"{where}.kind: found {wording.shown(task['kind'])}; expected image or text"
     if missing := [key for key in SECTIONS if key not in task]:
         lines = "".join(f"\n    {key}: {_shortest(key, task.get('kind', 'image'))}" for key in missing)
         return f"{where}: found no {', '.join(missing)}; expected every section, if empty; add below {name}:{lines}"
@@ -365,10 +306,8 @@ def plugin(folder: str, name: object, where: str) -> types.ModuleType:
     """
     known = _known(folder)
     if name not in known:
-        near = _architecture(name) if folder == "models" else ""
-        raise ConfigError(
-            f"{where}: found {_show(name)}; expected one of {', '.join(known)}{near or nearest(str(name), known)}"
-        )
+        way = (_architecture(name) if folder == "models" else "") or wording.nearest(str(name), known)
+        raise ConfigError(f"{where}: found {wording.shown(name)}; expected one of {', '.join(known)}{way}")
     return importlib.import_module(f"pipeline.{folder}.{name}")
 
 
@@ -432,5 +371,7 @@ def task(name: str, path: Path = PARAMS) -> Task:
     """One task of params.yaml. Raises: ConfigError when there is none of that name."""
     tasks = load(path)
     if name not in tasks:
-        raise ConfigError(f"{path}: tasks.{name}: no such task{nearest(name, tasks)}; there are: {', '.join(tasks)}")
+        raise ConfigError(
+            f"{path}: tasks.{name}: no such task{wording.nearest(name, tasks)}; there are: {', '.join(tasks)}"
+        )
     return Task(name, tasks[name]["kind"], tasks[name])

@@ -13,6 +13,8 @@ import torch
 from pipeline import distributed
 from pipeline.errors import TrainingError
 
+RAISED = (MemoryError, RuntimeError)
+"""The types of an error that `exhausted` may find to be want of memory."""
 SHARE = 0.8  # of the free memory that a batch may take
 FIRST = 16  # examples of the first batch that is tried
 LACKING = ("DefaultCPUAllocator", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "out of memory")
@@ -52,7 +54,7 @@ def _fits(attempt: Callable[[int], None], size: int) -> bool:
     """Raises: what stops a single example, and what has another cause."""
     try:
         attempt(size)
-    except Exception as error:
+    except RAISED as error:
         if not exhausted(error):
             raise
         if size == 1:

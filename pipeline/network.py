@@ -132,7 +132,7 @@ def _outputs(net: nn.Module, split: Split, rows: np.ndarray, inputs: Inputs, dev
     """Outputs float32 [B, O] of some rows, half by half where the memory does not hold all at once."""
     try:
         return net(torch.from_numpy(batches.read(split, rows, inputs)).to(device)).float()
-    except Exception as error:
+    except memory.RAISED as error:
         if not memory.exhausted(error) or len(rows) == 1:
             raise
     return torch.cat([_outputs(net, split, half, inputs, device) for half in np.array_split(rows, 2)])

@@ -14,6 +14,7 @@ from pipeline.config import Task
 from pipeline.errors import DataError, PipelineError
 from pipeline.register import Config
 from pipeline.sources import _delivery, _encodings, _layout, _lines, _records, text_table
+from pipeline.wording import nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +176,7 @@ def _in_table(path: Path, asked: text_table.Config | None) -> list[str]:
         if column not in record.cells:
             known = ", ".join(record.cells)
             raise DataError(
-                f"{path}: found no column {column!r}{config.nearest(column, record.cells)}, which source.text_column "
+                f"{path}: found no column {column!r}{nearest(column, record.cells)}, which source.text_column "
                 f"names, but {known}; expected it; rename the column, or save the texts as .txt, one a line"
             )
         if cell and not cell.ok:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipeline import metrics
-from pipeline.config import nearest, setting
+from pipeline.config import setting
 from pipeline.errors import ConfigError
 from pipeline.targets import Kind, Target
+from pipeline.wording import nearest
 
 Headline = Literal[
     "auto", "macro_f1", "accuracy", "balanced_accuracy",

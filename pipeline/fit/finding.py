@@ -143,7 +143,7 @@ def _least(net: nn.Module, read: Feed) -> int:
         if "more than 1 value per channel" not in str(error):
             raise
         return 2
-    except Exception as error:
+    except memory.RAISED as error:
         if not memory.exhausted(error):
             raise
         return 2  # one is no help

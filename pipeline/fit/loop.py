@@ -194,7 +194,7 @@ class _Run:
             row, lacked = None, ""
             try:
                 row = self._one_epoch()
-            except Exception as error:
+            except memory.RAISED as error:
                 if not memory.exhausted(error):
                     raise
                 lacked = _first_line(error)

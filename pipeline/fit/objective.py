@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pipeline import metrics
-from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.examples import Split
 from pipeline.fit import suited
 from pipeline.fit.settings import Config
 from pipeline.targets import Target
+from pipeline.wording import nearest
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 Measure = Callable[[np.ndarray, Split], float]

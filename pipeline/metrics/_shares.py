@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import DataError
+
 Array = NDArray[Any]
+
+
+def require_finite(probabilities: Array) -> None:
+    """Raises: DataError that names the first row of [N, K] with a number that is none."""
+    if not np.isfinite(probabilities).all():
+        bad = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
+        raise DataError(f"metrics: row {bad} has a probability that is not finite; expected numbers in 0..1")
 
 
 def share(part: Array, whole: Array) -> Array:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.metrics._shares import area, mean, share
+from pipeline.metrics._shares import area, mean, require_finite, share
 from pipeline.targets import Target
 
 Array = NDArray[Any]
@@ -48,9 +48,7 @@ def facts(truth: Array, answers: Array, target: Target, binary: Mapping[str, Seq
             f"metrics: found probabilities {probabilities.shape} for {len(labels)} labels and {len(classes)} classes; "
             "expected one row a label and one column a class"
         )
-    if not np.isfinite(probabilities).all():
-        bad = int(np.flatnonzero(~np.isfinite(probabilities).all(axis=1))[0])
-        raise DataError(f"metrics: row {bad} has a probability that is not finite; expected numbers in 0..1")
+    require_finite(probabilities)
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(f"metrics: found labels {labels.min()}..{labels.max()}; expected 0..{len(classes) - 1}")
     groups = {name: _group(labels, probabilities, classes, name, of) for name, of in (binary or {}).items()}

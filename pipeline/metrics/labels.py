@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.metrics._shares import area, average_precision, mean, share
+from pipeline.metrics._shares import area, average_precision, mean, require_finite, share
 from pipeline.targets import Target
 
 Array = NDArray[Any]
@@ -46,9 +46,7 @@ def facts(truth: Array, answers: Array, target: Target, binary: Mapping[str, Seq
             f"metrics: found probabilities {answers.shape} for labels {truth.shape} of {target.outputs} names; "
             "expected one row an example and one column a label"
         )
-    if not np.isfinite(answers).all():
-        bad = int(np.flatnonzero(~np.isfinite(answers).all(axis=1))[0])
-        raise DataError(f"metrics: row {bad} has a probability that is not finite; expected numbers in 0..1")
+    require_finite(answers)
     there = truth >= 0.5
     sure = np.clip(np.where(there, answers, 1 - answers), np.finfo(np.float32).eps, 1.0)
     return Facts(target.names, there, answers >= 0.5, answers, -np.log(sure).mean(axis=1))

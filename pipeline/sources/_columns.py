@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipeline.config import nearest
 from pipeline.errors import DataError
 from pipeline.examples import SplitName
 from pipeline.sources import _tree
 from pipeline.sources._records import Cell, Record
+from pipeline.wording import nearest
 
 
 def require(named: Mapping[str, str], path: Path, record: Record) -> None:

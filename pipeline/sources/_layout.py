@@ -5,9 +5,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipeline.config import nearest, parse
+from pipeline.config import parse
 from pipeline.errors import ConfigError, DataError
 from pipeline.sources import _tree, image_folder, image_table, text_files, text_table
+from pipeline.wording import nearest
 
 LAYOUTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module for module in (image_folder, image_table, text_files, text_table)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.config import nearest
 from pipeline.expectations import Rule
+from pipeline.wording import nearest
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from pipeline.config import nearest
 from pipeline.errors import ConfigError
 from pipeline.expectations import Rule, Severity, snake
 from pipeline.validation import _files
+from pipeline.wording import nearest
 
 KEYS = ("type", "kwargs", "severity", "reason", "advice")
 IGNORED = ("id", "meta", "notes", "description", "rendered_content")  # of a suite's file; they change nothing

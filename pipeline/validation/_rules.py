@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipeline.config import nearest
 from pipeline.expectations import Rule, Severity
 from pipeline.validation import _asked
 from pipeline.validation._asked import Asked
+from pipeline.wording import nearest
 
 NULL, NOT_NULL, IN = "ExpectColumnValuesToBeNull", "ExpectColumnValuesToNotBeNull", "ExpectColumnValuesToBeInSet"
 BETWEEN = "ExpectColumnValuesToBeBetween"
