@@ -1,34 +1,22 @@
 """Stage train: the network, with the values that tune left, resumed where a killed run stopped."""
 
 import csv
-import hashlib
 import logging
 import os
 import shutil
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, pulse, rank, ranks, stage
+from pipeline import artifacts, config, prepared, pulse, rank, ranks, stage, training
 from pipeline.config import Task
-from pipeline.errors import DataError
-from pipeline.examples import Split
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
-    from pipeline import network
     from pipeline.fit import loop
 
 log = logging.getLogger(__name__)
-TEACHER = "teacher.npy"  # beside the checkpoints: what a registered one answers
-CODE = ("augmentation", "fit", "initial", "loader", "losses", "models", "optimizers", "schedules")
-"""Folders whose files decide the weights, beside the modules that `fingerprint` names."""
 
 
 def main(task: Task) -> None:
@@ -38,7 +26,7 @@ def main(task: Task) -> None:
     from pipeline.tracking.runs import Run
 
     values, model, train = _values(task)
-    checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{fingerprint(task, values)}"
+    checkpoints = artifacts.STATE / "checkpoints" / f"{task.name}-{training.fingerprint(task, values)}"
     out = artifacts.folder("models", task.name)
     many = train.parallel.processes > 1
     if many:
@@ -50,7 +38,7 @@ def main(task: Task) -> None:
         if many:
             _by_ranks(task, train, checkpoints, run)
         else:
-            found = run_training(task, values["model"]["name"], model, train, checkpoints, run, values.get("pins", {}))
+            found = training.run(task, values["model"]["name"], model, train, checkpoints, run, values.get("pins", {}))
             leave(out, task, train, *found)
         _tag(run, artifacts.read_json(out / "model.json"))
         artifacts.copy_plot(out / "history.csv", task.name)
@@ -76,15 +64,15 @@ def _ask_teacher(task: Task, named: Mapping[str, Mapping[str, str]], checkpoints
     from pipeline.initial.pins import Pin
 
     folder = artifacts.folder("prepared", task.name)
-    with _asked_to_stop() as stop:
+    with training.stopping() as stop:
         pin, target = Pin(**named["teacher"]), prepared.target(folder)
-        teaching.ask(pin, folder, task.kind, target, checkpoints / TEACHER, stop)
+        teaching.ask(pin, folder, task.kind, target, checkpoints / training.TEACHER, stop)
 
 
 def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:
     """The same by several processes, of which the first writes the model's folder."""
     place, words = artifacts.STATE / "ranks" / checkpoints.name, [task.name, str(checkpoints)]
-    with _asked_to_stop() as stop:
+    with training.stopping() as stop:
         ranks.run(ranks.Job("pipeline.train", words, train.parallel, place, on_row=run.log, stop=stop))
 
 
@@ -93,7 +81,7 @@ def one_rank() -> None:
     name, checkpoints, parts = sys.argv[1:]
     task = config.task(name)
     values, model, train = _values(task)
-    found = run_training(
+    found = training.run(
         task, values["model"]["name"], model, train, Path(checkpoints), rank.Rows(), values.get("pins", {}), int(parts)
     )
     if pulse.rank() == 0:
@@ -107,149 +95,6 @@ def _tag(run: Any, about: Mapping[str, Any]) -> None:
             run.tag(f"init.{key}", str(about["init"][key]))
     for key, word in about.get("teacher", {}).items():
         run.tag(f"teacher.{key}", word)
-
-
-def run_training(
-    task: Task,
-    name: str,
-    model: Any,
-    train: Config,
-    checkpoints: Path,
-    run: Any,
-    named: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
-    parts: int = 1,
-) -> tuple["loop.Fit", dict[str, Any]]:
-    """Builds the network, fits it and reports each epoch; the second result is what model.json says.
-
-    named: what tune wrote of the weights to start from, and of the teacher.
-    """
-    from pipeline import network, starting
-    from pipeline.fit import loop, objective
-
-    made = _made(task, name, model, train, checkpoints, named)
-    built, data = made.built, made.data
-
-    def on_epoch(row: loop.Row) -> None:
-        run.log(int(row["epoch"]), row)
-        log.info("%s", objective.told(row))
-
-    with _bar() as on_step, _asked_to_stop() as stop:
-        hooks = loop.Hooks(on_epoch, on_step, stop)
-        fitted = loop.fit(built.net, built.stages, data, train, checkpoints=checkpoints, hooks=hooks, parts=parts)
-    starting.release(built.body, made.module, train.vectors)
-    about = _about(made, fitted, train)
-    return fitted, network.describe(name, model, data.inputs, data.target) | about
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What is trained, and on what."""
-
-    module: ModuleType  # the model's file
-    built: "network.Network"
-    data: "loop.Data"
-    started: dict[str, Any]  # what of the weights was taken over
-    taught: dict[str, str]  # by whom
-    split: str  # which examples are held out
-
-
-def _made(
-    task: Task, name: str, model: Any, train: Config, checkpoints: Path, named: Mapping[str, Mapping[str, str]]
-) -> _Made:
-    """The network with the weights that it starts from, and the splits."""
-    import torch
-
-    from pipeline import network, starting, vocabulary
-    from pipeline.fit import loop, rewording
-    from pipeline.initial import fitting, sources, teaching
-    from pipeline.initial.pins import Pin
-
-    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    splits = {split: _split(reader, folder, features, split) for split in ("train", "validation")}
-    inputs, target = reader.inputs(folder, features), prepared.target(folder)
-    module = config.plugin("models", name, f"{task.where}.model.name")
-    torch.manual_seed(train.seed)
-    built = network.network(module, model, inputs, target)
-    known = _words(features)
-    if known is not None:
-        network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
-    starting.embed(built.body, module, features, train.vectors)
-    pins = {key: Pin(**pin) for key, pin in named.items()}
-    started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else {}
-    split = prepared.split_digest(folder)
-    told = {key: {"split": sources.split(pin, split)} for key, pin in pins.items() if "://" not in pin.place}
-    started |= told.get("init", {})
-    taught = None
-    if "teacher" in pins:
-        kept, count = checkpoints / TEACHER, len(splits["train"])
-        taught = teaching.answers(pins["teacher"], folder, task.kind, count, target, kept)
-
-    def name_of(row: int) -> str:
-        return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
-
-    words = rewording.load(features, train.texts) if task.kind == "text" else None
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
-    return _Made(module, built, data, started, dict(named.get("teacher", {})) | told.get("teacher", {}), split)
-
-
-def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:
-    """What model.json says of the trained network, beside what `load` needs."""
-    from pipeline import architecture
-    from pipeline.fit import objective
-
-    data, layers = made.data, architecture.layers(made.built.net, made.data.inputs)
-    measure = objective.measure(train, data.target, data.train)
-    ignorant = {"loss": objective.ignorance(data.target, data.validation, measure)}
-    return {
-        **architecture.sums(layers),
-        "best_epoch": fitted.best_epoch,
-        "learning_rate": fitted.found.rate,
-        "choices": fitted.choices,
-        "judged": fitted.judged | {"ignorant": ignorant},
-        "split": made.split,
-        **({"init": made.started} if made.started else {}),
-        **({"teacher": made.taught} if made.taught else {}),
-        "layers": [asdict(layer) for layer in layers],
-    }
-
-
-def _words(features: Path) -> list[str] | None:
-    """A text task's vocabulary, by the rows of an embedding."""
-    path = features / "vocabulary.json"
-    return artifacts.read_json(path) if path.is_file() else None
-
-
-def _split(reader: ModuleType, folder: Path, features: Path, name: str) -> Split:
-    split: Split = reader.load(folder, features, name)
-    if not len(split):
-        raise DataError(f"{folder}: the {name} split is empty; expected examples; add data or see the quarantine")
-    return split
-
-
-@contextmanager
-def _bar() -> Iterator[Any]:
-    """A progress bar on a terminal, nothing elsewhere."""
-    from tqdm import tqdm
-
-    with tqdm(unit="step", disable=None if pulse.rank() == 0 else True, file=sys.stderr) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show
-
-
-@contextmanager
-def _asked_to_stop() -> Iterator[Any]:
-    """Tells within the block whether SIGTERM has come, here or to who started this; the next step then is the last."""
-    asked = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
-    try:
-        yield (lambda: asked.is_set() or rank.asked_to_stop()) if rank.started() else asked.is_set
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def leave(out: Path, task: Task, train: Config, fitted: "loop.Fit", about: dict[str, Any]) -> None:
@@ -278,7 +123,7 @@ def show_augmentation(folder: Path, task: Task, train: Config) -> None:
 
     origin, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    inputs, split = reader.inputs(origin, features), _split(reader, origin, features, "train")
+    inputs, split = reader.inputs(origin, features), training.examples(reader, origin, features, "train")
     if not isinstance(inputs, ImageInputs):
         reworded.write(folder, features, split, inputs, rewording.load(features, train.texts), train)
     elif train.images.on or train.mixing.on:
@@ -290,39 +135,6 @@ def _write_table(path: Path, rows: "list[loop.Row]") -> None:
         table = csv.DictWriter(file, fieldnames=list(rows[0]))
         table.writeheader()
         table.writerows(rows)
-
-
-def fingerprint(task: Task, values: dict[str, Any]) -> str:
-    """A hash of all that decides the weights: a checkpoint of anything else is never resumed."""
-    import torch
-
-    from pipeline import batches, distributed, network, sampling, starting, targets, vocabulary
-    from pipeline.features import resizing
-
-    named = [sorted(values.get(key, {}).items()) for key in ("model", "train", "pins")]
-    digest = hashlib.sha256(repr(named).encode())
-    digest.update(torch.__version__.encode())
-    parts = (network, batches, distributed, sampling, starting, targets, vocabulary, resizing)
-    sources = [Path(str(part.__file__)) for part in parts]
-    for name in CODE:
-        sources += sorted((Path(__file__).parent / name).glob("*.py"))
-    for path in [*sources, *_data(task)]:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
-def _data(task: Task) -> list[Path]:
-    """The files that tell what the network reads: of the shards their index, which has a hash of their contents."""
-    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    shards = [path for split in ("train", "validation") for path in sorted((folder / split).iterdir())]
-    tables = [path for path in shards if path.suffix == ".parquet" and not path.name.endswith(".texts.parquet")]
-    return [
-        folder / "meta.json",
-        *(path for path in shards if path.name == "index.json"),
-        *tables,
-        *(path for path in sorted(features.iterdir()) if path.suffix in (".json", ".npy") and path.is_file()),
-    ]
 
 
 if __name__ == "__main__":

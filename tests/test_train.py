@@ -14,7 +14,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, tune, vocabulary
+from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, training, tune, vocabulary
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError, TrainingError
 from pipeline.fit import checkpoint
@@ -59,8 +59,8 @@ def run_training(task, checkpoints, record=None):
     values = tune.tune(task, tune.Config())
     _, model = task.named("model", "models")
     settings = task.section("train", fit.Config)
-    folder = checkpoints / train.fingerprint(task, values)
-    return train.run_training(task, "resnet", model, settings, folder, record or Recorder())
+    folder = checkpoints / training.fingerprint(task, values)
+    return training.run(task, "resnet", model, settings, folder, record or Recorder())
 
 
 def test_the_stages_from_features_to_weights(task):
@@ -107,14 +107,14 @@ def test_weights_are_the_same_after_a_stop_and_every_epoch_is_logged(task, tmp_p
 def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(task):
     featurize.main(task)
     values = tune.tune(task, tune.Config())
-    first = train.fingerprint(task, values)
-    assert train.fingerprint(task, values) == first
+    first = training.fingerprint(task, values)
+    assert training.fingerprint(task, values) == first
     other = {**values, "train": {**values["train"], "seed": 1}}
-    assert train.fingerprint(task, other) != first
+    assert training.fingerprint(task, other) != first
     folder = artifacts.folder("prepared", "toy")
     labels, pixels = prepared.labels(folder, "train"), prepared.images(folder, "train")[:]
     write_split(folder, "train", 1 - labels, ["bright", "dark"], pixels)
-    assert train.fingerprint(task, values) != first
+    assert training.fingerprint(task, values) != first
 
 
 def test_an_empty_split_is_an_error_that_names_it(task, tmp_path):
@@ -253,7 +253,7 @@ def test_a_text_model_is_told_the_vocabulary_and_keeps_what_it_needs(name, train
     sections = {"model": {"name": name}, "train": {"epochs": 1}}
     task = Task("talk", "text", sections)
     module, model = task.named("model", "models")
-    fitted, about = train.run_training(task, name, model, task.section("train", fit.Config), tmp_path / "c", Recorder())
+    fitted, about = training.run(task, name, model, task.section("train", fit.Config), tmp_path / "c", Recorder())
     train.write(artifacts.folder("models", "talk"), fitted, about)
     body = network.load(artifacts.folder("models", "talk")).net
     words = artifacts.read_json(artifacts.folder("features", "talk") / "vocabulary.json")

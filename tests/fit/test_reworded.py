@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipeline import artifacts, featurize, train, tune
+from pipeline import artifacts, featurize, train, training, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError
 from pipeline.fit import reworded
@@ -77,14 +77,14 @@ def test_the_stage_trains_with_all_of_it_and_writes_the_table(task):
 def test_other_vectors_or_synonyms_are_another_run(task):
     featurize.main(task)
     values = tune.tune(task, tune.Config())
-    first = train.fingerprint(task, values)
+    first = training.fingerprint(task, values)
     folder = artifacts.folder("features", "talk")
     for name in ("vectors.npy", "synonyms.npy"):
         before = (folder / name).read_bytes()
         np.save(folder / name, np.load(folder / name)[:-1])
-        assert train.fingerprint(task, values) != first
+        assert training.fingerprint(task, values) != first
         (folder / name).write_bytes(before)
-    assert train.fingerprint(task, values) == first
+    assert training.fingerprint(task, values) == first
 
 
 def test_synonyms_that_featurize_was_not_told_to_find_are_an_error(task):

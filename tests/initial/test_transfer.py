@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import artifacts, featurize, network, train, tune
+from pipeline import artifacts, featurize, network, train, training, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import ImageInputs, Split
@@ -150,14 +150,14 @@ def test_a_local_file_is_pinned_by_tune_recorded_by_train_and_refused_when_it_ch
     assert about["kept"] == about["of"] - 2
     kept = network.load(artifacts.folder("models", "toy")).net.state_dict()
     assert torch.equal(kept["body.stem.0.weight"], strokes["body.stem.0.weight"])  # frozen in its one epoch
-    first = train.fingerprint(asked, values)
+    first = training.fingerprint(asked, values)
     save_file({name: (value + 1).contiguous() for name, value in strokes.items()}, path)
     with pytest.raises(
         DataError, match=r"weights/strokes.safetensors: found sha256 .{8}…; expected .{8}…, as tune saw"
     ):
         train.main(asked)
     tune.main(asked)
-    assert train.fingerprint(asked, artifacts.read_json(artifacts.folder("tuned", "toy") / "values.json")) != first
+    assert training.fingerprint(asked, artifacts.read_json(artifacts.folder("tuned", "toy") / "values.json")) != first
 
 
 def test_a_file_that_is_none_is_an_error_that_names_it(project):

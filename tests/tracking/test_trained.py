@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import artifacts, config, featurize, network, prepared, register, train, tune
+from pipeline import artifacts, config, featurize, network, prepared, register, train, training, tune
 from pipeline.config import Task
 from pipeline.errors import ConfigError, RegistryError, StoppedError
 from pipeline.examples import ImageInputs
@@ -125,7 +125,7 @@ def test_an_alias_that_has_moved_counts_once_tune_has_run_again(image_project, r
         decision.move("champion", decision.models.holder("challenger"), "by hand")
     moved = tune.tune(task, tune.Config())
     assert moved["pins"]["init"] == {"place": "models:/toy/2", "sha256": second["sha256"]}
-    assert train.fingerprint(task, moved) != train.fingerprint(task, first)
+    assert training.fingerprint(task, moved) != training.fingerprint(task, first)
     read = sources.read(Pin(**first["pins"]["init"]))
     assert torch.equal(read.state["body.head.bias"], state["body.head.bias"])
     assert read.about.startswith("{name: resnet, activation: relu, blocks: 1, dropout: 0.2,")
