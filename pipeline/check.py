@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
 from pipeline.fit import suited
 from pipeline.initial import settings as initial
+from pipeline.search import values as searched
 from pipeline.sources import _asked as sources_asked
 from pipeline.sources import _place
 from pipeline.targets import Kind
@@ -30,7 +31,7 @@ from pipeline.validation import _settings
 FOLDERS_BY_KIND = {"prepare": "preparation", "features": "features", "baseline": "baselines"}
 FOLDERS_BY_NAME = {"source": "sources", "model": "models"}
 MODULES = {
-    "tune": "tune",
+    "tune": "search.settings",
     "train": "fit.settings",
     "compress": "compress",
     "evaluate": "evaluate",
@@ -118,6 +119,31 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
     with contextlib.suppress(ConfigError):
         yield from _misfit(task)
     yield from _unsuited(task)
+    yield from _unsearchable(task)
+
+
+def _unsearchable(task: Task) -> Iterator[ConfigError]:
+    """What is wrong with the search, and values of it that the model or the training does not take."""
+    with contextlib.suppress(ConfigError):
+        settings = _section(task, "tune")
+        try:
+            searched.check(task, settings, _of_trial)
+        except ConfigError as error:
+            yield error
+
+
+def _of_trial(task: Task) -> Iterator[ConfigError]:
+    """What is wrong with a task as far as a trial's values may make it so."""
+    for name in ("model", "train"):
+        try:
+            _section(task, name)
+        except ConfigError as error:
+            yield error
+    with contextlib.suppress(ConfigError):
+        yield from _unmet(task)
+    with contextlib.suppress(ConfigError):
+        yield from _misfit(task)
+    yield from _unsuited(task, ("train",))
 
 
 def _unmet(task: Task) -> Iterator[ConfigError]:
@@ -169,19 +195,25 @@ def _misfit(task: Task) -> Iterator[ConfigError]:
         )
 
 
-def _unsuited(task: Task) -> Iterator[ConfigError]:
+def _unsuited(task: Task, names: Sequence[str] = ("validate", "tune", "train", "evaluate")) -> Iterator[ConfigError]:
     """What is set for another target than the source's, in sections that are sound in themselves."""
     try:
         asked = sources_asked.of(_section(task, "source"))
     except ConfigError:
         return
-    for name, check in (("validate", validation_asked.check), ("train", suited.check), ("evaluate", _quality)):
+    checks: dict[str, Callable[[Any, Kind, str], None]] = {
+        "validate": validation_asked.check,
+        "tune": searched.check_measure,
+        "train": suited.check,
+        "evaluate": _quality,
+    }
+    for name in names:
         try:
             section = _section(task, name)
         except ConfigError:
             continue
         try:
-            check(section, asked.kind, f"{task.where}.{name}")
+            checks[name](section, asked.kind, f"{task.where}.{name}")
         except ConfigError as error:
             yield error
 

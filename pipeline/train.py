@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, pulse, rank, ranks, stage, training
+from pipeline import artifacts, config, pulse, rank, ranks, stage, training
 from pipeline.config import Task
 from pipeline.fit.settings import Config
 
@@ -34,7 +34,8 @@ def main(task: Task) -> None:
 
         hardware.require_devices(train)
     with Run(task.name, "train", {"model": values["model"], "train": values["train"]}) as run:
-        _ask_teacher(task, values.get("pins", {}), checkpoints)
+        with training.stopping() as stop:
+            training.ask_teacher(task, values.get("pins", {}), checkpoints, stop)
         if many:
             _by_ranks(task, train, checkpoints, run)
         else:
@@ -54,19 +55,6 @@ def _values(task: Task) -> tuple[dict[str, Any], Any, Config]:
     values = artifacts.read_json(path)
     _, model = config.named("models", values["model"], f"{path}: model")
     return values, model, config.parse(Config, values["train"], f"{path}: train")
-
-
-def _ask_teacher(task: Task, named: Mapping[str, Mapping[str, str]], checkpoints: Path) -> None:
-    """Before any rank begins: none makes a step while a teacher answers."""
-    if "teacher" not in named:
-        return
-    from pipeline.initial import teaching
-    from pipeline.initial.pins import Pin
-
-    folder = artifacts.folder("prepared", task.name)
-    with training.stopping() as stop:
-        pin, target = Pin(**named["teacher"]), prepared.target(folder)
-        teaching.ask(pin, folder, task.kind, target, checkpoints / training.TEACHER, stop)
 
 
 def _by_ranks(task: Task, train: Config, checkpoints: Path, run: Any) -> None:

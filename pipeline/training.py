@@ -5,7 +5,7 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -58,6 +58,20 @@ def run(
     starting.release(built.body, made.module, train.vectors)
     about = _about(made, fitted, train)
     return fitted, network.describe(name, model, data.inputs, data.target) | about
+
+
+def ask_teacher(task: Task, named: Mapping[str, Mapping[str, str]], folder: Path, stop: Callable[[], bool]) -> None:
+    """Leaves in `folder` what the teacher of tune's pins, if there is one, answers to the train split.
+
+    Before any rank or trial begins: none makes a step while a teacher answers.
+    """
+    if "teacher" not in named:
+        return
+    from pipeline.initial import teaching
+    from pipeline.initial.pins import Pin
+
+    rows = artifacts.folder("prepared", task.name)
+    teaching.ask(Pin(**named["teacher"]), rows, task.kind, prepared.target(rows), folder / TEACHER, stop)
 
 
 @dataclass(frozen=True)

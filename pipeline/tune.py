@@ -1,40 +1,121 @@
-"""Stage tune: the values that train uses; for now those of params.yaml, resolved."""
+"""Stage tune: the values that train uses: params.yaml's own, or the best that a search among them has found."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+import hashlib
+import logging
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, stage
-from pipeline.config import Task, setting
-from pipeline.errors import ConfigError
-from pipeline.fit import settings
-from pipeline.initial import pins
+from pipeline import artifacts, prepared, stage, training
+from pipeline.config import Task
+from pipeline.errors import TrainingError
+from pipeline.fit import settings as fit
+from pipeline.search import values
+from pipeline.search.settings import Config
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+__all__ = ["Config", "main", "search"]
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Config:
-    trials: int = setting(0, low=0, unit="trials of a search")
+def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values of the best trial, as values.json has them, and the study, as study.json has it.
 
-
-def tune(task: Task, config: Config) -> dict[str, Any]:
-    """The whole of the sections `model` and `train`, and what weights and teacher they name.
-
-    Raises: ConfigError for a search, which is yet to come, and what `pins.pinned` raises.
+    Goes on from what an earlier run of the same search has left. Raises: TrainingError where no trial has completed.
     """
-    if config.trials:
-        raise ConfigError(
-            f"{task.where}.tune.trials: found {config.trials}; expected 0: search comes with a later version"
-        )
-    module, parsed = task.named("model", "models")
-    if hasattr(module, "resolved"):  # finds what it reads elsewhere, by whose digest train then knows it
-        parsed = module.resolved(parsed)
-    model, train = {"name": task.raw["model"]["name"], **asdict(parsed)}, task.section("train", settings.Config)
-    return {"model": model, "train": asdict(train), "pins": pins.pinned(train, model, f"{task.where}.train")}
+    from pipeline.search import crew, journal, record
+    from pipeline.tracking.runs import Run
+
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    space, own = values.space(task, config), values.of(task)
+    measure = values.measure(config, prepared.target(artifacts.folder("prepared", task.name)).kind)
+    direction = values.direction(measure)
+    folder = artifacts.STATE / "studies" / f"{task.name}-{fingerprint(task, config, own)}"
+    study = journal.Study(folder, direction)
+    if known := len(study.trials()):
+        log.info("tune %s: going on with a study of %d trials", task.name, known)
+    settings = {key: value for key, value in asdict(config).items() if key != "space"} | {"space": config.space}
+    with Run(task.name, "tune", settings, collects=True) as run, training.stopping() as stop:
+        training.ask_teacher(task, own["pins"], folder, stop)
+        crew.Crew(
+            task.name, folder, config.workers, config.minutes, run.key, devices(task.section("train", fit.Config)), stop
+        ).work()
+        trials = study.trials()
+        best = journal.best(trials, direction)
+        if best is None:
+            raise TrainingError(f"tune {task.name}: {_nothing(trials)}")
+        found = record.study(trials, space, config, measure, direction)
+        run.log(0, {f"best/{measure}": float(best.value or 0.0), "trials": len(trials)})
+        run.tag("best.trial", str(best.number))
+        with_best = values.of(space.overlaid(task, best.params))
+    log.info("tune %s: best of %s: trial %d, %s %.4f; %s", task.name, _counted(trials), best.number, measure,
+             float(best.value or 0.0), values.told(best.params))  # fmt: skip
+    _forget(folder, task.name)
+    return with_best, found
+
+
+def _counted(trials: list["FrozenTrial"]) -> str:
+    from pipeline.search.record import STATES
+
+    counts = {name: sum(STATES[trial.state.name] == name for trial in trials) for name in STATES.values()}
+    return f"{len(trials):,} trials (" + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) + ")"
+
+
+def _nothing(trials: list["FrozenTrial"]) -> str:
+    """Why there is no best trial, in words."""
+    failed = [trial for trial in trials if trial.state.name == "FAIL"]
+    if failed:
+        said = f"trial {failed[0].number}: {failed[0].user_attrs.get('error', 'no reason')}"
+        return f"found no completed trial among {_counted(trials)}; expected one; the first that failed: {said}"
+    return (
+        f"found no completed trial among {_counted(trials)}; expected one; raise tune.minutes or tune.trials, or take "
+        "pruner: {name: none}; run again to go on with the study"
+    )
+
+
+def _forget(folder: Path, task: str) -> None:
+    """Drops the studies of other values, code or data."""
+    for old in folder.parent.glob(f"{task}-{'[0-9a-f]' * 16}"):
+        if old != folder:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def devices(train: fit.Config) -> list[str]:
+    """The CUDA devices that workers take in turn; none where training is on the CPU."""
+    if train.device == "cpu":
+        return []
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    named = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
+    return named or [str(number) for number in range(torch.cuda.device_count())]
+
+
+def fingerprint(task: Task, config: Config, own: dict[str, Any]) -> str:
+    """A hash of all that decides a trial: the study of anything else is never gone on with.
+
+    More trials, minutes or workers go on with the study that there is.
+    """
+    same = replace(config, trials=0, minutes=None, workers=1)
+    digest = hashlib.sha256(training.fingerprint(task, own).encode())
+    digest.update(repr(asdict(same)).encode())
+    return digest.hexdigest()[:16]
 
 
 def main(task: Task) -> None:
-    values = tune(task, task.section("tune", Config))
+    config = task.section("tune", Config)
+    found, study = search(task, config) if config.trials else (values.of(task), None)
     with artifacts.fresh(artifacts.folder("tuned", task.name)) as out:
-        artifacts.write_json(out / "values.json", values)
+        artifacts.write_json(out / "values.json", found)
+        if study is not None:
+            from pipeline.search import record
+
+            record.write(out, study)
 
 
 if __name__ == "__main__":

@@ -50,13 +50,16 @@ class Run:
 
     live: deliver while the stage works. False suits a stage of seconds: its journal is brought along by
     the next live run or by the flow's end, and MLflow (2-3 s) is not imported.
+    collects: deliver, all the while, the runs that other processes have ended too.
     """
 
-    def __init__(self, task: str, stage: str, params: Mapping[str, Any], *, live: bool = True) -> None:
+    def __init__(
+        self, task: str, stage: str, params: Mapping[str, Any], *, live: bool = True, collects: bool = False
+    ) -> None:
         self.task, self.stage = task, stage
         self.key = f"{time.strftime('%Y%m%d-%H%M%S')}-{task}-{stage}-{uuid.uuid4().hex[:8]}"
         self._params = flat(params)
-        self._live = live
+        self._live, self._collects = live, collects
         self._closing = threading.Event()
         self._tried = threading.Event()
         self._id = ""
@@ -114,7 +117,7 @@ class Run:
                     client = store.client()
                     if not self._journal.retired:
                         self._id = deliver(client, self._journal)
-                    if leftovers:
+                    if leftovers or self._collects:
                         self._tried.set()
                         leftovers = False
                         deliver_leftovers(client, journals())

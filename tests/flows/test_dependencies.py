@@ -28,7 +28,6 @@ EXCLUDED = {f"pipeline/{name}.py" for name in ("errors", "config", "wording", "s
     for name in ("runs", "journal", "delivery", "provenance", "store", "trained", "teacher", "teaching")
 }
 COSTLY = {"tune", "train"}  # the others take less than a minute, and equal outputs end the matter
-LOADERS = ("train", "compress", "evaluate")
 PLUGINS = {"of_kind": 1, "named": 1, "plugin": 0}  # position of the folder among the call's arguments
 
 
@@ -147,7 +146,7 @@ FITTING = {
     f"pipeline/features/{name}.py" for name in ("_skipgram", "paraphrases", "pretrained", "sums", "synonyms", "vectors")
 }
 WEIGHING = {f"pipeline/features/{name}.py" for name in ("bag", "ngrams", "terms")}
-NOT_CALLED = {"train": FITTING | WEIGHING, "compress": FITTING, "evaluate": FITTING}
+NOT_CALLED = {"tune": FITTING | WEIGHING, "train": FITTING | WEIGHING, "compress": FITTING, "evaluate": FITTING}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,21 @@
+"""Every trial trains to its end."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+FEWEST = 0
+
+
+@dataclass(frozen=True)
+class Config:
+    name: Literal["none"] = "none"
+
+
+def build(config: Config, epochs: int) -> "BasePruner":
+    """epochs: that a trial has at most."""
+    from optuna.pruners import NopPruner
+
+    return NopPruner()

@@ -1,0 +1,163 @@
+"""One worker of a search: takes a trial, trains it as stage train would, records it, and takes the next.
+
+`python -m pipeline.search.worker TASK FOLDER NUMBER`, as crew.py starts it.
+"""
+
+import logging
+import math
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import artifacts, config, prepared, rank, stage, training
+from pipeline.config import Task
+from pipeline.errors import PipelineError, StoppedError
+from pipeline.fit.settings import Config as Train
+from pipeline.fit.settings import Parallel
+from pipeline.search import values
+from pipeline.search.settings import Config
+from pipeline.search.space import Space
+
+if TYPE_CHECKING:
+    from pipeline.search.journal import Lease, Study
+
+log = logging.getLogger(__name__)
+OVER = "over"
+"""In the study's folder once its minutes are spent."""
+TEACHER = training.TEACHER
+
+
+class Pruned(Exception):
+    """A trial goes no further, for the reason that it says."""
+
+
+@dataclass
+class Recorder:
+    """Takes the place of a tracked run in a training: every epoch goes to the run and to the study."""
+
+    run: Any
+    study: "Study"
+    lease: "Lease"
+    measure: str
+    best: float = math.inf  # the lowest validation loss, whose epoch is the one that counts
+    value: float = math.nan  # what is measured at it
+    epochs: int = 0
+
+    def log(self, epoch: int, row: Mapping[str, float]) -> None:
+        """Raises: Pruned."""
+        self.run.log(epoch, row)
+        self.epochs = epoch
+        if row["validation_loss"] < self.best:
+            self.best, self.value = row["validation_loss"], row[f"validation_{self.measure}"]
+        if self.study.report(self.lease, epoch, row[f"validation_{self.measure}"]):
+            raise Pruned(f"after epoch {epoch}, as one of the poorer ones there")
+        if (self.study.folder / OVER).exists():
+            raise Pruned(f"after epoch {epoch}, as tune.minutes were over")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every trial of a worker shares."""
+
+    task: Task
+    config: Config
+    space: Space
+    study: "Study"
+    measure: str
+
+    def take(self) -> "Lease | None":
+        """The next trial; None where there is none for this worker."""
+        if (self.study.folder / OVER).exists():
+            return None
+        sampler = config.plugin("samplers", self.config.sampler.name, "tune.sampler.name")
+
+        def drawn(number: int) -> Any:
+            return sampler.build(self.config.sampler, self.space, self.config.seed + 1_000_003 * (number + 1))
+
+        return self.study.take(self.space.distributions, values.most(self.config, self.space), drawn)
+
+    def trial(self, lease: "Lease") -> None:
+        """Trains a trial and records how it ended. Raises: StoppedError, OSError; the trial then stays to be taken."""
+        from pipeline.tracking.runs import Run
+
+        place = self.study.folder / "trials" / str(lease.number)
+        with self._tracked(Run, lease) as run:
+            recorder = Recorder(run, self.study, lease, self.measure)
+            try:
+                said = self._trained(lease, place, recorder)
+            except (StoppedError, OSError):
+                raise
+            except Pruned as reason:
+                self.study.prune(lease, str(reason))
+                said = f"pruned {reason}"
+            except Exception as error:  # noqa: BLE001  a trial's values may break any code: it has failed, the study goes on
+                self.study.fail(lease, _line(error))
+                said = f"failed: {_line(error)}"
+            run.tag("trial.state", said.partition(" ")[0].rstrip(":"))
+        shutil.rmtree(place, ignore_errors=True)
+        log.info("trial %d: %s; %s", lease.number, said, values.told(lease.params))
+
+    def _trained(self, lease: "Lease", place: Path, recorder: Recorder) -> str:
+        """Fits the network of a trial's values."""
+        found = values.of(self.space.overlaid(self.task, lease.params))
+        _, model = config.named("models", found["model"], f"{self.task.where}.model")
+        train = _alone(config.parse(Train, found["train"], f"{self.task.where}.train"), self.config.workers)
+        if (self.study.folder / TEACHER).is_file():
+            place.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.study.folder / TEACHER, place / TEACHER)
+        training.run(self.task, found["model"]["name"], model, train, place, recorder, found["pins"])
+        self.study.complete(lease, recorder.value)
+        return f"{self.measure} {recorder.value:.4f} after {recorder.epochs} epochs"
+
+    def _tracked(self, run: Callable[..., Any], lease: "Lease") -> Any:
+        return run(self.task.name, f"trial {lease.number}", dict(lease.params), live=False)
+
+
+def _alone(train: Train, workers: int) -> Train:
+    """A trial trains in its worker's process, on its share of the cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = max(1, cores // workers) if train.threads == "auto" else train.threads
+    return replace(train, parallel=Parallel(), threads=threads, filling=train.filling or max(1, cores // workers))
+
+
+def _line(error: Exception) -> str:
+    said = " ".join(str(error).split())[:500]
+    return said if isinstance(error, PipelineError) else f"{type(error).__name__}: {said}"
+
+
+def work(task: Task, folder: Path) -> None:
+    """Trials until there is none left."""
+    from pipeline.search.journal import Study
+
+    settings = task.section("tune", Config)
+    space = values.space(task, settings)
+    measure = values.measure(settings, prepared.target(artifacts.folder("prepared", task.name)).kind)
+    pruner = config.plugin("pruners", settings.pruner.name, "tune.pruner.name")
+    built = pruner.build(settings.pruner, values.epochs(task, space))
+    shared = Work(task, settings, space, Study(folder, values.direction(measure), built), measure)
+    while (lease := shared.take()) is not None:
+        shared.trial(lease)
+        lease.close()
+
+
+def main() -> None:
+    name, folder, starter = sys.argv[1:]
+    rank.tie(int(starter))
+    logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
+    for noisy in ("pipeline.training", "pipeline.fit"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        work(config.task(name), Path(folder))
+    except (PipelineError, OSError) as error:
+        if not (told := stage.known(error)):
+            raise
+        print(f"tune {name}: {told}", file=sys.stderr)
+        sys.exit(told.exit_code)
+
+
+if __name__ == "__main__":
+    main()
