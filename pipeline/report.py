@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, stage, targets
+from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, searching, stage, targets
 from pipeline.targets import Target
 
 TEMPLATE = Path("report.html.j2")
@@ -212,6 +212,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     headlines = [*known, *sorted(n for n in measured if n.endswith("_accuracy") and n not in known)]
     variants = variant_rows(compressed, report["headline"])
     features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
+    study = folder("tuned", task) / "study.json"
     return {
         "name": task,
         "kind": kind,
@@ -225,6 +226,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "rows": candidate_rows(report, headlines),
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
         "augmented": augmented(folder("models", task)),
+        "search": searching.described(artifacts.read_json(study)) if study.is_file() else None,
         "tradeoff": tradeoff(variants, report["headline"]),
         "variants": variants,
         "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],

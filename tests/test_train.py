@@ -19,6 +19,7 @@ from pipeline.config import Task
 from pipeline.errors import ConfigError, DataError, TrainingError
 from pipeline.fit import checkpoint
 from pipeline.fit import settings as fit
+from pipeline.search import values as search_values
 from tests.prepared_files import write_meta, write_split
 
 SECTIONS = {
@@ -56,7 +57,7 @@ class Recorder:
 
 
 def run_training(task, checkpoints, record=None):
-    values = tune.tune(task, tune.Config())
+    values = search_values.of(task)
     _, model = task.named("model", "models")
     settings = task.section("train", fit.Config)
     folder = checkpoints / training.fingerprint(task, values)
@@ -106,7 +107,7 @@ def test_weights_are_the_same_after_a_stop_and_every_epoch_is_logged(task, tmp_p
 
 def test_a_checkpoint_of_other_data_or_settings_is_not_resumed(task):
     featurize.main(task)
-    values = tune.tune(task, tune.Config())
+    values = search_values.of(task)
     first = training.fingerprint(task, values)
     assert training.fingerprint(task, values) == first
     other = {**values, "train": {**values["train"], "seed": 1}}
@@ -139,7 +140,7 @@ def test_a_search_is_refused_until_there_is_one(task):
 
 def test_divergence_is_one_line_and_exit_code_3(task, monkeypatch, capsys):
     featurize.main(task)
-    artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", tune.tune(task, tune.Config()))
+    artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", search_values.of(task))
     targets = prepared.targets
     monkeypatch.setattr(prepared, "targets", lambda *which: np.full_like(targets(*which), np.nan))
     monkeypatch.setattr("pipeline.config.task", lambda name: task)
@@ -170,7 +171,7 @@ def test_no_picture_where_nothing_is_augmented(task, tmp_path):
 def test_a_teacher_is_asked_before_the_ranks_begin(task, monkeypatch):
     featurize.main(task)
     many = SECTIONS | {"train": SECTIONS["train"] | {"parallel": {"processes": 2}}}
-    values = tune.tune(Task("toy", "image", many), tune.Config())
+    values = search_values.of(Task("toy", "image", many))
     pins = {"teacher": {"place": "models:/other/1", "sha256": ""}}
     artifacts.write_json(artifacts.folder("tuned", "toy") / "values.json", values | {"pins": pins})
     done = []

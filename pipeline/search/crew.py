@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 POLL = 0.2  # seconds
 NOTED = 5.0  # seconds of a search's time that a kill may make forgotten
 STOP = 20.0  # seconds that a stopped worker has for the step at work and its checkpoint; see flows/stages.py
-DEATHS = 5  # of workers in a row, without an operation of the study in between, after which the search gives up
+DEATHS = 20  # of workers in a row, without an operation of the study in between, after which the search gives up
 SPENT = "seconds"
 """In the study's folder: what its runs have taken so far."""
 

@@ -68,7 +68,7 @@ def _mend(path: Path) -> None:
 
 
 class Lease:
-    """A trial that this process trains, until `close`."""
+    """A trial that this process trains, until it is told how that ended, or `close`."""
 
     def __init__(self, file: IO[bytes], trial: FrozenTrial, *, taken_over: bool) -> None:
         self._file, self.trial, self.taken_over = file, trial, taken_over
@@ -124,10 +124,9 @@ class Study:
         with self._held():
             known = self.trials()
             for trial in known:
-                if trial.state is TrialState.RUNNING and (lease := self._lease(trial, taken_over=True)):
-                    if self._outlived(lease):
-                        return lease
-                    lease.close()
+                lease = self._lease(trial, taken_over=True) if trial.state is TrialState.RUNNING else None
+                if lease and self._outlived(lease):
+                    return lease
             if len(known) >= most:
                 return None
             return self._lease(self._new(distributions, known, sampler(len(known))), taken_over=False)
@@ -174,14 +173,17 @@ class Study:
             self.fail(lease, f"its value is {value}")
             return
         self._study.tell(lease.number, value)
+        lease.close()
 
     def prune(self, lease: Lease, reason: str) -> None:
         self.note(lease, "pruned", reason)
         self._study.tell(lease.number, state=TrialState.PRUNED)
+        lease.close()
 
     def fail(self, lease: Lease, reason: str) -> None:
         self.note(lease, "error", reason[:1000])
         self._study.tell(lease.number, state=TrialState.FAIL)
+        lease.close()
 
     def note(self, lease: Lease, key: str, value: Any) -> None:
         """A fact about a trial, kept with it."""

@@ -54,6 +54,7 @@ def _trial(trial: "FrozenTrial") -> dict[str, Any]:
         "params": trial.params,
         "epochs": len(trial.intermediate_values),
         "last": _finite(trial.intermediate_values.get(trial.last_step) if trial.last_step is not None else None),
+        "started": trial.datetime_start.timestamp() if trial.datetime_start else None,
         "seconds": journal.seconds(trial),
         "reason": trial.user_attrs.get("error") or trial.user_attrs.get("pruned") or "",
     }

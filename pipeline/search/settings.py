@@ -13,7 +13,9 @@ Measure = Literal["auto", "loss", "accuracy", "macro_f1", "exact", "mae", "r2"]
 @dataclass(frozen=True)
 class Config:
     trials: int = setting(0, low=0, high=100_000, unit="trials of the search; 0: params.yaml's own values are used")
-    minutes: float | None = setting(None, above=0, high=1e6, unit="minutes after which no trial goes on; null: none")
+    minutes: float | None = setting(
+        None, above=0, high=1e6, unit="minutes after which no trial goes on, once one has ended"
+    )
     space: dict[str, Any] = setting({}, unit="model.… or train.…: a list of values, or {low, high, log, step}")
     sampler: Any = setting(tpe.Config(), folder="samplers")
     pruner: Any = setting(none.Config(), folder="pruners")

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,7 @@ class Recorder:
             self.best, self.value = row["validation_loss"], row[f"validation_{self.measure}"]
         if self.study.report(self.lease, epoch, row[f"validation_{self.measure}"]):
             raise Pruned(f"after epoch {epoch}, as one of the poorer ones there")
-        if (self.study.folder / OVER).exists():
+        if (self.study.folder / OVER).exists() and self.study.best() is not None:
             raise Pruned(f"after epoch {epoch}, as tune.minutes were over")
 
 
@@ -140,8 +141,8 @@ def work(task: Task, folder: Path) -> None:
     built = pruner.build(settings.pruner, values.epochs(task, space))
     shared = Work(task, settings, space, Study(folder, values.direction(measure), built), measure)
     while (lease := shared.take()) is not None:
-        shared.trial(lease)
-        lease.close()
+        with closing(lease):
+            shared.trial(lease)
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ from pipeline.config import Task
 from pipeline.errors import ConfigError
 from pipeline.fit import reworded
 from pipeline.fit.settings import Config, Texts
+from pipeline.search import values as search_values
 from tests.features.test_text import prepare
 from tests.fit.test_rewording import INPUTS, VOCABULARY, known, split
 
@@ -76,7 +77,7 @@ def test_the_stage_trains_with_all_of_it_and_writes_the_table(task):
 
 def test_other_vectors_or_synonyms_are_another_run(task):
     featurize.main(task)
-    values = tune.tune(task, tune.Config())
+    values = search_values.of(task)
     first = training.fingerprint(task, values)
     folder = artifacts.folder("features", "talk")
     for name in ("vectors.npy", "synonyms.npy"):

@@ -19,6 +19,7 @@ from pipeline.examples import ImageInputs
 from pipeline.initial import sources, teaching
 from pipeline.initial.pins import Pin, pinned
 from pipeline.models import resnet
+from pipeline.search import values as search_values
 from pipeline.targets import Target
 from pipeline.tracking import registry, store, teacher, trained
 from tests.prepared_files import write_meta, write_split
@@ -114,16 +115,16 @@ def test_an_alias_that_has_moved_counts_once_tune_has_run_again(image_project, r
     state = real_weights()
     registered()
     task = other_task(init={"model": "models:/toy@champion"})
-    first = tune.tune(task, tune.Config())
+    first = search_values.of(task)
     remake_images(slope=0.06)
     real_weights()
     second = registered()
     assert second["version"] == 2
-    again = tune.tune(task, tune.Config())
+    again = search_values.of(task)
     assert again == first and again["pins"]["init"]["place"] == "models:/toy/1"  # still champion
     with registry.Models(store.client(), "toy").deciding() as decision:
         decision.move("champion", decision.models.holder("challenger"), "by hand")
-    moved = tune.tune(task, tune.Config())
+    moved = search_values.of(task)
     assert moved["pins"]["init"] == {"place": "models:/toy/2", "sha256": second["sha256"]}
     assert training.fingerprint(task, moved) != training.fingerprint(task, first)
     read = sources.read(Pin(**first["pins"]["init"]))
@@ -169,7 +170,7 @@ def test_the_vocabulary_of_a_text_network_travels_with_it(project):
 def test_a_registered_teacher_is_asked_once_about_the_train_split_as_it_is(image_project, monkeypatch):
     receipt = registered()
     task = other_task(teacher={"model": "models:/toy@champion", "share": 1.0})
-    named = tune.tune(task, tune.Config())["pins"]
+    named = search_values.of(task)["pins"]
     assert named == {"teacher": {"place": "models:/toy/1", "sha256": receipt["sha256"]}}
     folder, target = artifacts.folder("prepared", "other"), Target("classes", NAMES)
     kept = Path("kept.npy")

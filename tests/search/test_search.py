@@ -1,0 +1,264 @@
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipeline import artifacts, check, config, training, tune
+from pipeline.errors import TrainingError
+from pipeline.fit.settings import Config
+from pipeline.search import journal, values, worker
+
+RATE = "train.optimizer.learning_rate"
+
+
+def study():
+    (folder,) = (artifacts.STATE / "studies").iterdir()
+    return journal.Study(folder, "minimize")
+
+
+def left():
+    return artifacts.read_json(artifacts.folder("tuned", "toy") / "study.json")
+
+
+class Silent:
+    def log(self, epoch, row):
+        pass
+
+
+def test_the_best_trials_values_are_what_train_uses_and_train_repeats_them(project):
+    task = project(trials=6, pruner={"name": "halving", "factor": 2})
+    tune.main(task)
+    found, found_values = left(), artifacts.read_json(artifacts.folder("tuned", "toy") / "values.json")
+    best = found["trials"][found["best"]]
+    assert best["state"] == "completed"
+    assert best["value"] == min(trial["value"] for trial in found["trials"] if trial["value"] is not None)
+    assert found_values["train"]["optimizer"]["learning_rate"] == best["params"][RATE]
+    assert found_values["model"]["dropout"] == best["params"]["model.dropout"]
+    assert found_values["model"]["widths"] == [16]
+    _, model = task.named("model", "models")
+    train = config.parse(Config, found_values["train"], "train")
+    fitted, _ = training.run(
+        task,
+        "mlp",
+        replace(model, dropout=found_values["model"]["dropout"]),
+        train,
+        Path("c"),
+        type("R", (), {"log": print})(),
+    )
+    assert min(row["validation_loss"] for row in fitted.history) == best["value"]
+    rows = list(csv.DictReader((artifacts.folder("tuned", "toy") / "trials.csv").read_text("utf-8").splitlines()))
+    assert [int(row["number"]) for row in rows] == list(range(6)) and float(rows[found["best"]]["loss"]) == best[
+        "value"
+    ]
+    assert any(trial["state"] == "pruned" and trial["epochs"] < 4 for trial in found["trials"])
+    assert set(found["importances"]) <= {RATE, "model.dropout"}
+    every_trial_is_a_run_inside_the_stages()
+
+
+def every_trial_is_a_run_inside_the_stages():
+    journals = [path.read_text("utf-8").splitlines() for path in (artifacts.STATE / "journal").rglob("*.jsonl")]
+    opened = {json.loads(lines[0])["name"]: json.loads(lines[0]) for lines in journals}
+    assert set(opened) == {"toy/tune", *(f"toy/trial {number}" for number in range(6))}
+    (above,) = {record["parent"] for name, record in opened.items() if "trial" in name}
+    assert above.split("-")[-2] == "tune"
+    for lines in journals:
+        points = [json.loads(line) for line in lines if '"values"' in line]
+        if "trial" in json.loads(lines[0])["name"]:
+            assert [point["step"] for point in points] == list(range(1, len(points) + 1))
+            assert RATE in json.loads(lines[0])["params"]
+
+
+def searched(task, name="study"):
+    """The study that one worker, in this process, makes of a task's search."""
+    folder = Path(name)
+    worker.work(task, folder)
+    found = journal.Study(folder, "minimize").trials()
+    return [(t.number, t.state.name, t.value, t.params, t.intermediate_values, dict(t.user_attrs)) for t in found]
+
+
+def test_one_worker_and_a_budget_of_trials_repeat_bit_for_bit(project):
+    task = project(trials=6, sampler={"name": "tpe", "startup": 2}, pruner={"name": "halving", "factor": 2})
+    first = searched(task, "a")
+    assert searched(task, "b") == first
+    assert len({json.dumps(params) for _, _, _, params, _, _ in first}) == 6
+    assert {"COMPLETE", "PRUNED"} == {state for _, state, *_ in first}
+    assert searched(project(trials=6, seed=1), "c") != first
+
+
+def test_a_broken_off_study_goes_on_to_what_an_unbroken_one_gives(project, monkeypatch):
+    task = project(trials=4, sampler={"name": "tpe", "startup": 2})
+    unbroken = searched(task, "a")
+
+    def breaks(done=[0]):  # noqa: B006  counts the epochs of all trials
+        done[0] += 1
+        return done[0] in (3, 7, 8)
+
+    log = worker.Recorder.log
+
+    def log_and_break(self, epoch, row):
+        log(self, epoch, row)
+        if epoch > len(seen.setdefault(self.lease.number, [])):
+            seen[self.lease.number].append(epoch)
+            if breaks():
+                raise OSError(5, "as if killed")
+
+    seen: dict[int, list[int]] = {}
+    monkeypatch.setattr(worker.Recorder, "log", log_and_break)
+    broken = 0
+    while True:
+        try:
+            found = searched(task, "b")
+            break
+        except OSError:
+            broken += 1
+    assert broken == 3
+    assert [trial[:5] for trial in found] == [trial[:5] for trial in unbroken]
+
+
+def test_more_trials_go_on_with_the_study_and_another_space_does_not(project):
+    first = searched(project(trials=2))
+    assert searched(project(trials=4))[:2] == first
+    task, more, other = project(trials=2), project(trials=9, minutes=3, workers=2), project(trials=2, seed=1)
+    words = [tune.fingerprint(t, t.section("tune", tune.Config), values.of(t)) for t in (task, more, other)]
+    assert words[0] == words[1] != words[2]
+
+
+def test_a_grid_is_tried_whole_and_no_further(project):
+    grid = {RATE: [0.001, 0.01, 0.1], "model.dropout": [0.0, 0.5]}
+    found = searched(project(trials=50, space=grid, sampler={"name": "grid"}))
+    tried = Counter((params[RATE], params["model.dropout"]) for _, _, _, params, _, _ in found)
+    assert tried == Counter({(rate, dropout): 1 for rate in grid[RATE] for dropout in grid["model.dropout"]})
+
+
+def test_a_trial_that_diverges_has_failed_and_never_wins(project):
+    optimizers = [{"name": "sgd", "learning_rate": 99.0}, {"name": "adamw"}]
+    train = {"gradient_norm": None, "l1": 10.0, "loss": {"name": "cross_entropy"}}
+    task = project(trials=2, space={"train.optimizer": optimizers}, sampler={"name": "grid"}, train=train)
+    found = {params["train.optimizer"]: (state, attrs) for _, state, _, params, _, attrs in searched(task)}
+    state, attrs = found[json.dumps(optimizers[0], sort_keys=True)]
+    assert state == "FAIL" and "expected" in attrs["error"]
+    assert found[json.dumps(optimizers[1])][0] == "COMPLETE"
+    assert journal.Study(Path("study"), "minimize").best().params["train.optimizer"] == json.dumps(optimizers[1])
+
+
+@pytest.mark.slow
+def test_a_search_without_a_completed_trial_ends_with_the_first_reason(project):
+    space = {"train.optimizer": [{"name": "sgd", "learning_rate": 99.0}]}
+    task = project(trials=1, space=space, train={"gradient_norm": None, "l1": 10.0})
+    with pytest.raises(TrainingError, match=r"no completed trial among 1 trials \(1 failed\).*learning_rate"):
+        tune.main(task)
+    assert not artifacts.folder("tuned", "toy").exists()
+
+
+@pytest.mark.slow
+def test_a_search_ends_with_its_minutes(project):
+    task = project(trials=1000, minutes=0.15, train={"epochs": 3, "patience": 1000})
+    started = time.monotonic()
+    tune.main(task)
+    assert time.monotonic() - started < 60
+    assert 1 <= len(left()["trials"]) < 1000
+    assert all(trial["state"] != "unfinished" for trial in left()["trials"])
+
+
+def test_the_check_names_what_a_search_cannot_be(project):
+    project(trials=3, space={RATE: {"low": 1.0, "high": 0.1}})
+    assert [str(error) for error in check.faults(sources_of=[])] == [
+        f"params.yaml: tasks.toy.tune.space.{RATE}.low: found 1 with high 0.1; expected less than high; swap them"
+    ]
+
+
+def start(said=subprocess.PIPE):
+    command = [sys.executable, "-m", "pipeline.tune", "toy"]
+    return subprocess.Popen(command, stderr=said, text=True, start_new_session=True)
+
+
+def workers(process):
+    """Of a stage at work, as they are now."""
+    try:
+        children = psutil.Process(process.pid).children(recursive=True)
+        return [child for child in children if "pipeline.search.worker" in " ".join(child.cmdline())]
+    except psutil.NoSuchProcess:
+        return []
+
+
+@pytest.mark.slow
+def test_a_stopped_search_leaves_no_worker_and_goes_on(project):
+    project(trials=4, train={"epochs": 400, "patience": 400})
+    with start() as process:
+        until = time.monotonic() + 60
+        while time.monotonic() < until and not list(Path(".danlu/studies").glob("*/trials/*/last.pt")):
+            time.sleep(0.05)
+        held = workers(process)
+        os.killpg(process.pid, signal.SIGTERM)
+        said = process.stderr.read()
+        assert process.wait(30) == 143, said
+    assert held and not psutil.wait_procs(held, timeout=5)[1]
+    assert study().trials()[0].state.name == "RUNNING"
+    project(trials=1, train={"epochs": 400, "patience": 400})
+    with start() as process:
+        said = process.stderr.read()
+        assert process.wait(120) == 0, said
+    assert "going on with a study of 1 trials" in said
+    (trial,) = left()["trials"]
+    assert trial["state"] == "completed" and trial["epochs"] == 400
+
+
+def kill_and_count(project, whom, moments, many=10):
+    """Kills `whom` at random moments, starts the stage again where it ended, and returns how often it killed."""
+    import random
+
+    random.seed(moments)
+    settings = {"trials": 24, "workers": 2, "train": {"epochs": 30, "patience": 30}}
+    project(**settings)
+    kills, said = 0, Path("said.txt").open("w")  # noqa: SIM115  closed below
+    process = start(said)
+    try:
+        while True:
+            time.sleep(random.uniform(0.5, 6.0))
+            if process.poll() is not None:
+                if process.returncode == 0:
+                    break
+                assert process.returncode == -signal.SIGKILL, Path("said.txt").read_text()
+                process = start(said)
+                continue
+            victims = workers(process)
+            if kills >= many or not victims:
+                continue
+            kills += 1
+            if whom == "one":
+                random.choice(victims).kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)  # the stage too, at times before its workers notice
+                assert not psutil.wait_procs(victims, timeout=10)[1]
+    finally:
+        process.kill()
+        process.wait()
+        said.close()
+    return kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", ["one", "all"])
+def test_no_kill_loses_a_trial_or_runs_one_twice(project, whom):
+    kills = kill_and_count(project, whom, 5)
+    found = left()
+    assert kills >= 5
+    assert [trial["number"] for trial in found["trials"]] == list(range(24))
+    assert {trial["state"] for trial in found["trials"]} == {"completed"}
+    assert {trial["epochs"] for trial in found["trials"]} == {30}
+    points = Counter()
+    for path in (artifacts.STATE / "journal").rglob("*.jsonl"):
+        lines = path.read_text("utf-8").splitlines()
+        opened = json.loads(lines[0])
+        if "trial" in opened["name"]:
+            points[opened["name"]] += any('"end"' in line for line in lines)
+    assert points == Counter({f"toy/trial {number}": 1 for number in range(24)})  # each was ended once
