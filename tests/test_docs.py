@@ -28,6 +28,7 @@ PAGES = {
     "own-data": ["image", "text"],
     "own-images": ["image"],
     "own-text": ["text"],
+    "searching": ["image"],
     "training": ["image", "text"],
     "transformers": ["text"],
     "validation": ["image", "text"],
