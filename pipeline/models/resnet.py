@@ -5,6 +5,7 @@ B images, C channels, H height and W width in pixels, O outputs.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,13 @@ from pipeline.examples import ImageInputs
 from pipeline.models._layers import Activation, Normalisation, StochasticDepth, activation, draw, normalisation
 
 KIND = "image"
+Pooling = Literal["mean", "max", "generalised"]
 STAGES = ((1, 1), (2, 2), (4, 2), (4, 1))
 """Channels, as a multiple of the width, and stride of each stage. The last keeps the size of its maps: what is small in
 an image, such as a crack, is not to be averaged away."""
+CUBE = 3
+"""The power of generalised mean pooling, after Radenović et al., arXiv 1711.02512."""
+LEAST = 1e-6
 SMALLEST = 4
 """Pixels of a map's shorter side that are not halved any more: a norm needs more than one value."""
 
@@ -25,6 +30,7 @@ SMALLEST = 4
 class Config:
     width: int = setting(32, low=32, high=512, unit="channels of the first stage; a multiple of 32")
     blocks: int = setting(1, low=1, high=8, unit="residual blocks a stage")
+    pooling: Pooling = "mean"  # of the last maps: generalised is between mean and max, for what is small in an image
     dropout: float = setting(0.2, low=0, below=1)
     activation: Activation = "relu"
     normalisation: Normalisation = "batch"
@@ -94,12 +100,22 @@ class ResNet(nn.Module):
                 blocks.append(Block(config, before, multiple * width, stride if k == 0 else 1, left_out))
                 before = multiple * width
         self.blocks = nn.Sequential(*blocks)
+        self.pooling = config.pooling
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(before, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         maps = self.blocks(self.stem(images))  # [B, 4 width, H / 16, W / 16] from 96 px up
-        return self.head(self.dropout(maps.mean(dim=(2, 3))))
+        return self.head(self.dropout(self.pooled(maps)))
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """[B, C, H, W], where nothing is below 0 after a ReLU, → [B, C]."""
+        if self.pooling == "mean":
+            return maps.mean(dim=(2, 3))
+        if self.pooling == "max":
+            return maps.amax(dim=(2, 3))
+        kept = maps.clamp(min=LEAST)  # whose root has a slope
+        return (kept * kept * kept).mean(dim=(2, 3)) ** (1 / CUBE)
 
 
 def build(config: Config, *, inputs: ImageInputs, outputs: int) -> nn.Module:

@@ -1,10 +1,12 @@
+import numpy as np
 import pytest
 import torch
 
-from pipeline import config
+from pipeline import config, export, graphs, network
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs
 from pipeline.models import resnet
+from pipeline.targets import Target
 
 
 def test_a_width_that_int8_cannot_fill_is_refused():
@@ -53,3 +55,22 @@ def test_without_a_norm_the_spread_of_values_stays_in_bounds_however_many_blocks
         maps = net.blocks(net.stem(torch.randn(8, 1, 32, 32)))
     assert 0.01 < maps.std() < 20
     assert all(layer.bias is not None for layer in net.modules() if isinstance(layer, torch.nn.Conv2d))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "generalised"])
+def test_each_pooling_is_what_its_name_says_trains_and_is_exported(pooling, tmp_path):
+    net = build(pooling=pooling)
+    maps = torch.randn(3, 128, 4, 4).relu().requires_grad_()
+    flat, found = maps.flatten(2), net.pooled(maps)
+    expected = {"mean": flat.mean(2), "max": flat.amax(2), "generalised": flat.pow(3).mean(2).pow(1 / 3)}
+    assert torch.allclose(found, expected[pooling], atol=1e-5)
+    found.sum().backward()
+    assert maps.grad is not None and maps.grad.isfinite().all()
+    assert net.pooled(torch.zeros(1, 128, 4, 4)).isfinite().all()
+    images = ImageInputs(32, 32, 1, (0.5,), (0.2,))
+    whole = network.network(resnet, resnet.Config(pooling=pooling), images, Target("classes", ("a", "b")))
+    export.export(whole.net.eval(), images, tmp_path / "net.onnx")
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 1)).astype(np.uint8)
+    (answers,) = graphs.session(tmp_path / "net.onnx").run(None, {"images": pixels})
+    with torch.inference_mode():
+        assert np.allclose(answers, whole.net(torch.from_numpy(pixels)).numpy(), atol=1e-3)
