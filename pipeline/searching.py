@@ -32,9 +32,10 @@ def words(study: Mapping[str, Any]) -> str:
     ended = ", ".join(f"{count:,} {state}" for state, count in counts.items() if count)
     best = study["trials"][study["best"]]
     epochs = sum(trial["epochs"] for trial in study["trials"])
+    many = len(study["trials"])
     return (
-        f"{len(study['trials']):,} trials by {study['sampler']}, pruner {study['pruner']}: {ended}; {epochs:,} epochs "
-        f"in all. Trial {best['number']} was the best: {study['measure'].replace('_', '-')} {best['value']:.4f} on "
+        f"{many:,} trial{'s' * (many != 1)} by {study['sampler']}, pruner {study['pruner']}: {ended}; {epochs:,} "
+        f"epochs in all. Trial {best['number']} was the best: {study['measure'].replace('_', '-')} {best['value']:.4f} on "
         "validation, which is optimistic: it is the best of many looks at one split. The test split was not looked at."
     )
 

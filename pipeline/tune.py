@@ -37,7 +37,7 @@ def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     folder = artifacts.STATE / "studies" / f"{task.name}-{fingerprint(task, config, own)}"
     study = journal.Study(folder, direction)
     if known := len(study.trials()):
-        log.info("tune %s: going on with a study of %d trials", task.name, known)
+        log.info("tune %s: going on with a study of %d trial%s", task.name, known, "s" * (known != 1))
     settings = {key: value for key, value in asdict(config).items() if key != "space"} | {"space": config.space}
     with Run(task.name, "tune", settings, collects=True) as run, training.stopping() as stop:
         training.ask_teacher(task, own["pins"], folder, stop)
@@ -62,7 +62,11 @@ def _counted(trials: list["FrozenTrial"]) -> str:
     from pipeline.search.record import STATES
 
     counts = {name: sum(STATES[trial.state.name] == name for trial in trials) for name in STATES.values()}
-    return f"{len(trials):,} trials (" + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) + ")"
+    return (
+        f"{len(trials):,} trial{'s' * (len(trials) != 1)} ("
+        + ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+        + ")"
+    )
 
 
 def _nothing(trials: list["FrozenTrial"]) -> str:

@@ -154,7 +154,7 @@ def test_a_trial_that_diverges_has_failed_and_never_wins(project):
 def test_a_search_without_a_completed_trial_ends_with_the_first_reason(project):
     space = {"train.optimizer": [{"name": "sgd", "learning_rate": 99.0}]}
     task = project(trials=1, space=space, train={"gradient_norm": None, "l1": 10.0})
-    with pytest.raises(TrainingError, match=r"no completed trial among 1 trials \(1 failed\).*learning_rate"):
+    with pytest.raises(TrainingError, match=r"no completed trial among 1 trial \(1 failed\).*learning_rate"):
         tune.main(task)
     assert not artifacts.folder("tuned", "toy").exists()
 
@@ -207,7 +207,7 @@ def test_a_stopped_search_leaves_no_worker_and_goes_on(project):
     with start() as process:
         said = process.stderr.read()
         assert process.wait(120) == 0, said
-    assert "going on with a study of 1 trials" in said
+    assert "going on with a study of 1 trial\n" in said
     (trial,) = left()["trials"]
     assert trial["state"] == "completed" and trial["epochs"] == 400
 
