@@ -36,7 +36,7 @@ def words(study: Mapping[str, Any]) -> str:
     return (
         f"{many:,} trial{'s' * (many != 1)} by {study['sampler']}, pruner {study['pruner']}: {ended}; {epochs:,} "
         f"epochs in all. Trial {best['number']} was the best: {study['measure'].replace('_', '-')} {best['value']:.4f} "
-        "on validation, which is optimistic: it is the best of many looks at one split. The test split was not looked at."
+        "on validation, which is optimistic: it is the best of many looks at one split. The test split was not seen."
     )
 
 
