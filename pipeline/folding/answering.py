@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 SECTIONS = ("prepare", "features", "baseline")  # of params.yaml, beside what tune left
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy", "pillow", "rjieba")
 LATER = {
-    *("report", "charts", "learning", "mistakes", "compress", "evaluate", "register", "examine", "suspects", "check"),
-    *("fetch", "validate", "expectations", "tune", "crossvalidate", "export", "graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks"),
+    *("report", "charts", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
+    *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "export", "graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks"),
 }
 BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search"}
 """Modules and folders of this package that decide no fold's answers."""
