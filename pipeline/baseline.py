@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,9 +32,10 @@ def main(task: Task) -> None:
     target = prepared.target(folder)
     with Run(task.name, "baseline", asdict(config), live=False) as run:
         fitted = fit(task)
+        arrays: dict[str, Any] = dict(fitted.arrays)
         measured = metrics.score(prepared.truth(folder, "validation"), fitted.probabilities["validation"], target)
         with artifacts.fresh(artifacts.folder("baseline", task.name)) as out:
-            np.savez(out / "weights.npz", **fitted.arrays)
+            np.savez(out / "weights.npz", **arrays)
             record = {**fitted.record, "config": asdict(config), **targets.record(target), "validation": measured}
             artifacts.write_json(out / "baseline.json", record)
             for split, probabilities in fitted.probabilities.items():

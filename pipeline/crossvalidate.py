@@ -51,7 +51,9 @@ def main(task: Task) -> None:
     for name, measured in found["candidates"].items():
         figure = measured[headline]
         bounds = f"{figure['low']:.4f}..{figure['high']:.4f}"
-        log.info("%s: %s: %s %.4f (%s), mean of %d folds", task.name, name, headline, figure["value"], bounds, wanted.folds)
+        log.info(
+            "%s: %s: %s %.4f (%s), mean of %d folds", task.name, name, headline, figure["value"], bounds, wanted.folds
+        )
 
 
 def _means(found: Mapping[str, Any]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Every fold's answers to what it held out, made where they are not kept yet.
 
-They lie in .danlu/folds/<task>-<fingerprint>/, safe to delete: a killed run goes on after the folds that have ended, and
-the stages that read them share them. N examples, O outputs.
+They lie in .danlu/folds/<task>-<fingerprint>/, safe to delete: a killed run goes on after the folds that have ended,
+and the stages that read them share them. N examples, O outputs.
 """
 
 import hashlib
@@ -29,8 +29,25 @@ log = logging.getLogger(__name__)
 SECTIONS = ("prepare", "features", "baseline")  # of params.yaml, beside what tune left
 LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy", "pillow", "rjieba")
 LATER = {
-    *("report", "charts", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
-    *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "export", "graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks"),
+    *("report", "charts", "spread", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
+    *(
+        "fetch",
+        "validate",
+        "expectations",
+        "tune",
+        "crossvalidate",
+        "suspects",
+        "suspicion",
+        "export",
+        "graphs",
+        "latency",
+        "predict",
+        "initialise",
+        "errors",
+        "wording",
+        "stage",
+        "ranks",
+    ),
 }
 BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search"}
 """Modules and folders of this package that decide no fold's answers."""

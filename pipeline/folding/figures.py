@@ -4,7 +4,7 @@ N examples, O outputs, k folds.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 

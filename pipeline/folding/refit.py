@@ -75,7 +75,9 @@ def _net(task: Task, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def leave(stem: Path, task: Task, answers: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """`stem`.npz with answers and truth, .parquet with the tested rows; .json comes last and says that all is there."""
     folder = artifacts.folder("prepared", task.name)
-    arrays = {f"{name}/{side}": array for name, by_side in answers.items() for side, array in by_side.items()}
+    arrays: dict[str, Any] = {
+        f"{name}/{side}": array for name, by_side in answers.items() for side, array in by_side.items()
+    }
     arrays |= {f"truth/{side}": prepared.truth(folder, side) for side in HELD_OUT}
     with artifacts.whole(stem.with_suffix(".npz")) as building, building.open("wb") as file:
         np.savez(file, **arrays)

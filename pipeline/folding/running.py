@@ -62,7 +62,8 @@ def run(
     when nothing else runs; from then on one works at a time.
     Raises: what a fold raised, with its number; StoppedError; TrainingError for a process that died.
     """
-    waiting, running, needed, again = list(jobs), [], 0, set[int]()
+    running: list[_Running] = []
+    waiting, needed, again = list(jobs), 0, set[int]()
     try:
         while waiting or running:
             if stop():

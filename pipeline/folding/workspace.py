@@ -52,7 +52,7 @@ def _write_rows(validated: Path, out: Path, sided: np.ndarray) -> None:
 
     (out / "accepted").mkdir(parents=True)
     shutil.copyfile(validated / "summary.json", out / "summary.json")
-    start, left = 0, set()
+    start, left = 0, set[str]()
     names = np.array(SPLITS, object)
     for path in parts.files(validated / "accepted"):
         table = pq.read_table(path)

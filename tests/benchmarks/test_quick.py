@@ -26,6 +26,8 @@ tasks:
     tune: {}
     model: {name: textcnn}
     train: {}
+    crossvalidate: {}
+    suspects: {}
     compress: {}
     evaluate: {}
     register: {}

@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.project import Project
 
 STEPS = ["fetch", "validate", "split", "prepare", "examine", "featurize", "baseline"]
-STEPS += ["tune", "train", "compress", "evaluate", "register"]
+STEPS += ["tune", "train", "crossvalidate", "suspects", "compress", "evaluate", "register"]
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -53,7 +53,7 @@ def test_the_registered_models_answer(finished: Project) -> None:
 def test_with_nothing_changed_nothing_runs_and_prefect_is_not_started(finished: Project) -> None:
     done = finished.danlu("run")
     assert "starting Prefect" not in done.stderr
-    assert "25 stages" in done.stdout and "unchanged" in done.stdout
+    assert "29 stages" in done.stdout and "unchanged" in done.stdout
     assert "opinions version 1: champion" in done.stdout
 
 

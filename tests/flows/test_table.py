@@ -29,7 +29,7 @@ REPORT = {
 RECEIPT = {"candidate": "net", "model_name": "solar", "version": 3, "sha256": "x"}
 RECEIPT |= {"aliases": ["champion"], "decision": "champion"}
 PARAMS = {"kind": "image", **{name: {} for name in ("source", "validate", "prepare", "features", "baseline", "tune")}}
-PARAMS |= {name: {} for name in ("model", "train", "compress", "evaluate", "register")}
+PARAMS |= {name: {} for name in ("model", "train", "crossvalidate", "suspects", "compress", "evaluate", "register")}
 
 
 @pytest.fixture
