@@ -88,6 +88,9 @@ def collected(task: Task, wanted: folds.Config, again: str = "") -> list[Fold]:
     root = artifacts.STATE / "folds" / f"{task.name}-{fingerprint(task, wanted, values)}"
     stems = [root / str(number) for number in range(wanted.folds)]
     missing = [number for number, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
+    for stem in stems:
+        if stem.with_suffix(".json").is_file():  # a run may have been killed between the answers and this
+            _tidy(stem)
     if missing:
         if again:
             log.info("%s", again)
@@ -96,6 +99,13 @@ def collected(task: Task, wanted: folds.Config, again: str = "") -> list[Fold]:
         if old != root:
             shutil.rmtree(old, ignore_errors=True)
     return [Fold.read(stem) for stem in stems]
+
+
+def _tidy(stem: Path) -> None:
+    """Leaves a fold that has ended its answers and its log alone."""
+    shutil.rmtree(stem, ignore_errors=True)
+    for suffix in (".npy", ".job"):
+        stem.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def _make(
@@ -109,9 +119,7 @@ def _make(
     _write_jobs(task, wanted, values, stems, missing)
 
     def on_end(number: int, seconds: float) -> None:
-        shutil.rmtree(stems[number], ignore_errors=True)
-        for suffix in (".npy", ".job"):
-            stems[number].with_suffix(suffix).unlink(missing_ok=True)
+        _tidy(stems[number])
         counts = artifacts.read_json(stems[number].with_suffix(".json"))["counts"]
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         log.info("%s: fold %d of %d: %s; %.0f s", task.name, number + 1, wanted.folds, told, seconds)
