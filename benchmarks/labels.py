@@ -90,7 +90,7 @@ def measure(task: str, block: Any, seed: int, quick: bool, keep: Path | None) ->
         folder = keep / f"{task}-{seed}" if keep else Path(scratch)
         folder.mkdir(parents=True, exist_ok=True)
         flipped = workspace(folder, task, block, seed, quick)
-        environment = os.environ | {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"PYTHONPATH": str(CODE), "OMP_NUM_THREADS": "1", "DANLU_RUN": "sources stay away"}
         for stage in STAGES:
             command = [sys.executable, "-m", f"pipeline.{stage}", task]
             subprocess.run(command, cwd=folder, env=environment, check=True)

@@ -12,6 +12,11 @@ import numpy as np
 from pipeline import targets
 from pipeline.targets import Target
 
+METHOD = "self_confidence"
+"""Of 5 % flipped labels it had 0.855 (solar) and 0.700 (reviews) in the first tenth by the mean of both candidates, the
+normalised margin 0.840 and 0.700, weighted entropy 0.840 and 0.700; with adjusted probabilities 0.809 and 0.707.
+"""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -73,6 +78,3 @@ def _value(labels: Sequence[str], answers: np.ndarray, target: Target) -> Judged
     score = rank.get_label_quality_scores(given, answers[:, 0])
     none: Any = np.full(len(given), np.nan)
     return Judged(score, [f"{value:.6g}" for value in answers[:, 0]], none, none, None)
-
-
-METHOD = "normalized_margin"
