@@ -60,14 +60,15 @@ def _classes(labels: Sequence[str], answers: np.ndarray, target: Target) -> Judg
 
 def _several(labels: Sequence[str], answers: np.ndarray, target: Target) -> Judged:
     """The probability of several labels is the product of each one's being there or not."""
-    from cleanlab import count, multilabel_classification
+    from cleanlab import multilabel_classification
+    from cleanlab.multilabel_classification import filter as issues
 
     there = targets.numbers(labels, target) >= 0.5
     lists = [np.flatnonzero(row).tolist() for row in there]
     score = multilabel_classification.get_label_quality_scores(lists, answers)
     told = answers >= 0.5
     given, other = (np.where(which, answers, 1 - answers).prod(axis=1) for which in (there, told))
-    wrong = int(count.num_label_issues(lists, answers, multi_label=True))
+    wrong = int(issues.find_label_issues(lists, answers, n_jobs=1).sum())
     return Judged(score, targets.written(answers, target), given, other, wrong)
 
 

@@ -147,17 +147,21 @@ def test_the_labels_are_told_and_measured_each(inside: Project) -> None:
     assert {f"average_precision/{name}" for name in WORDS} <= set(chosen)
 
 
+def suspects(task: str) -> list[dict[str, str]]:
+    text = Path(f"data/suspects/{task}/suspects.csv").read_text("utf-8-sig")
+    return list(csv.DictReader(text.splitlines()))
+
+
 def test_both_are_cross_validated_and_planted_errors_are_suspect(inside: Project) -> None:
     values = inside.json("data/metrics/warmth.folds.json")
     assert values["headline"] == "mae" and sum(values["examples"]["test"]) == 159
     assert values["candidates"]["net"]["r2"]["low"] < values["candidates"]["net"]["r2"]["value"] > 0
     labels = inside.json("data/metrics/topics.folds.json")
     assert {f"f1/{name}" for name in WORDS} <= set(labels["candidates"]["chosen"])
-    rows = list(csv.DictReader((inside.folder / "data/suspects/topics/suspects.csv").open(encoding="utf-8-sig")))
+    rows = suspects("topics")
     assert len(rows) == sum(labels["examples"]["test"])
     wrong = "9.png"  # whose value is that of another
-    ranks = csv.DictReader((inside.folder / "data/suspects/warmth/suspects.csv").open(encoding="utf-8-sig"))
-    place = {row["id"]: (int(row["rank"]), row) for row in ranks}
+    place = {row["id"]: (int(row["rank"]), row) for row in suspects("warmth")}
     assert place[wrong][0] <= 16 and place[wrong][1]["probability_of_label"] == ""
     page = (inside.folder / "data/suspects/warmth/index.html").read_text("utf-8")
     assert (
