@@ -12,7 +12,7 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
     found: dict[str, Any] = artifacts.read_json(path) if path.is_file() else {"folds": 0}
     if not found["folds"]:
         return None
-    candidates = found["candidates"]
+    candidates = {name: found["candidates"][name] for name in (*found["tested"], "chosen")}
     there = [name for name in headlines if any(name in measured for measured in candidates.values())]
     rows = [
         {"metric": name, "cells": [_cell(measured.get(name)) for measured in candidates.values()]} for name in there
@@ -36,7 +36,7 @@ def drawn(figures: Mapping[str, Mapping[str, Any]], metric: str) -> str:
         axes.scatter([measured["value"]], [place], s=60, color=charts.RED, marker="|", zorder=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(-0.6, len(figures) - 0.4)
-    axes.set(xlabel=metric)
+    axes.set(xlabel=f"{metric} of each fold, its mean and 95 % interval")
     return charts.svg(figure)
 
 

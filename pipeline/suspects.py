@@ -121,7 +121,7 @@ def words(judged: suspicion.Judged) -> str:
     count = len(judged.score)
     if judged.wrong is None:
         return f"{count:,} values ranked; how many are wrong is not estimated"
-    return f"about {judged.wrong:,} of {count:,} labels are probably wrong ({judged.wrong / count:.1%})"
+    return f"about {judged.wrong:,} of {count:,} labels are probably wrong ({100 * judged.wrong / count:.1f} %)"
 
 
 def run(task: Task, wanted: folds.Config, settings: Config, out: Path) -> str:

@@ -35,6 +35,7 @@ def measured(found: Sequence[Fold], wanted: quality.Config, target: Target) -> d
         "examples": counts,
         "leaks": [fold.leaks for fold in found],
         "chosen": chosen,
+        "tested": names,  # in their order, which JSON's keys lose
         "candidates": {name: _candidate(found, answers, wanted, target, ratio) for name, answers in by_fold.items()},
     }
 
