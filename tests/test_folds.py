@@ -46,11 +46,20 @@ def test_each_row_is_tested_once_and_units_stay_together(kind: str) -> None:
 def test_every_part_keeps_the_shares_of_the_classes() -> None:
     """Of units of several classes as nearly as they allow; of single rows to a row."""
     alone = rows(np.arange(600), MANY.groups)
+    mixed = rows(np.where(np.arange(600) < 90, MANY.units, np.arange(600)), MANY.groups)
     of_all = MANY.having.mean(axis=0)
-    for given, within in ((MANY, 0.03), (alone, 1 / 100)):
+    for given, within in ((MANY, 0.03), (alone, 0.01), (mixed, 0.015)):
         for found in sided(given):
             for side in (folds.TRAIN, folds.TEST):
                 assert np.abs(given.having[found == side].mean(axis=0) - of_all).max() < within
+
+
+def test_single_rows_of_large_classes_are_divided_apart_from_larger_units() -> None:
+    """So that a hundred thousand of them take no minutes."""
+    classes = np.repeat([0, 1], [500, 30]).astype(np.int32)
+    units = np.where(np.arange(530) < 20, np.arange(530) // 2, np.arange(530))
+    easy = folds._easy(classes, units, 5)
+    assert np.flatnonzero(easy).tolist() == list(range(20 + 5 * folds.BALANCING, 500))
 
 
 def test_another_seed_draws_other_parts_and_the_same_one_the_same() -> None:

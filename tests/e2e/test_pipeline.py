@@ -27,7 +27,7 @@ def test_a_run_ends_with_a_table_of_what_happened(finished: Project) -> None:
 def test_the_summary_has_every_headline_figure(finished: Project) -> None:
     tasks = json.loads(finished.danlu("summary", "--json").stdout)["tasks"]
     for task in tasks.values():
-        assert set(task) == {"candidates", "registered", "rows", "leaks", "seconds"}
+        assert set(task) == {"candidates", "registered", "cross_validation", "rows", "leaks", "seconds"}
         assert set(task["candidates"]) == {"baseline", "net"}
         net = task["candidates"]["net"]
         for variant in ("trained", "control", "compressed"):

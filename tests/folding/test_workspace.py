@@ -85,8 +85,16 @@ def test_the_folder_has_the_users_files_and_the_folds_own_split(root: Path) -> N
     given, found = parted(project.task(project.TEXT))
     sided = folds.fold(given, found, 0, 1 / 9, THREE, "rows")
     folder = root / ".danlu/folds/toy/0"
+    (root / ".danlu/paraphrases").mkdir(parents=True)
+    (root / ".danlu/paraphrases/command.jsonl").write_text("answered\n")
     workspace.make(folder, "toy", sided)
-    assert {path.name for path in folder.iterdir()} == {"data", "dictionaries"}  # neither params.yaml nor dvc.yaml
+    (folder / ".danlu/paraphrases/command.jsonl").write_text("the fold's own\n")
+    assert (root / ".danlu/paraphrases/command.jsonl").read_text() == "answered\n"
+    assert {path.name for path in folder.iterdir()} == {
+        ".danlu",
+        "data",
+        "dictionaries",
+    }  # neither params.yaml nor dvc.yaml
     table = parts.read(folder / "data/validated/toy/accepted", ["id", "split"]).set_index("id")["split"]
     assert not {"t:4", "t:5", "t:6"} & set(table.index) and len(table) == 57
     for name, side in table.items():
