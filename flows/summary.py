@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import config
-from pipeline.artifacts import STATE, folder, read_json
+from pipeline.artifacts import DATA, STATE, folder, read_json
 
 
 def summary() -> dict[str, Any]:
@@ -20,6 +20,7 @@ def task_summary(task: str) -> dict[str, Any]:
     return {
         "candidates": {name: candidate(entry) for name, entry in report.get("candidates", {}).items()},
         "registered": registered(task, report),
+        "cross_validation": cross_validation(task),
         "rows": {key: _read("validated", task, "summary.json").get(key) for key in ("read", "kept", "quarantined")},
         "leaks": _read("prepared", task, "meta.json").get("leaks"),
         "seconds": seconds(task),
@@ -55,6 +56,24 @@ def registered(task: str, report: Mapping[str, Any]) -> dict[str, Any] | None:
         "version": receipt["version"],
         "aliases": receipt["aliases"],
         "decision": receipt["decision"],
+    }
+
+
+def cross_validation(task: str) -> dict[str, Any] | None:
+    """Per candidate and metric the mean over the folds with its interval; None while it is off."""
+    path = DATA / "metrics" / f"{task}.folds.json"
+    found: dict[str, Any] = read_json(path) if path.is_file() else {"folds": 0}
+    if not found["folds"]:
+        return None
+    each = found["candidates"].items()
+    ends = ("value", "low", "high")
+    return {
+        "folds": found["folds"],
+        "headline": found["headline"],
+        "candidates": {
+            name: {metric: {end: figure[end] for end in ends} for metric, figure in measured.items()}
+            for name, measured in each
+        },
     }
 
 

@@ -33,7 +33,10 @@ def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
 
 
 def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """One row a candidate model: test metrics with their intervals, size and latency of what is served, registry."""
+    """One row a candidate model: test metrics with their intervals, size and latency of what is served, registry.
+
+    Where a task is cross-validated, one more: the candidate that each fold would choose, mean over the folds.
+    """
     shown = _shown(tasks)
     found = [["task", "model", *(name.replace("_", "-") for name in shown), "size", "latency", "registry"]]
     for name, task in tasks.items():
@@ -50,6 +53,9 @@ def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             size = entry["bytes"].get(variant)
             row = [name, model, *figures, _size(size), f"{latency:.2f} ms" if latency else "", decision]
             found.append(row)
+        if folded := task.get("cross_validation"):
+            figures = [_interval(folded["candidates"]["chosen"].get(headline)) for headline in shown]
+            found.append([name, f"mean of {folded['folds']} folds", *figures, "", "", ""])
     return found
 
 

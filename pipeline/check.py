@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, quality
+from pipeline import config, folds, quality
 from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
@@ -33,6 +33,8 @@ FOLDERS_BY_NAME = {"source": "sources", "model": "models"}
 MODULES = {
     "tune": "search.settings",
     "train": "fit.settings",
+    "crossvalidate": "folds",
+    "suspects": "suspects",
     "compress": "compress",
     "evaluate": "evaluate",
     "register": "register",
@@ -118,6 +120,8 @@ def _faults(task: Task, look_at_source: bool) -> Iterator[ConfigError]:
         yield from _unmet(task)
     with contextlib.suppress(ConfigError):
         yield from _misfit(task)
+    with contextlib.suppress(ConfigError):
+        yield from _unfolded(task)
     yield from _unsuited(task)
     yield from _unsearchable(task)
 
@@ -193,6 +197,19 @@ def _misfit(task: Task) -> Iterator[ConfigError]:
             f"{found}, where features.vectors.dimension is {given} and model.{key} {values}; expected the same; set "
             f"model.{key}: {given}"
         )
+
+
+def _unfolded(task: Task) -> Iterator[ConfigError]:
+    """What cannot be cross-validated, or asks for folds where there are none."""
+    train, wanted, asked = (_section(task, name) for name in ("train", "crossvalidate", "suspects"))
+    for require in (
+        lambda: folds.require_unseen(wanted, train.init, train.teacher, task.where),
+        lambda: folds.require_some(wanted, asked.rows, task.where),
+    ):
+        try:
+            require()
+        except ConfigError as error:
+            yield error
 
 
 def _unsuited(task: Task, names: Sequence[str] = ("validate", "tune", "train", "evaluate")) -> Iterator[ConfigError]:

@@ -31,6 +31,8 @@ SECTIONS = (
     "tune",
     "model",
     "train",
+    "crossvalidate",
+    "suspects",
     "compress",
     "evaluate",
     "register",

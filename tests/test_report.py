@@ -192,3 +192,22 @@ def test_a_network_that_is_hardly_smaller_is_not_called_so():
 def test_a_missing_figure_is_a_dash():
     assert report.interval_text(None) == "–"
     assert json.dumps(report.size_text(512_000)) == '"512 kB"'
+
+
+def test_cross_validation_has_a_table_a_chart_and_a_link_to_the_suspects(task):
+    assert "Cross-validation" not in report.render([report.describe(task, "text")])
+    figures = {"value": 0.81, "low": 0.71, "high": 0.91, "folds": [0.8, None, 0.82]}
+    measured = {"macro_f1": figures, "accuracy": figures | {"value": 0.875}}
+    found = {"folds": 3, "headline": "macro_f1", "tested": ["net"], "candidates": {"net": measured, "chosen": measured}}
+    artifacts.write_json(artifacts.DATA / "metrics/t.folds.json", found)
+    artifacts.write_json(artifacts.folder("suspects", task) / "summary.json", {"rows": 0})
+    page = report.render([report.describe(task, "text")])
+    for words in ("Cross-validation: 3 folds", "0.810 (0.710–0.910)", "0.875 (0.710–0.910)", "macro_f1 of each fold"):
+        assert words in page
+    assert "../suspects/" not in page
+    said = {"rows": 9, "words": "about 7 of 90 labels are probably wrong (7.8 %)"}
+    artifacts.write_json(artifacts.folder("suspects", task) / "summary.json", said)
+    page = report.render([report.describe(task, "text")])
+    assert '<a href="../suspects/t/index.html">About 7 of 90 labels' in page
+    artifacts.write_json(artifacts.DATA / "metrics/t.folds.json", {"folds": 0})
+    assert "Cross-validation" not in report.render([report.describe(task, "text")])

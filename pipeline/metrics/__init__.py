@@ -47,6 +47,13 @@ def sign(metric: str) -> float:
     return -1.0 if metric in ERRORS else 1.0
 
 
+def bounds(metric: str) -> tuple[float, float]:
+    """The least and the greatest value that a metric can have."""
+    if metric in ("log_loss", "mae", "rmse"):
+        return 0.0, float("inf")
+    return {"r2": -float("inf"), "pearson": -1.0, "spearman": -1.0}.get(metric, 0.0), 1.0
+
+
 def score(
     truth: Array, answers: Array, target: Target, binary: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, float]:

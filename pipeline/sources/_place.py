@@ -20,7 +20,7 @@ OUTPUTS = {
         "tuned",
         "models",
     ),
-    *("compressed", "reports", "registered", "metrics", "plots", "report"),
+    *("compressed", "reports", "registered", "suspects", "metrics", "plots", "report"),
 }
 
 

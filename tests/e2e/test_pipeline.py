@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.project import Project
 
 STEPS = ["fetch", "validate", "split", "prepare", "examine", "featurize", "baseline"]
-STEPS += ["tune", "train", "compress", "evaluate", "register"]
+STEPS += ["tune", "train", "crossvalidate", "suspects", "compress", "evaluate", "register"]
 pytestmark = pytest.mark.timeout(1200)
 
 
@@ -27,7 +27,7 @@ def test_a_run_ends_with_a_table_of_what_happened(finished: Project) -> None:
 def test_the_summary_has_every_headline_figure(finished: Project) -> None:
     tasks = json.loads(finished.danlu("summary", "--json").stdout)["tasks"]
     for task in tasks.values():
-        assert set(task) == {"candidates", "registered", "rows", "leaks", "seconds"}
+        assert set(task) == {"candidates", "registered", "cross_validation", "rows", "leaks", "seconds"}
         assert set(task["candidates"]) == {"baseline", "net"}
         net = task["candidates"]["net"]
         for variant in ("trained", "control", "compressed"):
@@ -53,7 +53,7 @@ def test_the_registered_models_answer(finished: Project) -> None:
 def test_with_nothing_changed_nothing_runs_and_prefect_is_not_started(finished: Project) -> None:
     done = finished.danlu("run")
     assert "starting Prefect" not in done.stderr
-    assert "25 stages" in done.stdout and "unchanged" in done.stdout
+    assert "29 stages" in done.stdout and "unchanged" in done.stdout
     assert "opinions version 1: champion" in done.stdout
 
 

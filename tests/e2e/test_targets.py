@@ -19,15 +19,16 @@ from pipeline.errors import DataError
 from tests.e2e.project import Project
 
 STAGES = ["fetch", "validate", "split", "prepare", "examine", "featurize", "baseline"]
-STAGES += ["tune", "train", "compress", "evaluate", "register"]
+STAGES += ["tune", "train", "crossvalidate", "suspects", "compress", "evaluate", "register"]
 SECTIONS: dict[str, Any] = {section: {} for section in config.SECTIONS}
+FOLDED: dict[str, Any] = {"crossvalidate": {"folds": 2}, "suspects": {"rows": 20}}
 STEADY = {"min_speedup": 0, "examples": 16}  # a tiny net's speed-up is within the noise of its measurement
 WORDS = {"price": "价格", "room": "房间", "food": "早餐", "staff": "服务"}
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 def write_bright(folder: Path, count: int = 160) -> dict[str, float]:
-    """Noise of a mean grey level, which is the value in a unit of its own; one row has no number."""
+    """Noise of a mean grey level, which is the value in a unit of its own; one row has no number, one a wrong one."""
     random = np.random.default_rng(0)
     folder.mkdir()
     values = {f"{k}.png": round(float(random.uniform(5, 25)), 3) for k in range(count)}
@@ -37,7 +38,8 @@ def write_bright(folder: Path, count: int = 160) -> dict[str, float]:
     with (folder / "labels.csv").open("w", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "degrees"])
-        rows.writerows([name, "hot" if name == "3.png" else value] for name, value in values.items())
+        told = {**values, "3.png": "hot", "9.png": 30 - values["9.png"]}  # no number, and a wrong one
+        rows.writerows(told.items())
     return values
 
 
@@ -55,6 +57,7 @@ def write_topics(path: Path, count: int = 400) -> None:
 
 TASKS = {
     "warmth": SECTIONS
+    | FOLDED
     | {
         "kind": "image",
         "source": {"name": "image_table", "path": "bright", "label_column": "degrees", "target": "value"},
@@ -66,6 +69,7 @@ TASKS = {
         "evaluate": {"headline": "mae"},
     },
     "topics": SECTIONS
+    | FOLDED
     | {
         "kind": "text",
         "source": {
@@ -141,6 +145,29 @@ def test_the_labels_are_told_and_measured_each(inside: Project) -> None:
     chosen = report["candidates"][report["chosen"]]["metrics"]["compressed"]
     assert chosen["macro_f1"]["value"] > 0.8
     assert {f"average_precision/{name}" for name in WORDS} <= set(chosen)
+
+
+def suspects(task: str) -> list[dict[str, str]]:
+    text = Path(f"data/suspects/{task}/suspects.csv").read_text("utf-8-sig")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def test_both_are_cross_validated_and_planted_errors_are_suspect(inside: Project) -> None:
+    values = inside.json("data/metrics/warmth.folds.json")
+    assert values["headline"] == "mae" and sum(values["examples"]["test"]) == 159
+    assert values["candidates"]["net"]["r2"]["low"] < values["candidates"]["net"]["r2"]["value"] > 0
+    labels = inside.json("data/metrics/topics.folds.json")
+    assert {f"f1/{name}" for name in WORDS} <= set(labels["candidates"]["chosen"])
+    rows = suspects("topics")
+    assert len(rows) == sum(labels["examples"]["test"])
+    wrong = "9.png"  # whose value is that of another
+    place = {row["id"]: (int(row["rank"]), row) for row in suspects("warmth")}
+    assert place[wrong][0] <= 16 and place[wrong][1]["probability_of_label"] == ""
+    page = (inside.folder / "data/suspects/warmth/index.html").read_text("utf-8")
+    assert (
+        "how many are wrong is not estimated" in page
+        and (inside.folder / "data/suspects/warmth/suspects.png").is_file()
+    )
 
 
 def test_the_served_models_answer(inside: Project) -> None:

@@ -27,7 +27,9 @@ EXCLUDED = {f"pipeline/{name}.py" for name in ("errors", "config", "wording", "s
     f"pipeline/tracking/{name}.py"
     for name in ("runs", "journal", "delivery", "provenance", "store", "trained", "teacher", "teaching")
 }
-COSTLY = {"tune", "train"}  # the others take less than a minute, and equal outputs end the matter
+# The others take less than a minute, and equal outputs end the matter; but for crossvalidate and suspects, which walk
+# the stages of both kinds, whose files one list of dvc.yaml cannot tell apart.
+COSTLY = {"tune", "train"}
 PLUGINS = {"of_kind": 1, "named": 1, "plugin": 0}  # position of the folder among the call's arguments
 
 
@@ -178,7 +180,7 @@ def expected(stage: Stage) -> set[str]:
         served = f"pipeline/tracking/served_{stage.settings['kind']}.py"
         carried = {f"pipeline/{name}" for name in packaging.CODE} | {served}
         found |= {path for path in carried if (ROOT / path).stat().st_size}
-    if stage.step in ("examine", "report"):
+    if stage.step in ("examine", "suspects", "report"):
         found.add(f"pipeline/{stage.step}.html.j2")
     return found - EXCLUDED - NOT_CALLED.get(stage.step, set())
 

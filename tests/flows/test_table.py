@@ -29,7 +29,7 @@ REPORT = {
 RECEIPT = {"candidate": "net", "model_name": "solar", "version": 3, "sha256": "x"}
 RECEIPT |= {"aliases": ["champion"], "decision": "champion"}
 PARAMS = {"kind": "image", **{name: {} for name in ("source", "validate", "prepare", "features", "baseline", "tune")}}
-PARAMS |= {name: {} for name in ("model", "train", "compress", "evaluate", "register")}
+PARAMS |= {name: {} for name in ("model", "train", "crossvalidate", "suspects", "compress", "evaluate", "register")}
 
 
 @pytest.fixture
@@ -55,6 +55,22 @@ def test_the_summary_gathers_what_the_stages_left(project: Path) -> None:
     assert solar["registered"]["name"] == "solar" and solar["registered"]["metrics"] == {"accuracy": FIGURE}
     assert solar["rows"] == {"read": 5, "kept": 4, "quarantined": {"duplicate": 1}}
     assert (solar["leaks"], solar["seconds"]) == (2, {"train": 12.5})
+
+
+def test_cross_validation_is_null_while_it_is_off_and_then_has_every_figure(project: Path) -> None:
+    path = project / "data/metrics/solar.folds.json"
+    assert summary.summary()["tasks"]["solar"]["cross_validation"] is None
+    write(path, {"folds": 0})
+    assert summary.summary()["tasks"]["solar"]["cross_validation"] is None
+    figure = {"value": 0.8, "low": 0.7, "high": 0.9, "folds": [0.7, 0.9], "pooled": FIGURE}
+    write(path, {"folds": 2, "headline": "accuracy", "candidates": {"net": {"accuracy": figure}, "chosen": {}}})
+    found = summary.summary()["tasks"]
+    told = {"value": 0.8, "low": 0.7, "high": 0.9}
+    assert found["solar"]["cross_validation"]["candidates"] == {"net": {"accuracy": told}, "chosen": {}}
+    assert found["solar"]["cross_validation"]["folds"] == 2 and found["new"]["cross_validation"] is None
+    found["solar"]["cross_validation"]["candidates"]["chosen"] = {"accuracy": told}
+    (row,) = [row for row in table.figure_rows(found) if "mean of 2 folds" in row[1]]
+    assert row[:3] == ["solar", "mean of 2 folds", "0.800 (0.700-0.900)"]
 
 
 def test_a_task_that_nothing_has_run_is_empty(project: Path) -> None:

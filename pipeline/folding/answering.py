@@ -1,0 +1,184 @@
+"""Every fold's answers to what it held out, made where they are not kept yet.
+
+They lie in .danlu/folds/<task>-<fingerprint>/, safe to delete: a killed run goes on after the folds that have ended,
+and the stages that read them share them. N examples, O outputs.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import artifacts, config, folds, parts, training
+from pipeline.config import Task
+from pipeline.errors import DataError
+from pipeline.fit import settings
+from pipeline.folding import refit, running
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+SECTIONS = ("prepare", "features", "baseline")  # of params.yaml, beside what tune left
+LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy", "pillow", "rjieba")
+LATER = {
+    *("report", "charts", "spread", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
+    *(
+        "fetch",
+        "validate",
+        "expectations",
+        "tune",
+        "crossvalidate",
+        "suspects",
+        "suspicion",
+        "export",
+        "graphs",
+        "latency",
+        "predict",
+        "initialise",
+        "errors",
+        "wording",
+        "stage",
+        "ranks",
+    ),
+}
+BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search"}
+"""Modules and folders of this package that decide no fold's answers."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """truth and each candidate's answers by split: int64 [N] or float32 [N, O]; tested: id and label of test's rows."""
+
+    truth: Mapping[str, np.ndarray]
+    answers: Mapping[str, Mapping[str, np.ndarray]]
+    tested: "pd.DataFrame"
+    counts: Mapping[str, int]  # examples of each split
+    leaks: int
+
+    @classmethod
+    def read(cls, stem: Path) -> "Fold":
+        import pandas as pd
+
+        about = artifacts.read_json(stem.with_suffix(".json"))
+        with np.load(stem.with_suffix(".npz"), allow_pickle=False) as arrays:
+            found = {
+                name: {side: arrays[f"{name}/{side}"] for side in refit.HELD_OUT}
+                for name in ("truth", *about["candidates"])
+            }
+        truth = found.pop("truth")
+        return cls(truth, found, pd.read_parquet(stem.with_suffix(".parquet")), about["counts"], about["leaks"])
+
+
+def collected(task: Task, wanted: folds.Config, again: str = "") -> list[Fold]:
+    """Each fold's answers. again: what to say where some have to be made.
+
+    Raises: ConfigError, DataError for what cannot be folded, and what running.run raises.
+    """
+    values = refit.settled(artifacts.read_json(artifacts.folder("tuned", task.name) / "values.json"))
+    train = config.parse(settings.Config, values["train"], f"data/tuned/{task.name}/values.json: train")
+    folds.require_unseen(wanted, train.init, train.teacher, task.where)
+    root = artifacts.STATE / "folds" / f"{task.name}-{fingerprint(task, wanted, values)}"
+    stems = [root / str(number) for number in range(wanted.folds)]
+    missing = [number for number, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
+    for stem in stems:
+        if stem.with_suffix(".json").is_file():  # a run may have been killed between the answers and this
+            _tidy(stem)
+    if missing:
+        if again:
+            log.info("%s", again)
+        _make(task, wanted, values, train, stems, missing)
+    for old in root.parent.glob(f"{task.name}-{'[0-9a-f]' * 16}"):  # not those of a task named like this one
+        if old != root:
+            shutil.rmtree(old, ignore_errors=True)
+    return [Fold.read(stem) for stem in stems]
+
+
+def _tidy(stem: Path) -> None:
+    """Leaves a fold that has ended its answers and its log alone."""
+    shutil.rmtree(stem, ignore_errors=True)
+    for suffix in (".npy", ".job"):
+        stem.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def _make(
+    task: Task,
+    wanted: folds.Config,
+    values: Mapping[str, Any],
+    train: settings.Config,
+    stems: Sequence[Path],
+    missing: Sequence[int],
+) -> None:
+    _write_jobs(task, wanted, values, stems, missing)
+
+    def on_end(number: int, seconds: float) -> None:
+        _tidy(stems[number])
+        counts = artifacts.read_json(stems[number].with_suffix(".json"))["counts"]
+        told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        log.info("%s: fold %d of %d: %s; %.0f s", task.name, number + 1, wanted.folds, told, seconds)
+
+    limit = running.at_once(wanted.workers, len(missing), train)
+    log.info("%s: %d folds to fit, %d at once where memory allows", task.name, len(missing), limit)
+    with training.stopping() as stop:
+        running.run([(number, stems[number]) for number in missing], limit, on_end, stop)
+
+
+def _write_jobs(
+    task: Task, wanted: folds.Config, values: Mapping[str, Any], stems: Sequence[Path], missing: Iterable[int]
+) -> None:
+    """What each process reads: its settings, and every accepted row's side."""
+    shares = task.of_kind("prepare", "preparation")[1].shares
+    place = str(artifacts.folder("validated", task.name))
+    rows = folds.read(task)
+    found = folds.drawn(rows, wanted, place)
+    job = {"task": task.name, "kind": task.kind, "sections": dict(task.raw), "values": dict(values)}
+    for number in missing:
+        sided = folds.fold(rows, found, number, shares[1] / (shares[0] + shares[1]), wanted, place)
+        with artifacts.whole(stems[number].with_suffix(".npy")) as building, building.open("wb") as file:
+            np.save(file, sided)
+        artifacts.write_json(stems[number].with_suffix(".job"), job)
+    if rows.out.any():
+        log.info("%s: %s rows that the source tests on take part in no fold", task.name, f"{rows.out.sum():,}")
+
+
+def fingerprint(task: Task, wanted: folds.Config, values: Mapping[str, Any]) -> str:
+    """A hash of all that decides the answers."""
+    said = {name: task.raw[name] for name in SECTIONS} | {"kind": task.kind, "values": values}
+    said |= {"folds": wanted.folds, "split": wanted.kind, "seed": wanted.seed}
+    said |= {"versions": {name: metadata.version(name) for name in LIBRARIES}}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
+    for path in [*_code(), *_data(task)]:
+        with path.open("rb") as file:
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def _code() -> list[Path]:
+    package = Path(__file__).parents[1]
+    every = sorted(package.rglob("*.py"))
+    return [path for path in every if _decides(path.relative_to(package).with_suffix("").parts)]
+
+
+def _decides(parts: Sequence[str]) -> bool:
+    return parts[0] not in (LATER if len(parts) == 1 else BESIDE)
+
+
+def _data(task: Task) -> list[Path]:
+    """The rows, their order of arrival, and the user's files that the stages read."""
+    validated = artifacts.folder("validated", task.name)
+    if not (validated / "summary.json").is_file():
+        raise DataError(f"{validated}: found no validated rows; expected some; run stage validate first")
+    found = [*parts.files(validated / "accepted"), validated / "neighbours.parquet", validated / "summary.json"]
+    found += sorted(artifacts.folder("order", task.name).glob("*.npy"))
+    if task.kind == "text":
+        named = task.of_kind("features", "features")[1]
+        vectors = [Path(named.vectors.file)] if named.vectors.file else []
+        found += [path for path in [*sorted(Path("dictionaries").glob("*")), *vectors] if path.is_file()]
+    return found
