@@ -38,6 +38,7 @@ LATER = {
         "crossvalidate",
         "suspects",
         "suspicion",
+        "searching",
         "export",
         "graphs",
         "latency",
@@ -49,7 +50,7 @@ LATER = {
         "ranks",
     ),
 }
-BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search"}
+BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search", "samplers", "pruners"}
 """Modules and folders of this package that decide no fold's answers."""
 
 
