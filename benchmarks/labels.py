@@ -68,9 +68,8 @@ def workspace(folder: Path, task: str, block: Any, seed: int, quick: bool) -> se
     (folder / ".dvc").mkdir()
     for name in LINKED:
         (folder / name).symlink_to(CODE / name)
-    for name in ("raw", "order"):
-        (folder / "data" / name).mkdir(parents=True)
-        (folder / "data" / name / task).symlink_to(ROOT / "data" / name / task)
+    (folder / "data/raw").mkdir(parents=True)
+    (folder / "data/raw" / task).symlink_to(ROOT / "data/raw" / task)
     values = artifacts.read_json(ROOT / "data/tuned" / task / "values.json")
     if quick:
         values["train"]["epochs"] = 1
