@@ -2,7 +2,7 @@
 
 Needs data/raw, data/validated and data/tuned (`danlu run --until tune`). A twentieth of each bundled task's labels is
 changed to another class, drawn by seed, in a project of its own, where the stages crossvalidate and suspects then run.
-Five folds take about 25 minutes on two cores; --quick takes two folds of one epoch.
+Five folds take about 17 minutes on two cores; --quick takes two folds of one epoch.
 """
 
 import argparse
