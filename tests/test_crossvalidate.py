@@ -17,10 +17,12 @@ import pandas as pd
 import psutil
 import pytest
 
-from pipeline import artifacts, config, crossvalidate, folds, metrics, suspects
+from pipeline import artifacts, config, crossvalidate, folds, metrics, quality, suspects
 from pipeline.config import Task
 from pipeline.errors import DataError, TrainingError
 from pipeline.folding import answering, figures, running
+from pipeline.folding.answering import Fold
+from pipeline.targets import Target
 from tests.folding import project
 
 METRIC = Path("data/metrics/toy.folds.json")
@@ -185,6 +187,21 @@ def test_another_fold_waits_until_memory_allows_it(monkeypatch: pytest.MonkeyPat
         assert running._may_start([one], 4, needed=100) == starts  # 100 for it, and 40 that the first may still take
     assert running._may_start([], 4, needed=100)  # one always does
     assert not running._may_start([one] * 4, 4, needed=1)
+
+
+def test_each_fold_chooses_on_its_own_validation() -> None:
+    target, truth = Target("classes", ("a", "b")), np.arange(20) % 2
+    right, wrong = np.eye(2)[truth], np.eye(2)[1 - truth]
+    better = {"validation": right, "test": wrong}
+    worse = {"validation": wrong, "test": right}
+    counts = {"train": 80, "validation": 20, "test": 20}
+    pairs = [{"baseline": better, "net": worse}, {"baseline": worse, "net": better}]
+    truths = {"validation": truth, "test": truth}
+    made = [Fold(truths, pair, pd.DataFrame(), counts, 0) for pair in pairs]
+    found = figures.measured(made, quality.Config("accuracy", resamples=100), target)
+    assert found["chosen"] == ["baseline", "net"]
+    accuracy = {name: measured["accuracy"]["folds"] for name, measured in found["candidates"].items()}
+    assert accuracy == {"baseline": [0, 1], "net": [1, 0], "chosen": [0, 0]}
 
 
 def test_the_interval_counts_that_train_parts_overlap() -> None:

@@ -172,12 +172,11 @@ def _decides(parts: Sequence[str]) -> bool:
 
 
 def _data(task: Task) -> list[Path]:
-    """The rows, their order of arrival, and the user's files that the stages read."""
+    """The rows, and the user's files that the stages read."""
     validated = artifacts.folder("validated", task.name)
     if not (validated / "summary.json").is_file():
         raise DataError(f"{validated}: found no validated rows; expected some; run stage validate first")
     found = [*parts.files(validated / "accepted"), validated / "neighbours.parquet", validated / "summary.json"]
-    found += sorted(artifacts.folder("order", task.name).glob("*.npy"))
     if task.kind == "text":
         named = task.of_kind("features", "features")[1]
         vectors = [Path(named.vectors.file)] if named.vectors.file else []

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import artifacts, parts
+from pipeline import arrivals, artifacts, parts
 from pipeline.artifacts import SPLITS
 
 OWN = {"data", "mlruns", ".danlu", ".dvc", ".git", ".dvcignore"}
 """Entries of the project's root that a fold has of its own, or not at all; and DVC's and MLflow's files."""
-LINKED = ("raw", "order")
 ANSWERED = Path("paraphrases")  # what a user's command has answered already, so that it is not asked k times
 
 
@@ -30,13 +29,15 @@ def make(folder: Path, task: str, sided: np.ndarray) -> None:
     for entry in root.iterdir():
         if entry.name not in OWN and not entry.name.startswith(("dvc.", "mlflow.db", "params.yaml")):
             _link(entry, folder / entry.name)
-    for name in LINKED:
-        (folder / artifacts.DATA / name).mkdir(parents=True)
-        _link(root / artifacts.folder(name, task), folder / artifacts.folder(name, task))
+    raw = artifacts.folder("raw", task)
+    (folder / raw.parent).mkdir(parents=True)
+    _link(root / raw, folder / raw)
     answered = root / artifacts.STATE / ANSWERED
     if answered.is_dir():
         shutil.copytree(answered, folder / artifacts.STATE / ANSWERED, dirs_exist_ok=True)
-    _write_rows(artifacts.folder("validated", task), folder / artifacts.folder("validated", task), sided)
+    validated = artifacts.folder("validated", task)
+    _write_rows(validated, folder / validated, sided)
+    _write_order(folder / validated, folder / artifacts.folder("order", task))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -67,3 +68,9 @@ def _write_rows(validated: Path, out: Path, sided: np.ndarray) -> None:
     if left:
         neighbours = neighbours[~(neighbours["a"].isin(left) | neighbours["b"].isin(left))]
     neighbours.to_parquet(out / "neighbours.parquet", index=False)
+
+
+def _write_order(validated: Path, out: Path) -> None:
+    """The rows' own order in the place of that in which they arrived: what was there before changes no fold."""
+    contents = [arrivals.keys(part["content"]) for part in parts.each(validated / "accepted", ["content"])]
+    arrivals.extend(out, np.concatenate(contents))

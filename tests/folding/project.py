@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import arrivals, artifacts, config, parts, tune
+from pipeline import artifacts, config, parts, tune
 from pipeline.config import Task
 
 NAME = "toy"
@@ -81,7 +81,6 @@ def write(rows: Sequence[dict[str, Any]], pairs: Sequence[tuple[str, str]] = (),
     pd.DataFrame(list(pairs), columns=["a", "b"], dtype="str").to_parquet(folder / "neighbours.parquet")
     found = {"classes": sorted(table["label"].unique()), "settings": SETTINGS} | summary
     artifacts.write_json(folder / "summary.json", found)
-    arrivals.extend(artifacts.folder("order", NAME), arrivals.keys(table["content"]))
     artifacts.folder("raw", NAME).mkdir(parents=True, exist_ok=True)
 
 
