@@ -104,3 +104,9 @@ def test_labels(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(json.dumps({"tasks": {"toy": dict(task.raw)}}))
     rows = quick("labels.py", tmp_path)
     assert [row["goal"] for row in rows] == [0.6] and 0 <= rows[0]["ours"] <= 1
+
+
+@pytest.mark.slow
+def test_tune(tmp_path):
+    share, outside, workers = quick("tune.py", tmp_path)
+    assert (share["goal"], outside["goal"]) == (0.25, 1.0) and workers["peer"] > 0
