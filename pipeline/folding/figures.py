@@ -52,14 +52,18 @@ def _better(fold: Fold, wanted: quality.Config, target: Target) -> str:
 def _candidate(
     found: Sequence[Fold], answers: Sequence[np.ndarray], wanted: quality.Config, target: Target, ratio: float
 ) -> dict[str, Any]:
-    """Of each metric that two folds or more define: mean, interval, each fold's value, and that of all answers."""
+    """Of each metric that two folds or more define: mean, interval, each fold's value, and that of all answers.
+
+    Not of each class: git tracks this, and `dvc metrics show` gives every number a column.
+    """
+    shown = (*metrics.of(target.kind).SHOWN, *(f"{name}_accuracy" for name in wanted.binary))
     each = [
         quality.figures(wanted, fold.truth["test"], mine, target) for fold, mine in zip(found, answers, strict=True)
     ]
     truth = np.concatenate([fold.truth["test"] for fold in found])
     pooled = quality.intervals(wanted, truth, np.concatenate(answers), target)
     out = {}
-    for name in dict.fromkeys(metric for figures in each for metric in figures):
+    for name in dict.fromkeys(metric for figures in each for metric in figures if metric in shown):
         values = [figures.get(name) for figures in each]
         if sum(value is not None for value in values) < 2:
             continue

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import artifacts, config, parts, tune
+from pipeline import artifacts, config, parts
 from pipeline.config import Task
+from pipeline.search import values as search_values
 
 NAME = "toy"
 CHARACTERS = list("天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬藏")
@@ -86,7 +87,7 @@ def write(rows: Sequence[dict[str, Any]], pairs: Sequence[tuple[str, str]] = (),
 
 def tuned(made: Task) -> dict[str, Any]:
     """What stage tune writes."""
-    values = tune.tune(made, made.section("tune", tune.Config))
+    values = search_values.of(made)
     artifacts.write_json(artifacts.folder("tuned", NAME) / "values.json", values)
     return values
 
