@@ -54,7 +54,8 @@ class Recorder:
         self.epochs = epoch
         if row["validation_loss"] < self.best:
             self.best, self.value = row["validation_loss"], row[f"validation_{self.measure}"]
-        if self.study.report(self.lease, epoch, row[f"validation_{self.measure}"]):
+        # Not the epoch's own, which is noisy: what the trial would be worth if it ended here.
+        if self.study.report(self.lease, epoch, self.value):
             raise Pruned(f"after epoch {epoch}, as one of the poorer ones there")
         if (self.study.folder / OVER).exists() and self.study.best() is not None:
             raise Pruned(f"after epoch {epoch}, as tune.minutes were over")
