@@ -20,8 +20,15 @@ def at_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def written(path: Path, task: str, section: str, value: Any, base: Path = ROOT / "params.yaml") -> Path:
-    """The project's params.yaml with one section changed: merged where both are mappings, replaced otherwise."""
+    """The project's params.yaml with one section changed: merged where both are mappings, replaced otherwise.
+
+    Its tasks begin with their models' defaults, not with the values that were found for them.
+    """
     settings = YAML(typ="safe", pure=True).load(base)
+    if base == ROOT / "params.yaml":
+        for block in settings["tasks"].values():
+            block |= {"prepare": {}, "features": {}, "train": {}, "crossvalidate": {}}
+            block["model"] = {"name": config.MODELS[block["kind"]]}
     now = settings["tasks"][task][section]
     settings["tasks"][task][section] = now | value if isinstance(now, dict) and isinstance(value, dict) else value
     with path.open("w", encoding="utf-8") as file:
