@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 NAME = "study"
 LOG = "journal.log"
-LIVES = 5
+LIVES = 20
 """Deaths of a trial's workers in a row, without an epoch in between, after which it has failed."""
 Direction = Literal["minimize", "maximize"]
 

