@@ -38,8 +38,7 @@ def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     study = journal.Study(folder, direction)
     if known := len(study.trials()):
         log.info("tune %s: going on with a study of %d trial%s", task.name, known, "s" * (known != 1))
-    settings = {key: value for key, value in asdict(config).items() if key != "space"} | {"space": config.space}
-    with Run(task.name, "tune", settings, collects=True) as run, training.stopping() as stop:
+    with Run(task.name, "tune", asdict(config), collects=True) as run, training.stopping() as stop:
         training.ask_teacher(task, own["pins"], folder, stop)
         crew.Crew(
             task.name, folder, config.workers, config.minutes, run.key, devices(task.section("train", fit.Config)), stop

@@ -1,6 +1,6 @@
 """One worker of a search: takes a trial, trains it as stage train would, records it, and takes the next.
 
-`python -m pipeline.search.worker TASK FOLDER NUMBER`, as crew.py starts it.
+`python -m pipeline.search.worker TASK FOLDER STARTER`, the last a process number, as crew.py starts it.
 """
 
 import logging
@@ -8,13 +8,13 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import artifacts, config, prepared, rank, stage, training
+from pipeline import artifacts, config, prepared, rank, stage, training, workers
 from pipeline.config import Task
 from pipeline.errors import PipelineError, StoppedError
 from pipeline.fit.settings import Config as Train
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 OVER = "over"
 """In the study's folder once its minutes are spent."""
-TEACHER = training.TEACHER
 
 
 class Pruned(Exception):
@@ -87,7 +86,7 @@ class Work:
         from pipeline.tracking.runs import Run
 
         place = self.study.folder / "trials" / str(lease.number)
-        with self._tracked(Run, lease) as run:
+        with Run(self.task.name, f"trial {lease.number}", dict(lease.params), live=False) as run:
             recorder = Recorder(run, self.study, lease, self.measure)
             try:
                 said = self._trained(lease, place, recorder)
@@ -108,22 +107,19 @@ class Work:
         found = values.of(self.space.overlaid(self.task, lease.params))
         _, model = config.named("models", found["model"], f"{self.task.where}.model")
         train = _alone(config.parse(Train, found["train"], f"{self.task.where}.train"), self.config.workers)
-        if (self.study.folder / TEACHER).is_file():
+        if (teacher := self.study.folder / training.TEACHER).is_file():
             place.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.study.folder / TEACHER, place / TEACHER)
+            shutil.copyfile(teacher, place / teacher.name)
         training.run(self.task, found["model"]["name"], model, train, place, recorder, found["pins"])
         self.study.complete(lease, recorder.value)
         return f"{self.measure} {recorder.value:.4f} after {recorder.epochs} epochs"
 
-    def _tracked(self, run: Callable[..., Any], lease: "Lease") -> Any:
-        return run(self.task.name, f"trial {lease.number}", dict(lease.params), live=False)
 
-
-def _alone(train: Train, workers: int) -> Train:
-    """A trial trains in its worker's process, on its share of the cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = max(1, cores // workers) if train.threads == "auto" else train.threads
-    return replace(train, parallel=Parallel(), threads=threads, filling=train.filling or max(1, cores // workers))
+def _alone(train: Train, many: int) -> Train:
+    """A trial trains in its worker's process, one of `many`, on its share of the cores."""
+    share = max(1, workers.count() // many)
+    threads = share if train.threads == "auto" else train.threads
+    return replace(train, parallel=Parallel(), threads=threads, filling=train.filling or share)
 
 
 def _line(error: Exception) -> str:
