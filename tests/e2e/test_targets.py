@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import artifacts, config, predict, report
+from pipeline import artifacts, config, metrics, predict, report
 from pipeline.config import Task
 from pipeline.errors import DataError
 from tests.e2e.project import Project
@@ -157,7 +157,7 @@ def test_both_are_cross_validated_and_planted_errors_are_suspect(inside: Project
     assert values["headline"] == "mae" and sum(values["examples"]["test"]) == 159
     assert values["candidates"]["net"]["r2"]["low"] < values["candidates"]["net"]["r2"]["value"] > 0
     labels = inside.json("data/metrics/topics.folds.json")
-    assert {f"f1/{name}" for name in WORDS} <= set(labels["candidates"]["chosen"])
+    assert set(labels["candidates"]["chosen"]) == set(metrics.of("labels").SHOWN)
     rows = suspects("topics")
     assert len(rows) == sum(labels["examples"]["test"])
     wrong = "9.png"  # whose value is that of another
