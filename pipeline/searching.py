@@ -70,11 +70,11 @@ def _around(axes: Any, done: Sequence[float], pruned: Sequence[float], sign: int
 
 
 def importance(shares: Mapping[str, float]) -> str:
-    """Which share of the completed trials' variance each field explains by itself, as SVG."""
+    """How much of what single fields explain of the completed trials' variance each explains, as SVG."""
     names = sorted(shares, key=lambda path: shares[path])
     figure, axes = charts.axes(height=0.9 + 0.3 * len(names))
     axes.barh([_short(name) for name in names], [shares[name] for name in names], color=charts.BLUE)
-    axes.set(xlabel="share of the variance (fANOVA)", xlim=(0, 1))
+    axes.set(xlabel="relative importance (fANOVA)", xlim=(0, 1))
     return charts.svg(figure)
 
 

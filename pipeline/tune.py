@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "main", "search"]
 log = logging.getLogger(__name__)
+CODE = ("metrics", "pruners", "samplers", "search")
+"""Folders whose files decide what is tried and how it is judged, beside those of `training.fingerprint`."""
 
 
 def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -27,7 +29,7 @@ def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Goes on from what an earlier run of the same search has left. Raises: TrainingError where no trial has completed.
     """
-    from pipeline.search import crew, journal, record
+    from pipeline.search import crew, journal, record, worker
     from pipeline.tracking.runs import Run
 
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -40,8 +42,9 @@ def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
         log.info("tune %s: going on with a study of %d trial%s", task.name, known, "s" * (known != 1))
     with Run(task.name, "tune", asdict(config), collects=True) as run, training.stopping() as stop:
         training.ask_teacher(task, own["pins"], folder, stop)
+        worker.hand_out(task, own["pins"], folder)
         crew.Crew(
-            task.name, folder, config.workers, config.minutes, run.key, devices(task.section("train", fit.Config)), stop
+            task.name, study, config.workers, config.minutes, run.key, devices(task.section("train", fit.Config)), stop
         ).work()
         trials = study.trials()
         best = journal.best(trials, direction)
@@ -50,7 +53,7 @@ def search(task: Task, config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
         found = record.study(trials, space, config, measure, direction)
         run.log(0, {f"best/{measure}": float(best.value or 0.0), "trials": len(trials)})
         run.tag("best.trial", str(best.number))
-        with_best = values.of(space.overlaid(task, best.params))
+        with_best = values.of(space.overlaid(task, best.params), own["pins"])
     log.info("tune %s: best of %s: trial %d, %s %.4f; %s", task.name, _counted(trials), best.number, measure,
              float(best.value or 0.0), values.told(best.params))  # fmt: skip
     _forget(folder, task.name)
@@ -104,9 +107,14 @@ def fingerprint(task: Task, config: Config, own: dict[str, Any]) -> str:
 
     More trials, minutes or workers go on with the study that there is.
     """
+    import optuna
+
     same = replace(config, trials=0, minutes=None, workers=1)
     digest = hashlib.sha256(training.fingerprint(task, own).encode())
-    digest.update(repr(asdict(same)).encode())
+    digest.update(repr((asdict(same), optuna.__version__)).encode())
+    here = Path(__file__).parent
+    for path in [here / "training.py", *(path for name in CODE for path in sorted((here / name).glob("*.py")))]:
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -19,7 +19,7 @@ from pipeline.fit.settings import Average
 class Averages:
     def __init__(self, net: nn.Module, settings: Average, epochs: int):
         self._settings = settings
-        self._before = min(round(settings.start * epochs), epochs - 1)  # epochs before the first that is averaged
+        self._before = settings.before(epochs)
         if settings.kind == "ema":
             how: dict[str, Any] = {"multi_avg_fn": self._exponential}
         else:

@@ -21,6 +21,10 @@ class Average:
     decay: float = setting(0.999, low=0, below=1, unit="ema: share of the average that a step keeps")
     start: float = setting(0.75, low=0, below=1, unit="swa: share of the epochs before the first that is averaged")
 
+    def before(self, epochs: int) -> int:
+        """Epochs whose ends are no averages yet, and are not kept where one comes."""
+        return min(round(self.start * epochs), epochs - 1) if self.kind == "swa" else 0
+
 
 @dataclass(frozen=True)
 class Texts:

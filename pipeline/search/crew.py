@@ -9,29 +9,28 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pipeline import artifacts, errors
 from pipeline.errors import PipelineError, StoppedError, TrainingError
 from pipeline.search import worker
-from pipeline.search.journal import LOG
+from pipeline.search.journal import LIVES, Study
 from pipeline.tracking.runs import PARENT
 
 log = logging.getLogger(__name__)
 POLL = 0.2  # seconds
 NOTED = 5.0  # seconds of a search's time that a kill may make forgotten
 STOP = 20.0  # seconds that a stopped worker has for the step at work and its checkpoint; see flows/stages.py
-DEATHS = 20  # of workers in a row, without an operation of the study in between, after which the search gives up
+DEATHS = 3 * LIVES  # of workers in a row, without an epoch of any trial in between, after which the search gives up
 SPENT = "seconds"
 """In the study's folder: what its runs have taken so far."""
 
 
 @dataclass
 class Crew:
-    """So many processes of worker.py on the study in `folder`."""
+    """So many processes of worker.py on a study."""
 
     task: str
-    folder: Path
+    study: Study
     workers: int
     minutes: float | None
     parent: str  # the key of the run that its trials' runs stand in
@@ -40,45 +39,44 @@ class Crew:
     _running: dict[int, "subprocess.Popen[bytes]"] = field(default_factory=dict)
     _noted: float = 0.0
     _deaths: int = 0
-    _written: int = -1  # bytes of the study at the last death
+    _epochs: int = -1  # of the study at the last death
 
     def work(self) -> None:
         """Returns when no worker finds another trial. Raises: what ended a worker, and StoppedError."""
         started, before = time.monotonic(), self._spent()
-        (self.folder / worker.OVER).unlink(missing_ok=True)
+        (self.study.folder / worker.OVER).unlink(missing_ok=True)
         try:
             for number in range(self.workers):
                 self._start(number)
             while self._running:
                 time.sleep(POLL)
-                self._look(before + time.monotonic() - started)
                 if self.stop():
-                    self._end()
                     raise StoppedError("tune: stopped; the study is kept: run again to go on")
+                self._look(before + time.monotonic() - started)
         finally:
-            self._kill()
-            artifacts.write_json(self.folder / SPENT, before + time.monotonic() - started)
+            self._end()
+            artifacts.write_json(self.study.folder / SPENT, before + time.monotonic() - started)
 
     def _spent(self) -> float:
-        path = self.folder / SPENT
+        path = self.study.folder / SPENT
         return float(artifacts.read_json(path)) if path.is_file() else 0.0
 
     def _start(self, number: int) -> None:
         environment = os.environ | {"TQDM_DISABLE": "1", PARENT: self.parent}
         if self.devices:
             environment["CUDA_VISIBLE_DEVICES"] = self.devices[number % len(self.devices)]
-        command = [sys.executable, "-m", "pipeline.search.worker", self.task, str(self.folder), str(os.getpid())]
+        command = [sys.executable, "-m", "pipeline.search.worker", str(self.study.folder), str(os.getpid())]
         self._running[number] = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
 
     def _look(self, spent: float) -> None:
         """Notes the time, and how workers ended. Raises: what one of them ended with."""
-        over = self.folder / worker.OVER
+        over = self.study.folder / worker.OVER
         if self.minutes is not None and spent > 60 * self.minutes and not over.exists():
             log.info("tune %s: %g minutes are over; trials at work end with their epoch", self.task, self.minutes)
             over.touch()
         if spent > self._noted + NOTED:
             self._noted = spent
-            artifacts.write_json(self.folder / SPENT, spent)
+            artifacts.write_json(self.study.folder / SPENT, spent)
         for number, process in list(self._running.items()):
             code = process.poll()
             if code is None:
@@ -91,29 +89,26 @@ class Crew:
 
     def _died(self, number: int, code: int) -> None:
         """Starts a worker again that a signal has ended. Raises: TrainingError where that does not help."""
-        path = self.folder / LOG
-        written = path.stat().st_size if path.is_file() else 0
-        self._deaths = 1 if written > self._written else self._deaths + 1
-        self._written = written
+        epochs = self.study.epochs
+        self._deaths = 1 if epochs > self._epochs else self._deaths + 1
+        self._epochs = epochs
         name = signal.Signals(-code).name
         if self._deaths >= DEATHS:
             raise TrainingError(
-                f"tune: worker {number} died by {name}, the {DEATHS}th time in a row without any progress; expected it "
-                "to live; take fewer tune.workers if memory was short, and run again to go on"
+                f"tune: worker {number} died by {name}, the {DEATHS}th death in a row without an epoch in between; "
+                "expected it to live; take fewer tune.workers if memory was short, and run again to go on"
             )
         log.warning("tune: worker %d died by %s; another takes its trial over", number, name)
         self._start(number)
 
     def _end(self) -> None:
-        """Asks all workers to stop, and waits for their checkpoints."""
+        """Asks all workers to stop, waits for their checkpoints, and kills those that go on."""
         for process in self._running.values():
             process.terminate()
         until = time.monotonic() + STOP
         for process in self._running.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.1, until - time.monotonic()))
-
-    def _kill(self) -> None:
         for process in self._running.values():
             process.kill()
             process.wait()

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 NAME = "study"
 LOG = "journal.log"
-LIVES = 20
+LIVES = 12
 """Deaths of a trial's workers in a row, without an epoch in between, after which it has failed."""
 Direction = Literal["minimize", "maximize"]
 
@@ -70,8 +70,8 @@ def _mend(path: Path) -> None:
 class Lease:
     """A trial that this process trains, until it is told how that ended, or `close`."""
 
-    def __init__(self, file: IO[bytes], trial: FrozenTrial, *, taken_over: bool) -> None:
-        self._file, self.trial, self.taken_over = file, trial, taken_over
+    def __init__(self, file: IO[bytes], trial: FrozenTrial) -> None:
+        self._file, self.trial = file, trial
 
     @property
     def number(self) -> int:
@@ -124,21 +124,28 @@ class Study:
         with self._held():
             known = self.trials()
             for trial in known:
-                lease = self._lease(trial, taken_over=True) if trial.state is TrialState.RUNNING else None
-                if lease and self._outlived(lease):
+                if (lease := self._orphan(trial)) and self._outlived(lease):
                     return lease
             if len(known) >= most:
                 return None
-            return self._lease(self._new(distributions, known, sampler(len(known))), taken_over=False)
+            return self._lease(self._new(distributions, known, sampler(len(known))))
 
-    def _lease(self, trial: FrozenTrial, *, taken_over: bool) -> Lease | None:
+    def _orphan(self, trial: FrozenTrial) -> Lease | None:
+        if trial.state is not TrialState.RUNNING or (lease := self._lease(trial)) is None:
+            return None
+        if self.storage.get_trial(self._id(trial.number)).state is TrialState.RUNNING:
+            return lease
+        lease.close()  # its worker has told of its end since the trials were read
+        return None
+
+    def _lease(self, trial: FrozenTrial) -> Lease | None:
         file = (self.folder / "leases" / str(trial.number)).open("ab")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.close()
             return None
-        return Lease(file, trial, taken_over=taken_over)
+        return Lease(file, trial)
 
     def _outlived(self, lease: Lease) -> bool:
         """Whether the trial may be tried again; one that kills its workers is recorded as failed."""
@@ -161,11 +168,15 @@ class Study:
         return self.trials()[len(known)]
 
     def report(self, lease: Lease, epoch: int, value: float) -> bool:
-        """Records an epoch's value, once; returns whether the pruner ends the trial."""
+        """Records an epoch's value, once; returns whether the pruner ends the trial.
+
+        Of epochs that are told again after a kill the last alone is judged again: it may not have been.
+        """
         trial = optuna.trial.Trial(self._study, self._id(lease.number))
-        if epoch not in self.storage.get_trial(self._id(lease.number)).intermediate_values:
+        known = self.storage.get_trial(self._id(lease.number)).intermediate_values
+        if epoch not in known:
             trial.report(value, epoch)
-        return trial.should_prune()
+        return epoch >= max(known, default=epoch) and trial.should_prune()
 
     def complete(self, lease: Lease, value: float) -> None:
         """The trial's value. One that is no number fails."""
@@ -188,6 +199,11 @@ class Study:
     def note(self, lease: Lease, key: str, value: Any) -> None:
         """A fact about a trial, kept with it."""
         self.storage.set_trial_user_attr(self._id(lease.number), key, value)
+
+    @property
+    def epochs(self) -> int:
+        """Of all trials, ended or not."""
+        return sum(len(trial.intermediate_values) for trial in self.trials())
 
     def best(self) -> FrozenTrial | None:
         """The completed trial with the best value, of equals the first."""

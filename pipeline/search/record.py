@@ -65,9 +65,10 @@ def _finite(value: float | None) -> float | None:
 
 
 def importances(trials: Sequence["FrozenTrial"], space: Space, direction: Any) -> dict[str, float]:
-    """The share of the completed trials' variance that each field explains by itself, by fANOVA (Hutter et al., 2014).
+    """How much of the completed trials' variance each field explains by itself, by fANOVA (Hutter et al., 2014).
 
-    Empty for fewer than four completed trials, and where all have the same value.
+    As shares of their sum: what fields explain only together is in none of them. Empty for fewer than four completed
+    trials, and where all have the same value.
     """
     import optuna
 

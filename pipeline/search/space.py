@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config, wording
@@ -29,7 +29,7 @@ FIXED = {
     "train.parallel": "tune.workers train side by side instead",
     "train.device": "it changes no result that a search could prefer",
 }
-LISTED = 1000
+LISTED = 200
 """Whole numbers of a range that a check tries one by one."""
 
 
@@ -44,11 +44,18 @@ class Range:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise ValueError(f"low: found {self.low:g} with high {self.high:g}; expected less than high; swap them")
+            out = "swap them" if self.low > self.high else "a list has single values"
+            raise ValueError(f"low: found {self.low:g} with high {self.high:g}; expected less than high; {out}")
         if self.log and self.low <= 0:
             raise ValueError(f"low: found {self.low:g} with log: true; expected more than 0, which has a logarithm")
         if self.step is not None and not 0 < self.step <= self.high - self.low:
             raise ValueError(f"step: found {self.step:g}; expected more than 0 and at most {self.high - self.low:g}")
+        steps = (self.high - self.low) / self.step if self.step else 1
+        if not math.isclose(steps, round(steps), rel_tol=1e-6):
+            raise ValueError(
+                f"step: found {self.step:g}, by which {self.low:g} never becomes {self.high:g}; expected a whole part "
+                "of high - low; change one of them"
+            )
         if self.log and self.step is not None:
             raise ValueError(f"step: found {self.step:g} with log: true; expected one of them; a list has any values")
 
@@ -68,13 +75,13 @@ class Dimension:
         if self.range is None:
             return len(self.choices)
         step = self._step
-        return math.floor((self.range.high - self.range.low) / step + 1e-9) + 1 if step else None
+        return round((self.range.high - self.range.low) / step) + 1 if step else None
 
     def value(self, number: int) -> Any:
         """One of `count`, as it stands in a study."""
         if self.range is None:
             return word(self.choices[number])
-        found = self.range.low + number * self._step
+        found = min(self.range.low + number * self._step, self.range.high)  # whose sum may be a little more
         return int(found) if self.whole else found
 
     @property
@@ -90,8 +97,7 @@ class Dimension:
             return CategoricalDistribution([word(choice) for choice in self.choices])
         if not self.whole:
             return FloatDistribution(self.range.low, self.range.high, log=self.range.log, step=self.range.step)
-        last = self.value((self.count or 1) - 1)
-        return IntDistribution(int(self.range.low), last, log=self.range.log, step=int(self._step))
+        return IntDistribution(int(self.range.low), int(self.range.high), log=self.range.log, step=int(self._step))
 
     def read(self, value: Any) -> Any:
         """A study's value as params.yaml has it."""
@@ -167,6 +173,11 @@ def _dimension(task: Task, path: str, values: Any, where: str) -> Dimension:
     for fixed, reason in FIXED.items():
         if path == fixed or path.startswith(f"{fixed}."):
             raise ConfigError(f"{place}: found in the space; expected another field: {reason}")
+    if isinstance(values, Mapping) and values and not set(values) & {f.name for f in fields(Range)}:
+        inner = f"{path}.{next(iter(values))}"
+        raise ConfigError(
+            f"{place}: found {wording.shown(values)}; expected fields by their whole path, such as {inner}"
+        )
     if path.partition(".")[0] not in SECTIONS or "." not in path:
         known = _paths(task)
         meant = [name for name in known if name.rpartition(".")[2] == path.rpartition(".")[2]]
@@ -185,11 +196,29 @@ def _dimension(task: Task, path: str, values: Any, where: str) -> Dimension:
 
 
 def _choices(values: list[Any], place: str) -> tuple[Any, ...]:
-    words = [json.dumps(value, ensure_ascii=False, sort_keys=True, default=str) for value in values]
-    if not values or len(set(words)) < len(words):
-        what = "no value" if not values else f"{next(w for w in words if words.count(w) > 1)} twice"
+    for value in values:
+        if not _plain(value):
+            raise ConfigError(f"{place}: found {value!r}; expected numbers, texts, lists and mappings by names")
+    words = [json.dumps(value, ensure_ascii=False, sort_keys=True) for value in values]
+    twice = [k for k, value in enumerate(values) if any(_same(value, other) for other in values[:k])]
+    if not values or twice:
+        what = f"{words[twice[0]]} twice" if twice else "no value"
         raise ConfigError(f"{place}: found {what}; expected different values, such as [0.1, 0.2]")
     return tuple(values)
+
+
+def _plain(value: Any) -> bool:
+    """Whether a study can have it: what JSON has. A date, which YAML knows, is none."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _plain(inner) for key, inner in value.items())
+    if isinstance(value, list):
+        return all(map(_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two choices are one: 1 and 1.0 are, 1 and true are not."""
+    return a == b and isinstance(a, bool) == isinstance(b, bool)
 
 
 def _whole(task: Task, path: str, found: Range) -> bool:

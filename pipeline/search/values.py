@@ -26,16 +26,18 @@ CHANGING = ("train.loss", "train.class_weights")
 MOST_POINTS = 1_000_000  # of a grid
 
 
-def of(task: Task) -> dict[str, Any]:
+def of(task: Task, known: dict[str, Any] | None = None) -> dict[str, Any]:
     """The whole of the sections `model` and `train`, and what weights and teacher they name: values.json's content.
 
+    known: the last of these, where it has been looked up before.
     Raises: ConfigError, and what `pins.pinned` raises.
     """
     module, parsed = task.named("model", "models")
     if hasattr(module, "resolved"):  # finds what it reads elsewhere, by whose digest train then knows it
         parsed = module.resolved(parsed)
     model, train = {"name": task.raw["model"]["name"], **asdict(parsed)}, task.section("train", fit.Config)
-    return {"model": model, "train": asdict(train), "pins": pins.pinned(train, model, f"{task.where}.train")}
+    named = pins.pinned(train, model, f"{task.where}.train") if known is None else known
+    return {"model": model, "train": asdict(train), "pins": named}
 
 
 def space(task: Task, settings: Config) -> Space:
@@ -87,6 +89,7 @@ def check(task: Task, settings: Config, faults: Callable[[Task], Iterator[Config
         return  # told of as what it is
     found = space(task, settings)
     _check_budget(settings, found, where)
+    _check_pruner(settings, epochs(task, found), where)
     if settings.measure == "loss" and (changed := [path for path in settings.space if _changes(path)]):
         raise ConfigError(
             f"{where}.measure: found loss with {changed[0]} in the space, whose losses are of different kinds; "
@@ -101,7 +104,7 @@ def check(task: Task, settings: Config, faults: Callable[[Task], Iterator[Config
 
 
 def _check_budget(settings: Config, found: Space, where: str) -> None:
-    """Raises: ConfigError for trials, a sampler and a pruner that do not go together."""
+    """Raises: ConfigError for trials, a space and a sampler that do not go together."""
     sampler, pruner = settings.sampler.name, settings.pruner.name
     fewest = config.plugin("pruners", pruner, f"{where}.pruner.name").FEWEST
     if fewest and settings.trials < fewest:
@@ -130,6 +133,17 @@ def _check_budget(settings: Config, found: Space, where: str) -> None:
         raise ConfigError(
             f"{where}.space: found {found.points:,} points of a grid; expected at most {MOST_POINTS:,}; use tpe"
         )
+
+
+def _check_pruner(settings: Config, most: int, where: str) -> None:
+    """most: epochs of a trial. Raises: ConfigError for a pruner that never could end a trial."""
+    pruner = settings.pruner
+    for name, what, limit in (("first", "epochs of a trial", most), ("startup", "trials", settings.trials)):
+        found = getattr(pruner, name, 0)
+        if settings.trials and found >= limit:
+            raise ConfigError(
+                f"{where}.pruner.{name}: found {found} with {limit} {what}, so that none would be pruned; expected less"
+            )
 
 
 def check_measure(settings: Config, kind: Kind, where: str) -> None:

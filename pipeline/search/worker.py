@@ -1,6 +1,6 @@
 """One worker of a search: takes a trial, trains it as stage train would, records it, and takes the next.
 
-`python -m pipeline.search.worker TASK FOLDER STARTER`, the last a process number, as crew.py starts it.
+`python -m pipeline.search.worker FOLDER STARTER`, the last a process number, as crew.py starts it.
 """
 
 import logging
@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 OVER = "over"
 """In the study's folder once its minutes are spent."""
+WORK = "work.json"
+"""In the study's folder: the task and what it starts from, as they were when the stage began."""
 
 
 class Pruned(Exception):
@@ -43,6 +45,7 @@ class Recorder:
     study: "Study"
     lease: "Lease"
     measure: str
+    before: int  # epochs that are not kept once those of an average come
     best: float = math.inf  # the lowest validation loss, whose epoch is the one that counts
     value: float = math.nan  # what is measured at it
     epochs: int = 0
@@ -51,7 +54,7 @@ class Recorder:
         """Raises: Pruned."""
         self.run.log(epoch, row)
         self.epochs = epoch
-        if row["validation_loss"] < self.best:
+        if epoch == self.before + 1 or row["validation_loss"] < self.best:
             self.best, self.value = row["validation_loss"], row[f"validation_{self.measure}"]
         # Not the epoch's own, which is noisy: what the trial would be worth if it ended here.
         if self.study.report(self.lease, epoch, self.value):
@@ -65,6 +68,7 @@ class Work:
     """What every trial of a worker shares."""
 
     task: Task
+    pins: dict[str, Any]  # what its weights and its teacher stand for, the same in every trial
     config: Config
     space: Space
     study: "Study"
@@ -72,14 +76,18 @@ class Work:
 
     def take(self) -> "Lease | None":
         """The next trial; None where there is none for this worker."""
+        most = values.most(self.config, self.space)
         if (self.study.folder / OVER).exists():
-            return None
+            if self.study.best() is not None:
+                return None
+            most = 0  # what is at work goes on until one has completed
         sampler = config.plugin("samplers", self.config.sampler.name, "tune.sampler.name")
 
         def drawn(number: int) -> Any:
-            return sampler.build(self.config.sampler, self.space, self.config.seed + 1_000_003 * (number + 1))
+            seed = (self.config.seed + 1_000_003 * (number + 1)) % 2**32
+            return sampler.build(self.config.sampler, self.space, seed)
 
-        return self.study.take(self.space.distributions, values.most(self.config, self.space), drawn)
+        return self.study.take(self.space.distributions, most, drawn)
 
     def trial(self, lease: "Lease") -> None:
         """Trains a trial and records how it ended. Raises: StoppedError, OSError; the trial then stays to be taken."""
@@ -87,9 +95,8 @@ class Work:
 
         place = self.study.folder / "trials" / str(lease.number)
         with Run(self.task.name, f"trial {lease.number}", dict(lease.params), live=False) as run:
-            recorder = Recorder(run, self.study, lease, self.measure)
             try:
-                said = self._trained(lease, place, recorder)
+                said = self._trained(lease, place, run)
             except (StoppedError, OSError):
                 raise
             except Pruned as reason:
@@ -102,11 +109,12 @@ class Work:
         shutil.rmtree(place, ignore_errors=True)
         log.info("trial %d: %s; %s", lease.number, said, values.told(lease.params))
 
-    def _trained(self, lease: "Lease", place: Path, recorder: Recorder) -> str:
+    def _trained(self, lease: "Lease", place: Path, run: Any) -> str:
         """Fits the network of a trial's values."""
-        found = values.of(self.space.overlaid(self.task, lease.params))
+        found = values.of(self.space.overlaid(self.task, lease.params), self.pins)
         _, model = config.named("models", found["model"], f"{self.task.where}.model")
         train = _alone(config.parse(Train, found["train"], f"{self.task.where}.train"), self.config.workers)
+        recorder = Recorder(run, self.study, lease, self.measure, train.average.before(train.epochs))
         if (teacher := self.study.folder / training.TEACHER).is_file():
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(teacher, place / teacher.name)
@@ -127,33 +135,41 @@ def _line(error: Exception) -> str:
     return said if isinstance(error, PipelineError) else f"{type(error).__name__}: {said}"
 
 
-def work(task: Task, folder: Path) -> None:
+def hand_out(task: Task, pins: dict[str, Any], folder: Path) -> None:
+    """Leaves in `folder` what its workers do, whatever becomes of params.yaml and of the registry meanwhile."""
+    artifacts.write_json(folder / WORK, asdict(task) | {"pins": pins})
+
+
+def work(folder: Path) -> None:
     """Trials until there is none left."""
     from pipeline.search.journal import Study
 
+    given = artifacts.read_json(folder / WORK)
+    pins = given.pop("pins")
+    task = Task(**given)
     settings = task.section("tune", Config)
     space = values.space(task, settings)
     measure = values.measure(settings, prepared.target(artifacts.folder("prepared", task.name)).kind)
     pruner = config.plugin("pruners", settings.pruner.name, "tune.pruner.name")
     built = pruner.build(settings.pruner, values.epochs(task, space))
-    shared = Work(task, settings, space, Study(folder, values.direction(measure), built), measure)
+    shared = Work(task, pins, settings, space, Study(folder, values.direction(measure), built), measure)
     while (lease := shared.take()) is not None:
         with closing(lease):
             shared.trial(lease)
 
 
 def main() -> None:
-    name, folder, starter = sys.argv[1:]
+    folder, starter = sys.argv[1:]
     rank.tie(int(starter))
     logging.basicConfig(level=os.environ.get("DANLU_LOG", "INFO"), format="%(message)s", stream=sys.stderr)
     for noisy in ("pipeline.training", "pipeline.fit"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        work(config.task(name), Path(folder))
+        work(Path(folder))
     except (PipelineError, OSError) as error:
         if not (told := stage.known(error)):
             raise
-        print(f"tune {name}: {told}", file=sys.stderr)
+        print(f"tune: {told}", file=sys.stderr)
         sys.exit(told.exit_code)
 
 

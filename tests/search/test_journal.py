@@ -73,10 +73,27 @@ def test_an_orphan_is_taken_before_anything_new_and_by_one_worker_alone(tmp_path
     first, second = take(study), take(study)
     first.close()  # as the system does when its worker dies
     orphan = take(other)
-    assert (orphan.number, orphan.params, orphan.taken_over) == (0, first.params, True)
+    assert (orphan.number, orphan.params) == (0, first.params)
     assert take(study).number == 2  # neither the orphan, which is held again, nor the second, which never was left
     assert [trial.number for trial in study.trials()] == [0, 1, 2]
     second.close()
+
+
+def test_a_worker_that_ends_its_trial_while_another_looks_leaves_no_orphan(tmp_path):
+    study, other = Study(tmp_path, "minimize"), Study(tmp_path, "minimize")
+    first = take(study)
+    known = other.trials()
+
+    def trials():
+        """As read before the first worker told of its end."""
+        if first.number is not None and study.trials()[0].state.name == "RUNNING":
+            study.complete(first, 1.0)
+        return known
+
+    other.trials = trials
+    assert take(other, most=1) is None
+    del other.trials
+    assert states(other) == ["COMPLETE"] and "deaths" not in other.trials()[0].user_attrs
 
 
 def test_a_trial_that_kills_its_workers_fails_and_one_that_gets_on_does_not(tmp_path):
@@ -173,6 +190,17 @@ def test_an_epoch_that_is_told_again_after_a_kill_counts_once(tmp_path):
     study.report(lease, 1, 0.5)
     study.report(lease, 1, 0.5)
     assert study.trials()[0].intermediate_values == {1: 0.5}
+
+
+def test_epochs_that_are_told_again_after_a_kill_are_not_judged_again(tmp_path):
+    study = Study(tmp_path, "minimize", median.build(median.Config(startup=1, warmup=0), 4))
+    first, slow = take(study), take(study)
+    assert not any(study.report(slow, epoch, 0.9) for epoch in (1, 2))  # nothing to compare with
+    for epoch in range(1, 5):
+        study.report(first, epoch, 0.5)
+    study.complete(first, 0.5)
+    assert not study.report(slow, 1, 0.9)
+    assert study.report(slow, 2, 0.9)
 
 
 def test_optunas_own_tools_read_the_journal(tmp_path):

@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 
 from pipeline import check
@@ -41,6 +43,19 @@ BAD = [
     ({}, {}, "tune.space: found nothing with 5 trials"),
     ({"model.dropout": []}, {}, "model.dropout: found no value"),
     ({"model.dropout": [0.1, 0.1]}, {}, "model.dropout: found 0.1 twice"),
+    ({"train.l1": [1, 1.0]}, {}, "train.l1: found 1.0 twice"),
+    ({RATE: [datetime.date(2020, 1, 1)]}, {}, "expected numbers, texts, lists and mappings by names"),
+    ({"train.optimizer": [{"name": "sgd", 1: 2}]}, {}, "expected numbers, texts, lists and mappings by names"),
+    ({"model.dropout": {"low": 0.1, "high": 0.1}}, {}, "found 0.1 with high 0.1; expected less than high; a list has"),
+    (
+        {"model.dropout": {"low": 0, "high": 0.5, "step": 0.2}},
+        {},
+        "dropout.step: found 0.2, by which 0 never becomes 0.5",
+    ),
+    ({"train": {"optimizer": {"learning_rate": [0.1]}}}, {}, "by their whole path, such as train.optimizer"),
+    ({"train.optimizer": {"learning_rate": [0.1]}}, {}, f"by their whole path, such as {RATE}"),
+    ({RATE: [0.1]}, {"pruner": {"name": "halving", "first": 4}}, "tune.pruner.first: found 4 with 4 epochs of a trial"),
+    ({RATE: [0.1]}, {"pruner": {"name": "median"}}, "tune.pruner.startup: found 5 with 5 trials"),
     ({"model.dropout": 0.1}, {}, "model.dropout: found 0.1; expected a list of values, or {low: …, high: …}"),
     ({"model.name": ["cnn", "mlp"]}, {}, "a task for each model"),
     ({"train.seed": [1, 2]}, {}, "luck"),
@@ -94,6 +109,15 @@ def test_a_grid_holds_every_combination_once_and_its_order_comes_from_the_seed(p
     assert found == [space.read(project(), given, 3).point(k) for k in range(8)]
     assert found != [space.read(project(), given, 4).point(k) for k in range(8)]
     assert found[0]["train.optimizer"] == '{"name": "sgd"}'
+
+
+def test_a_grid_of_steps_stays_within_its_range(project):
+    given = {"model.dropout": {"low": 0, "high": 0.3, "step": 0.1}, "train.l1": {"low": 0, "high": 0.6, "step": 0.2}}
+    grid = space.read(project(), given, 0)
+    assert grid.points == 16
+    for path, distribution in grid.distributions.items():
+        assert all(distribution._contains(grid.point(number)[path]) for number in range(16))
+    assert {grid.point(number)["model.dropout"] for number in range(16)} >= {0.0, 0.3}
 
 
 def test_a_trial_is_the_task_with_its_values_and_the_rest_as_it_was(project):
