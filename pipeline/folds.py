@@ -210,7 +210,8 @@ def fold(rows: Rows, found: np.ndarray, number: int, share: float, config: Confi
     rest = np.flatnonzero(sided == TRAIN)
     most = len(np.unique(rows.units[rest])), np.bincount(rows.groups[rest]).max()  # that a splitter divides
     count = max(2, min(round(1 / share), *most))
-    sided[rest[_divided(rows, rest, count, config) == 0]] = VALIDATION
+    # Not always part 0: there the splitter puts the unit with the most uneven classes, which none would then train on.
+    sided[rest[_divided(rows, rest, count, config) == number % count]] = VALIDATION
     _complete(rows, sided)
     for side, name in enumerate(artifacts.SPLITS):
         _require_all(rows, sided == side, f"{place}: {name} of fold {number + 1} of {config.folds}")
@@ -218,11 +219,13 @@ def fold(rows: Rows, found: np.ndarray, number: int, share: float, config: Confi
 
 
 def _complete(rows: Rows, sided: np.ndarray) -> None:
-    """Moves to validation a unit of train of each class that is not there yet, where train keeps another."""
+    """Moves to validation the smallest unit of train of each class that is not there yet, where train keeps another."""
     for number in np.flatnonzero(rows.counts(sided == VALIDATION) == 0):
-        there = np.unique(rows.units[(sided == TRAIN) & rows.having[:, number]])
+        train = sided == TRAIN
+        there = np.unique(rows.units[train & rows.having[:, number]])
         if len(there) > 1:
-            sided[(rows.units == there[0]) & (sided == TRAIN)] = VALIDATION
+            smallest = there[np.bincount(rows.units[train])[there].argmin()]
+            sided[train & (rows.units == smallest)] = VALIDATION
 
 
 def _require_all(rows: Rows, some: np.ndarray, place: str) -> None:

@@ -168,6 +168,45 @@ def test_a_process_that_dies_is_an_error_that_names_its_log(tmp_path: Path, monk
         running.run([(0, tmp_path / "0")], 1, lambda *given: None, lambda: False)
 
 
+class Short:
+    """Starts a shell in the place of each fold's process; commands: of each fold's tries, the last one again."""
+
+    def __init__(self, *commands: tuple[str, ...]) -> None:
+        self.commands, self.started = commands, list[int]()
+
+    def __call__(self, number: int, stem: Path) -> running._Running:
+        stem.with_suffix(".log").touch()
+        command = self.commands[number][min(self.started.count(number), len(self.commands[number]) - 1)]
+        self.started.append(number)
+        return running._Running(number, stem, subprocess.Popen(["sh", "-c", command]), time.monotonic())
+
+
+KILLED = "kill -9 $$"
+
+
+@pytest.mark.parametrize("second", [KILLED, f"sleep 0.5; {KILLED}"], ids=["in one poll", "one after the other"])
+def test_folds_that_are_killed_together_are_each_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str
+) -> None:
+    short, ended = Short((KILLED, "true"), (second, "true"), ("true",)), list[int]()
+    monkeypatch.setattr(running, "_start", short)
+    monkeypatch.setattr("pipeline.memory.free", lambda: 1 << 60)
+    jobs = [(k, tmp_path / str(k)) for k in range(3)]
+    running.run(jobs, 2, lambda number, seconds: ended.append(number), lambda: False)
+    assert short.started == [0, 1, 2, 0, 1] and ended == [2, 0, 1]
+
+
+def test_a_fold_that_is_killed_alone_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the start, or when it was started once more."""
+    monkeypatch.setattr("pipeline.memory.free", lambda: 1 << 60)
+    for commands, limit, tries in (((KILLED,), ("true",)), 1, [0]), (((KILLED,), ("sleep 0.5",)), 2, [0, 1, 0]):
+        short = Short(*commands)
+        monkeypatch.setattr(running, "_start", short)
+        with pytest.raises(TrainingError, match=r"fold 1: its process died by signal 9 \(SIGKILL\)"):
+            running.run([(k, tmp_path / str(k)) for k in (0, 1)], limit, lambda *given: None, lambda: False)
+        assert short.started == tries
+
+
 @pytest.mark.parametrize(
     ("asked", "threads", "cores", "expected"),
     [(None, 1, 8, 5), (None, 4, 8, 2), (None, 1, 2, 2), (None, "auto", 8, 1), (3, 1, 2, 3), (9, 1, 2, 5)],

@@ -81,6 +81,28 @@ def test_a_rare_class_is_on_every_side() -> None:
             assert [(classes[found == side] == 1).sum() for side in (0, 1, 2)] == [3, 1, 1]
 
 
+@pytest.mark.parametrize("kind", ["stratified", "plain"])
+def test_the_largest_unit_is_trained_on_by_some_folds(kind: str) -> None:
+    sizes = np.array([28, 12, *[1] * 160])
+    units = np.repeat(np.arange(len(sizes)), sizes)
+    classes = np.where(units < 2, units, np.arange(len(units)) % 2)
+    for seed in range(4):
+        found = sided(rows(units, classes), replace(FIVE, kind=kind, seed=seed))
+        for first in (0, 28):  # a row of each of the two large units
+            assert (found[:, first] == folds.TRAIN).sum() >= 2
+
+
+def test_validation_is_completed_by_the_smallest_unit() -> None:
+    """Of equals by the first; the size is of all its rows, not of those of the class alone."""
+    units = np.repeat(np.arange(6), [5, 3, 2, 2, 20, 20])
+    classes = np.where(units < 4, 1, 0)
+    classes[[5, 6]] = 0  # of unit 1 one row is of the class
+    given = rows(units, classes)
+    found = np.where(units == 5, folds.VALIDATION, folds.TRAIN).astype(np.int8)
+    folds._complete(given, found)
+    assert np.unique(units[found == folds.VALIDATION]).tolist() == [2, 5]
+
+
 @pytest.mark.parametrize("folds_asked", [2, 3, 5])
 def test_a_class_with_too_few_units_is_named(folds_asked: int) -> None:
     """In as few units as would leave a side without it; with one more there are folds."""

@@ -33,6 +33,7 @@ class _Running:
     began: float
     peak: int = 0
     now: int = 0  # bytes
+    beside: bool = False  # whether others have run at the same time
 
     def look(self) -> None:
         with contextlib.suppress(psutil.Error):
@@ -58,18 +59,20 @@ def run(
 ) -> None:
     """Returns when every fold, its number and the job's path without suffix, has left its answers.
 
-    A fold whose process the system has killed while others ran, as it does for want of memory, is started once more
-    when nothing else runs; from then on one works at a time.
+    A fold that has run beside others and whose process the system has killed, as it does for want of memory, is started
+    once more when nothing else runs; from then on one works at a time.
     Raises: what a fold raised, with its number; StoppedError; TrainingError for a process that died.
     """
     running: list[_Running] = []
-    waiting, needed, again = list(jobs), 0, set[int]()
+    waiting, needed = list(jobs), 0
     try:
         while waiting or running:
             if stop():
                 raise StoppedError("crossvalidate: stopped; finished folds are kept; run again to go on")
             while waiting and _may_start(running, limit, needed):
                 running.append(_start(*waiting.pop(0)))
+            for one in running:
+                one.beside |= len(running) > 1  # said here, since the system may kill all of them at once
             time.sleep(POLL)
             for one in [*running]:
                 one.look()
@@ -77,9 +80,8 @@ def run(
                     continue
                 running.remove(one)
                 needed = max(needed, one.peak)
-                if one.process.returncode == -signal.SIGKILL and running and one.number not in again:
+                if one.process.returncode == -signal.SIGKILL and one.beside:
                     log.warning("fold %d was killed, as for want of memory; from now on one at a time", one.number + 1)
-                    again.add(one.number)
                     waiting.append((one.number, one.stem))
                     limit = 1
                     continue
