@@ -244,6 +244,19 @@ def test_each_fold_chooses_on_its_own_validation() -> None:
     assert accuracy == {"baseline": [0, 1], "net": [1, 0], "chosen": [0, 0]}
 
 
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_fold_too_small_for_the_headline_is_named(side: str) -> None:
+    """r2 of a single value is not defined; the mean error is."""
+    target, truth = Target("value", ("degrees",)), np.arange(4.0)[:, None]
+    counts = {"train": 8, "validation": 4, "test": 4}
+    whole = {"validation": truth, "test": truth}
+    small = whole | {side: truth[:1]}
+    made = [Fold(one, {"baseline": one}, pd.DataFrame(), counts, 0) for one in (whole, small)]
+    with pytest.raises(DataError, match=f"{side} of fold 2 of 2: found 1 examples, on which r2 of baseline is not"):
+        figures.measured(made, quality.Config("r2", resamples=100), target)
+    assert figures.measured(made, quality.Config("mae", resamples=100), target)["candidates"]["chosen"]["mae"]
+
+
 def test_the_interval_counts_that_train_parts_overlap() -> None:
     """Nadeau and Bengio's correction: for k folds of n rows, 1/k + 1/(k - 1)."""
     from scipy.stats import t
