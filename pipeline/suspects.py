@@ -26,8 +26,8 @@ TEMPLATE = Path(__file__).with_name("suspects.html.j2")
 HEADINGS = (
     *("rank", "id", "label", "suggested", "score", "probability_of_label", "probability_of_suggested", "verdict"),
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins so is a formula to a spreadsheet."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""A cell that begins so is a formula to a spreadsheet, or looks like one that has been made harmless."""
 
 
 @dataclass(frozen=True)
