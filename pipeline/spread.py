@@ -18,7 +18,13 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
         {"metric": name, "cells": [_cell(measured.get(name)) for measured in candidates.values()]} for name in there
     ]
     chart = drawn({name: measured[found["headline"]] for name, measured in candidates.items()}, found["headline"])
-    return {"folds": found["folds"], "names": list(candidates), "rows": rows, "chart": chart}
+    return {
+        "folds": found["folds"],
+        "names": list(candidates),
+        "rows": rows,
+        "chart": chart,
+        "difference": ", ".join(f"{name} {_cell(figure)}" for name, figure in found["difference"].items()),
+    }
 
 
 def _cell(figure: Mapping[str, float] | None) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -252,10 +253,33 @@ def test_a_fold_too_small_for_the_headline_is_named(side: str) -> None:
     counts = {"train": 8, "validation": 4, "test": 4}
     whole = {"validation": truth, "test": truth}
     small = whole | {side: truth[:1]}
-    made = [Fold(one, {"baseline": one}, pd.DataFrame(), counts, 0) for one in (whole, small)]
+    made = [Fold(one, {"baseline": one, "net": one}, pd.DataFrame(), counts, 0) for one in (whole, small)]
     with pytest.raises(DataError, match=f"{side} of fold 2 of 2: found 1 examples, on which r2 of baseline is not"):
         figures.measured(made, quality.Config("r2", resamples=100), target)
     assert figures.measured(made, quality.Config("mae", resamples=100), target)["candidates"]["chosen"]["mae"]
+
+
+def test_candidates_are_compared_fold_by_fold() -> None:
+    """Where the folds differ far more than the candidates do, the difference is still sure."""
+    target, truth = Target("classes", ("a", "b", "c")), np.arange(300) % 3
+    counts = {"train": 600, "validation": 300, "test": 300}
+
+    def answers(wrong: int) -> dict[str, np.ndarray]:
+        told = np.where(np.arange(300) < wrong, (truth + 1) % 3, truth)
+        return {side: np.eye(3)[told] for side in ("validation", "test")}
+
+    truths = {"validation": truth, "test": truth}
+    made = [
+        Fold(truths, {"baseline": answers(wrong + 30), "net": answers(wrong + k)}, pd.DataFrame(), counts, 0)
+        for k, wrong in enumerate((0, 60, 120))
+    ]
+    wanted = quality.Config("accuracy", {"broken": ("a", "b")}, resamples=100)
+    found = figures.measured(made, wanted, target)
+    assert list(found["difference"]) == ["accuracy", "broken_accuracy"]
+    expected = figures.interval([0.1, 29 / 300, 28 / 300], 0.5, (-1, 1))
+    assert found["difference"]["accuracy"] == {key: round(value, 6) for key, value in asdict(expected).items()}
+    net, baseline = (found["candidates"][name]["accuracy"] for name in ("net", "baseline"))
+    assert expected.low > 0 and net["low"] < baseline["high"]
 
 
 def test_the_interval_counts_that_train_parts_overlap() -> None:

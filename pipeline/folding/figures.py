@@ -47,6 +47,7 @@ def measured(found: Sequence[Fold], wanted: quality.Config, target: Target) -> d
         "candidates": {
             name: _candidate(found, tested[name], answers, wanted, target, ratio) for name, answers in by_fold.items()
         },
+        "difference": _difference(tested, wanted, ratio),
     }
 
 
@@ -95,6 +96,24 @@ def _candidate(
         if name in pooled:
             told["pooled"] = {key: round(value, DIGITS) for key, value in asdict(pooled[name]).items()}
         out[name] = told
+    return out
+
+
+def _difference(
+    tested: Mapping[str, Sequence[Mapping[str, float]]], wanted: quality.Config, ratio: float
+) -> dict[str, Any]:
+    """Net minus baseline: mean and interval of what they differ by in each fold, of the headline and the groups.
+
+    In pairs, so that what makes a fold hard for both cancels out.
+    """
+    out = {}
+    for name in (wanted.headline, *(f"{group}_accuracy" for group in wanted.binary)):
+        pairs = zip(tested["net"], tested["baseline"], strict=True)
+        values = [net[name] - baseline[name] for net, baseline in pairs if name in net and name in baseline]
+        if len(values) > 1:
+            low, high = metrics.bounds(name)
+            told = asdict(interval(values, ratio, (low - high, high - low)))
+            out[name] = {key: round(value, DIGITS) for key, value in told.items()}
     return out
 
 
