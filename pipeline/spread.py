@@ -23,6 +23,7 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
         "names": list(candidates),
         "rows": rows,
         "chart": chart,
+        "optimistic": found["optimistic"],
         "difference": ", ".join(f"{name} {_cell(figure)}" for name, figure in found["difference"].items()),
     }
 

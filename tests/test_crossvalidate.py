@@ -116,6 +116,14 @@ def test_the_folds_leave_their_answers_alone(task: Task) -> None:
     assert not Path("data/prepared").exists() and not Path("data/models").exists()
 
 
+def test_settings_that_a_search_has_chosen_make_the_means_optimistic(task: Task) -> None:
+    assert artifacts.read_json(METRIC)["optimistic"] is False
+    study = Path("data/tuned/toy/study.json")
+    study.write_text("{}")
+    assert crossvalidate.crossvalidate(task, folds.Config(3))["optimistic"] is True
+    study.unlink()
+
+
 def test_a_second_look_fits_nothing(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     before = METRIC.read_bytes()
     monkeypatch.setattr(running, "_start", lambda *given: pytest.fail("a fold was fitted again"))
