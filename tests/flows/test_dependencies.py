@@ -232,6 +232,12 @@ def test_the_folds_answers_depend_on_all_code_that_decides_them_and_on_no_other(
     assert f"pipeline/models/{model}.py" in hashed and "pipeline/models/cnn.py" not in hashed
 
 
+def test_what_measures_time_or_takes_every_core_runs_alone() -> None:
+    found = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    alone = {name for name, stage in found.items() if stage.get("do", stage).get("meta", {}).get("exclusive")}
+    assert alone == {"compress", "crossvalidate", "suspects"}
+
+
 def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:
     for stage in stages:
         if stage.step == "fetch" and stage.settings:
