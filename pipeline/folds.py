@@ -6,7 +6,6 @@ N rows, U units, K classes.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -249,8 +248,3 @@ def _require_all(rows: Rows, some: np.ndarray, place: str) -> None:
     lacking = [rows.names[k] for k in np.flatnonzero(rows.counts(some) == 0)]
     if lacking:
         raise DataError(f"{place}: found no example of {', '.join(lacking[:5])}; expected some of each; {WAY}")
-
-
-def shares(sided: np.ndarray) -> Mapping[str, int]:
-    """How many rows each side has."""
-    return {name: int((sided == side).sum()) for side, name in enumerate(artifacts.SPLITS)}

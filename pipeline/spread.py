@@ -12,7 +12,7 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
     found: dict[str, Any] = artifacts.read_json(path) if path.is_file() else {"folds": 0}
     if not found["folds"]:
         return None
-    candidates = {name: found["candidates"][name] for name in (*found["tested"], "chosen")}
+    candidates = {name: found["candidates"][name] for name in (*found["order"], "chosen")}
     there = [name for name in headlines if any(name in measured for measured in candidates.values())]
     rows = [
         {"metric": name, "cells": [_cell(measured.get(name)) for measured in candidates.values()]} for name in there

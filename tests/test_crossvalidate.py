@@ -110,6 +110,11 @@ def test_planted_wrong_labels_come_first(task: Task) -> None:
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
 
 
+def test_no_more_suspects_are_told_of_than_there_are_rows(task: Task, tmp_path: Path) -> None:
+    told = suspects.run(task, folds.Config(3), suspects.Config(1000), tmp_path)
+    assert told.endswith("; data/suspects/toy/index.html shows the first 120")
+
+
 def test_the_folds_leave_their_answers_alone(task: Task) -> None:
     (place,) = Path(".danlu/folds").iterdir()
     assert {path.suffix for path in place.iterdir()} == {".json", ".npz", ".parquet", ".log"}

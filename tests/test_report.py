@@ -198,7 +198,7 @@ def test_cross_validation_has_a_table_a_chart_and_a_link_to_the_suspects(task):
     assert "Cross-validation" not in report.render([report.describe(task, "text")])
     figures = {"value": 0.81, "low": 0.71, "high": 0.91, "folds": [0.8, None, 0.82]}
     measured = {"macro_f1": figures, "accuracy": figures | {"value": 0.875}}
-    found = {"folds": 3, "headline": "macro_f1", "tested": ["net"], "candidates": {"net": measured, "chosen": measured}}
+    found = {"folds": 3, "headline": "macro_f1", "order": ["net"], "candidates": {"net": measured, "chosen": measured}}
     found["optimistic"] = False
     found["difference"] = {"macro_f1": {"value": -0.02, "low": -0.05, "high": 0.01}}
     artifacts.write_json(artifacts.DATA / "metrics/t.folds.json", found)

@@ -43,7 +43,7 @@ def measured(found: Sequence[Fold], wanted: quality.Config, target: Target) -> d
         "examples": counts,
         "leaks": [fold.leaks for fold in found],
         "chosen": chosen,
-        "tested": names,  # in their order, which JSON's keys lose
+        "order": names,  # of candidates, which JSON's keys lose
         "candidates": {
             name: _candidate(found, tested[name], answers, wanted, target, ratio) for name, answers in by_fold.items()
         },
