@@ -60,14 +60,19 @@ def _exchanged(given: dict[str, float], before: str, after: str) -> dict[str, fl
 
 
 def workspace(folder: Path, task: str, block: Any, seed: int, quick: bool) -> set[str]:
-    """A project with the task alone, its labels flipped; returns the ids of those that are."""
+    """A project with the task alone, its labels flipped; returns the ids of those that are.
+
+    One that is there is made anew but for the folds that have ended, which are kept.
+    """
     block["crossvalidate"] = {"folds": 2 if quick else 5, "seed": seed}
     block["suspects"] = {"rows": 100}
     with (folder / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump({"tasks": {task: block}}, file)
-    (folder / ".dvc").mkdir()
+    (folder / ".dvc").mkdir(exist_ok=True)
     for name in LINKED:
-        (folder / name).symlink_to(CODE / name)
+        if not (folder / name).is_symlink():
+            (folder / name).symlink_to(CODE / name)
+    shutil.rmtree(folder / "data", ignore_errors=True)
     (folder / "data/raw").mkdir(parents=True)
     (folder / "data/raw" / task).symlink_to(ROOT / "data/raw" / task)
     values = artifacts.read_json(ROOT / "data/tuned" / task / "values.json")

@@ -16,7 +16,7 @@ class Stage:
 
     name: DVC's own, such as train@solar; report is over all tasks.
     retries: how often it starts again after a crash.
-    exclusive: runs with no other stage beside it, since it measures time.
+    exclusive: runs with no other stage beside it, since it measures time or takes every core.
     needs: names of the stages whose outputs it reads.
     """
 

@@ -60,7 +60,10 @@ def registered(task: str, report: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def cross_validation(task: str) -> dict[str, Any] | None:
-    """Per candidate and metric the mean over the folds with its interval; None while it is off."""
+    """Per candidate and metric the mean over the folds with its interval; None while it is off.
+
+    optimistic: whether a search has chosen the settings on rows that the folds test.
+    """
     path = DATA / "metrics" / f"{task}.folds.json"
     found: dict[str, Any] = read_json(path) if path.is_file() else {"folds": 0}
     if not found["folds"]:
@@ -70,6 +73,7 @@ def cross_validation(task: str) -> dict[str, Any] | None:
     return {
         "folds": found["folds"],
         "headline": found["headline"],
+        "optimistic": found["optimistic"],
         "candidates": {
             name: {metric: {end: figure[end] for end in ends} for metric, figure in measured.items()}
             for name, measured in each

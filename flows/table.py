@@ -35,7 +35,8 @@ def stage_rows(outcomes: Mapping[str, Outcome]) -> list[list[str]]:
 def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """One row a candidate model: test metrics with their intervals, size and latency of what is served, registry.
 
-    Where a task is cross-validated, one more: the candidate that each fold would choose, mean over the folds.
+    Where a task is cross-validated, one more: the candidate that each fold would choose, mean over the folds;
+    optimistic where a search has seen rows that the folds test.
     """
     shown = _shown(tasks)
     found = [["task", "model", *(name.replace("_", "-") for name in shown), "size", "latency", "registry"]]
@@ -55,7 +56,8 @@ def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             found.append(row)
         if folded := task.get("cross_validation"):
             figures = [_interval(folded["candidates"]["chosen"].get(headline)) for headline in shown]
-            found.append([name, f"mean of {folded['folds']} folds", *figures, "", "", ""])
+            optimistic = ", optimistic" if folded["optimistic"] else ""
+            found.append([name, f"mean of {folded['folds']} folds{optimistic}", *figures, "", "", ""])
     return found
 
 

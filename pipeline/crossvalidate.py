@@ -29,7 +29,12 @@ def crossvalidate(task: Task, wanted: Config) -> dict[str, Any]:
     target = targets.recorded(artifacts.read_json(artifacts.folder("validated", task.name) / "summary.json"))
     judged = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
     found = answering.collected(task, wanted)
-    return figures.measured(found, judged, target) | {"kind": wanted.kind, "seed": wanted.seed}
+    searched = (artifacts.folder("tuned", task.name) / "study.json").is_file()  # on rows that the folds then test
+    return figures.measured(found, judged, target) | {
+        "kind": wanted.kind,
+        "seed": wanted.seed,
+        "optimistic": searched,
+    }
 
 
 def main(task: Task) -> None:
@@ -54,6 +59,8 @@ def main(task: Task) -> None:
         log.info(
             "%s: %s: %s %.4f (%s), mean of %d folds", task.name, name, headline, figure["value"], bounds, wanted.folds
         )
+    if found["optimistic"]:
+        log.info("%s: these means are optimistic: the search has seen rows that the folds test", task.name)
 
 
 def _means(found: Mapping[str, Any]) -> dict[str, float]:

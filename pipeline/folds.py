@@ -6,7 +6,6 @@ N rows, U units, K classes.
 """
 
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -160,6 +159,13 @@ def _require_enough(rows: Rows, config: Config, place: str) -> None:
             f"{place}: found {units} examples or groups to cross-validate; expected {least} or more for "
             f"crossvalidate.folds {config.folds}; add examples, or lower it"
         )
+    most = int(np.bincount(rows.groups[~rows.out]).max())
+    if config.kind == "stratified" and most < least:
+        raise DataError(
+            f"{place}: found {most} examples or fewer in each class, rarest label or group of values; expected {least} "
+            f"or more in one of them for crossvalidate.folds {config.folds}; add examples, lower it, or set "
+            "crossvalidate.kind: plain"
+        )
 
 
 def _divided(rows: Rows, some: np.ndarray, count: int, config: Config) -> np.ndarray:
@@ -208,10 +214,18 @@ def fold(rows: Rows, found: np.ndarray, number: int, share: float, config: Confi
     """
     sided = np.where(found == OUT, OUT, np.where(found == number, TEST, TRAIN)).astype(np.int8)
     rest = np.flatnonzero(sided == TRAIN)
-    most = len(np.unique(rows.units[rest])), np.bincount(rows.groups[rest]).max()  # that a splitter divides
-    count = max(2, min(round(1 / share), *most))
+    most = len(np.unique(rows.units[rest]))  # parts that a splitter makes of them
+    if config.kind == "stratified":
+        most = min(most, int(np.bincount(rows.groups[rest]).max()))
+    if most < 2:
+        raise DataError(
+            f"{place}: found too few examples outside the test part of fold {number + 1} of {config.folds}; expected 2 "
+            f"or more that may stand apart, for train and validation; {WAY}"
+        )
+    divided = _divided(rows, rest, max(2, min(round(1 / share), most)), config)
+    there = np.unique(divided)  # of few units some parts may be empty
     # Not always part 0: there the splitter puts the unit with the most uneven classes, which none would then train on.
-    sided[rest[_divided(rows, rest, count, config) == number % count]] = VALIDATION
+    sided[rest[divided == there[number % len(there)]]] = VALIDATION
     _complete(rows, sided)
     for side, name in enumerate(artifacts.SPLITS):
         _require_all(rows, sided == side, f"{place}: {name} of fold {number + 1} of {config.folds}")
@@ -234,8 +248,3 @@ def _require_all(rows: Rows, some: np.ndarray, place: str) -> None:
     lacking = [rows.names[k] for k in np.flatnonzero(rows.counts(some) == 0)]
     if lacking:
         raise DataError(f"{place}: found no example of {', '.join(lacking[:5])}; expected some of each; {WAY}")
-
-
-def shares(sided: np.ndarray) -> Mapping[str, int]:
-    """How many rows each side has."""
-    return {name: int((sided == side).sum()) for side, name in enumerate(artifacts.SPLITS)}

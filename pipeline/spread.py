@@ -12,13 +12,20 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
     found: dict[str, Any] = artifacts.read_json(path) if path.is_file() else {"folds": 0}
     if not found["folds"]:
         return None
-    candidates = {name: found["candidates"][name] for name in (*found["tested"], "chosen")}
+    candidates = {name: found["candidates"][name] for name in (*found["order"], "chosen")}
     there = [name for name in headlines if any(name in measured for measured in candidates.values())]
     rows = [
         {"metric": name, "cells": [_cell(measured.get(name)) for measured in candidates.values()]} for name in there
     ]
     chart = drawn({name: measured[found["headline"]] for name, measured in candidates.items()}, found["headline"])
-    return {"folds": found["folds"], "names": list(candidates), "rows": rows, "chart": chart}
+    return {
+        "folds": found["folds"],
+        "names": list(candidates),
+        "rows": rows,
+        "chart": chart,
+        "optimistic": found["optimistic"],
+        "difference": ", ".join(f"{name} {_cell(figure)}" for name, figure in found["difference"].items()),
+    }
 
 
 def _cell(figure: Mapping[str, float] | None) -> str:

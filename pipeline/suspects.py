@@ -26,8 +26,8 @@ TEMPLATE = Path(__file__).with_name("suspects.html.j2")
 HEADINGS = (
     *("rank", "id", "label", "suggested", "score", "probability_of_label", "probability_of_suggested", "verdict"),
 )
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A cell that begins so is a formula to a spreadsheet."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
+"""A cell that begins so is a formula to a spreadsheet, or looks like one that has been made harmless."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Config:
     rows: int = setting(0, low=0, high=1000, unit="suspects on the page; 0: none are looked for")
 
 
-def gathered(found: Sequence["Fold"], target: Target) -> tuple["pd.DataFrame", dict[str, np.ndarray]]:
+def gathered(found: Sequence["Fold"]) -> tuple["pd.DataFrame", dict[str, np.ndarray]]:
     """id, label and fold of every tested row, and each candidate's answers to it [N, O]."""
     import pandas as pd
 
@@ -131,7 +131,7 @@ def run(task: Task, wanted: folds.Config, settings: Config, out: Path) -> str:
     again = f"{task.name}: the folds' answers are not in {artifacts.STATE / 'folds'} (any more) and are made anew"
     found = answering.collected(task, wanted, again)
     target = targets.recorded(artifacts.read_json(artifacts.folder("validated", task.name) / "summary.json"))
-    table, answers = gathered(found, target)
+    table, answers = gathered(found)
     answer_table(table, answers, target).to_parquet(out / "answers.parquet", index=False)
     judged = suspicion.judge(table["label"].tolist(), np.mean(list(answers.values()), axis=0), target)
     column = "text" if task.kind == "text" else "path"
@@ -143,7 +143,7 @@ def run(task: Task, wanted: folds.Config, settings: Config, out: Path) -> str:
     part = sheet(task, table, judged, settings.rows, out / "suspects")
     (out / "index.html").write_text(page({**facts, "part": part}), "utf-8")
     artifacts.write_json(out / "summary.json", {**facts, "judged": len(table), "wrong": judged.wrong})
-    return told
+    return f"{told}; {artifacts.folder('suspects', task.name)}/index.html shows the first {facts['rows']}"
 
 
 def main(task: Task) -> None:
@@ -154,7 +154,7 @@ def main(task: Task) -> None:
             artifacts.write_json(out / "summary.json", {"rows": 0})
             return
         told = run(task, wanted, settings, out)
-    log.info("%s: %s; data/suspects/%s/index.html shows the first %d", task.name, told, task.name, settings.rows)
+    log.info("%s: %s", task.name, told)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +110,23 @@ def test_planted_wrong_labels_come_first(task: Task) -> None:
     assert not re.search(r"(?:src|href)=\"https?://|url\(https?:|@import", page)
 
 
+def test_no_more_suspects_are_told_of_than_there_are_rows(task: Task, tmp_path: Path) -> None:
+    told = suspects.run(task, folds.Config(3), suspects.Config(1000), tmp_path)
+    assert told.endswith("; data/suspects/toy/index.html shows the first 120")
+
+
 def test_the_folds_leave_their_answers_alone(task: Task) -> None:
     (place,) = Path(".danlu/folds").iterdir()
     assert {path.suffix for path in place.iterdir()} == {".json", ".npz", ".parquet", ".log"}
     assert not Path("data/prepared").exists() and not Path("data/models").exists()
+
+
+def test_settings_that_a_search_has_chosen_make_the_means_optimistic(task: Task) -> None:
+    assert artifacts.read_json(METRIC)["optimistic"] is False
+    study = Path("data/tuned/toy/study.json")
+    study.write_text("{}")
+    assert crossvalidate.crossvalidate(task, folds.Config(3))["optimistic"] is True
+    study.unlink()
 
 
 def test_a_second_look_fits_nothing(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +136,7 @@ def test_a_second_look_fits_nothing(task: Task, monkeypatch: pytest.MonkeyPatch)
     assert METRIC.read_bytes() == before
 
 
-def test_what_decides_the_answers_is_in_the_fingerprint(task: Task) -> None:
+def test_what_decides_the_answers_is_in_the_fingerprint(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     values = artifacts.read_json(Path("data/tuned/toy/values.json"))
     first = answering.fingerprint(task, folds.Config(3), values)
     assert first == answering.fingerprint(project.task(FOLDED, compress={"rounds": 200}), folds.Config(3), values)
@@ -136,9 +151,9 @@ def test_what_decides_the_answers_is_in_the_fingerprint(task: Task) -> None:
     others.append(answering.fingerprint(task, folds.Config(3), values))
     path.write_bytes(whole)
     assert len({first, *others}) == 5
-    code = {path.name for path in answering._code()}
-    assert {"folds.py", "refit.py", "prepare.py", "loop.py", "textcnn.py"} <= code
-    assert not {"report.py", "suspects.py", "runs.py"} & code
+    there = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "scikit-image" else there(name))
+    assert len({answering.fingerprint(task, folds.Config(3), values), *others, first}) == 6
 
 
 def test_without_folds_nothing_is_fitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,6 +257,42 @@ def test_each_fold_chooses_on_its_own_validation() -> None:
     assert found["chosen"] == ["baseline", "net"]
     accuracy = {name: measured["accuracy"]["folds"] for name, measured in found["candidates"].items()}
     assert accuracy == {"baseline": [0, 1], "net": [1, 0], "chosen": [0, 0]}
+
+
+@pytest.mark.parametrize("side", ["validation", "test"])
+def test_a_fold_too_small_for_the_headline_is_named(side: str) -> None:
+    """r2 of a single value is not defined; the mean error is."""
+    target, truth = Target("value", ("degrees",)), np.arange(4.0)[:, None]
+    counts = {"train": 8, "validation": 4, "test": 4}
+    whole = {"validation": truth, "test": truth}
+    small = whole | {side: truth[:1]}
+    made = [Fold(one, {"baseline": one, "net": one}, pd.DataFrame(), counts, 0) for one in (whole, small)]
+    with pytest.raises(DataError, match=f"{side} of fold 2 of 2: found 1 examples, on which r2 of baseline is not"):
+        figures.measured(made, quality.Config("r2", resamples=100), target)
+    assert figures.measured(made, quality.Config("mae", resamples=100), target)["candidates"]["chosen"]["mae"]
+
+
+def test_candidates_are_compared_fold_by_fold() -> None:
+    """Where the folds differ far more than the candidates do, the difference is still sure."""
+    target, truth = Target("classes", ("a", "b", "c")), np.arange(300) % 3
+    counts = {"train": 600, "validation": 300, "test": 300}
+
+    def answers(wrong: int) -> dict[str, np.ndarray]:
+        told = np.where(np.arange(300) < wrong, (truth + 1) % 3, truth)
+        return {side: np.eye(3)[told] for side in ("validation", "test")}
+
+    truths = {"validation": truth, "test": truth}
+    made = [
+        Fold(truths, {"baseline": answers(wrong + 30), "net": answers(wrong + k)}, pd.DataFrame(), counts, 0)
+        for k, wrong in enumerate((0, 60, 120))
+    ]
+    wanted = quality.Config("accuracy", {"broken": ("a", "b")}, resamples=100)
+    found = figures.measured(made, wanted, target)
+    assert list(found["difference"]) == ["accuracy", "broken_accuracy"]
+    expected = figures.interval([0.1, 29 / 300, 28 / 300], 0.5, (-1, 1))
+    assert found["difference"]["accuracy"] == {key: round(value, 6) for key, value in asdict(expected).items()}
+    net, baseline = (found["candidates"][name]["accuracy"] for name in ("net", "baseline"))
+    assert expected.low > 0 and net["low"] < baseline["high"]
 
 
 def test_the_interval_counts_that_train_parts_overlap() -> None:

@@ -1,5 +1,6 @@
 """The settings that the pages show are ones that `danlu check` accepts, for every kind that they are for."""
 
+import csv
 import dataclasses
 import importlib.util
 import json
@@ -9,10 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import check, config, folds, suspects
+from pipeline import check, config, folds, suspects, suspicion
 from pipeline.features import rewriting
 from pipeline.fit import settings
 from pipeline.sources import _place
@@ -124,21 +127,81 @@ def test_every_setting_of_training_is_on_its_page() -> None:
         assert {field.name for field in dataclasses.fields(one)} <= words, one
 
 
-def test_what_the_labeller_decides_corrects_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def judged_by_a_labeller(column: str, rows: list[tuple[str, str, str]]) -> None:
+    """suspects.csv as the stage writes it, with verdicts; rows: what is shown, label, verdict."""
+    shown, labels, verdicts = zip(*rows, strict=True)
+    table = pd.DataFrame({"id": [f"o:{k}" for k in range(len(rows))], "label": labels})
+    ranks = np.arange(len(rows)) / len(rows)
+    judged = suspicion.Judged(ranks, list(labels), ranks, ranks, 0)
+    suspects.write_table(Path("suspects.csv"), table, judged, pd.Series(shown, index=table["id"]), column)
+    with open("suspects.csv", encoding="utf-8-sig", newline="") as file:
+        written = list(csv.DictReader(file))
+    with open("suspects.csv", "w", encoding="utf-8-sig", newline="") as file:
+        lines = csv.DictWriter(file, written[0])
+        lines.writeheader()
+        lines.writerows(row | {"verdict": verdict} for row, verdict in zip(written, verdicts, strict=True))
+
+
+NASTY = [
+    "-1 分",
+    "=SUM(1)",
+    "+1",
+    "@他",
+    "'引",
+    "'=1",
+    "null",
+    "NA",
+    "一行\r二行",
+    "五行\n六行",
+    "三行\r\n四行",
+    '"双"，,',
+    "\t空",
+]
+
+
+def test_what_the_labeller_decides_of_texts_corrects_the_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    of_texts, of_images = re.findall(r"(?s)```python\n(.*?)```", page("cross-validation"))
-    header = "rank,id,label,verdict,text,path\n"
-    rows = ["1,o:2,bad,good,很好,bad/1.png", "2,o:3,bad,,很差,bad/2.png"]
-    Path("suspects.csv").write_text(header + "\n".join(rows), "utf-8-sig")
-    Path("opinions.csv").write_text("text,label\n很好,bad\n很差,bad\n很好,bad\n", "utf-8")
+    of_texts, _ = re.findall(r"(?s)```python\n(.*?)```", page("cross-validation"))
+    said = ["good", "None", "NA", "-", "'n"]
+    verdicts = {text: said[k % len(said)] for k, text in enumerate(NASTY)}
+    told = [(text, "bad", f"'{said}" if said[0] in "-'" else said) for text, said in verdicts.items()]  # as in `label`
+    judged_by_a_labeller("text", [("很好", "bad", "good"), ("很差", "bad", ""), *told])
+    rows = [
+        ["text", "label"],
+        ["很好", "bad"],
+        ["很差", "bad"],
+        ["很好 ", "bad"],
+        *([text, "NA"] for text in NASTY),
+        [],
+    ]
+    with open("opinions.csv", "w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
     exec(of_texts, {})
-    assert Path("opinions.csv").read_text("utf-8").split() == ["text,label", "很好,good", "很差,bad", "很好,good"]
-    for name in ("bad/1.png", "bad/2.png", "good/3.png"):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / name).touch()
+    with open("opinions.csv", encoding="utf-8", newline="") as file:
+        found = list(csv.reader(file))
+    assert found[:4] == [["text", "label"], ["很好", "good"], ["很差", "bad"], ["很好 ", "good"]]
+    assert found[4:] == [*([text, verdicts[text]] for text in NASTY), []]
+
+
+def test_what_the_labeller_decides_of_images_moves_them_and_loses_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _, of_images = re.findall(r"(?s)```python\n(.*?)```", page("cross-validation"))
+    before = ["bad/1.png", "bad/2.png", "good/1.png", "good/_1.png", "=odd/NA.png", "bad/null"]
+    for name in before:
+        Path("photos", name).parent.mkdir(parents=True, exist_ok=True)
+        Path("photos", name).write_text(name)
+    verdicts = ["good", "", "", "good", "None", "bad"]
+    judged_by_a_labeller("path", [(n, n.split("/")[0], v) for n, v in zip(before, verdicts, strict=True)])
     exec(of_images, {})
-    left = sorted(path.relative_to("photos").as_posix() for path in Path("photos").rglob("*.png"))
-    assert left == ["bad/2.png", "good/1.png", "good/3.png"]
+    left = {path.relative_to("photos").as_posix(): path.read_text() for path in Path("photos").rglob("*.*")}
+    left |= {"bad/null": Path("photos/bad/null").read_text()}
+    assert sorted(left.values()) == sorted(before)
+    moved = {now: was for now, was in left.items() if now != was}
+    assert moved == {"good/__1.png": "bad/1.png", "None/NA.png": "=odd/NA.png"}
 
 
 def test_every_setting_of_cross_validation_is_on_its_page() -> None:

@@ -126,6 +126,28 @@ def test_a_class_that_chance_leaves_out_of_a_part_is_named() -> None:
             folds.drawn(rows(np.arange(60), classes), folds.Config(5, "plain", seed), PLACE)
 
 
+def test_groups_of_fewer_rows_than_folds_are_an_error() -> None:
+    """Of labels and values, whose groups need not be in every part."""
+
+    def few(count: int) -> Rows:
+        return replace(rows(np.arange(60), np.arange(60) // count), names=(), having=np.zeros((60, 0), bool))
+
+    for size in (1, 4):
+        with pytest.raises(
+            DataError, match=rf"found {size} examples or fewer in each class.*expected 5 or more in one"
+        ):
+            folds.drawn(few(size), FIVE, PLACE)
+        assert len(sided(few(size), replace(FIVE, kind="plain"))) == 5
+    assert len(sided(few(5))) == 5
+
+
+@pytest.mark.parametrize("kind", ["stratified", "plain"])
+def test_a_fold_with_one_unit_beside_its_test_part_is_an_error(kind: str) -> None:
+    given = rows(np.repeat([0, 1, 2, 3], [10, 1, 1, 1]), np.zeros(13, np.int64))
+    with pytest.raises(DataError, match=r"found too few examples outside the test part of fold 2 of 2"):
+        folds.fold(given, (given.units > 0).astype(np.int64), 1, SHARE, folds.Config(2, kind), PLACE)
+
+
 def test_what_is_joined_through_others_is_one_unit() -> None:
     """0 and 1 are of a group, 1 is near 2, 2 and 3 are equal as the model sees them, 4 and 5 came equal; 6 is alone."""
     same = np.array([0, 1, 2, 2, 3, 4, 5])

@@ -198,13 +198,23 @@ def test_cross_validation_has_a_table_a_chart_and_a_link_to_the_suspects(task):
     assert "Cross-validation" not in report.render([report.describe(task, "text")])
     figures = {"value": 0.81, "low": 0.71, "high": 0.91, "folds": [0.8, None, 0.82]}
     measured = {"macro_f1": figures, "accuracy": figures | {"value": 0.875}}
-    found = {"folds": 3, "headline": "macro_f1", "tested": ["net"], "candidates": {"net": measured, "chosen": measured}}
+    found = {"folds": 3, "headline": "macro_f1", "order": ["net"], "candidates": {"net": measured, "chosen": measured}}
+    found["optimistic"] = False
+    found["difference"] = {"macro_f1": {"value": -0.02, "low": -0.05, "high": 0.01}}
     artifacts.write_json(artifacts.DATA / "metrics/t.folds.json", found)
     artifacts.write_json(artifacts.folder("suspects", task) / "summary.json", {"rows": 0})
     page = report.render([report.describe(task, "text")])
-    for words in ("Cross-validation: 3 folds", "0.810 (0.710–0.910)", "0.875 (0.710–0.910)", "macro_f1 of each fold"):
+    for words in (
+        "Cross-validation: 3 folds",
+        "0.810 (0.710–0.910)",
+        "0.875 (0.710–0.910)",
+        "macro_f1 of each fold",
+        "fold by fold: macro_f1 -0.020 (-0.050–0.010).",
+    ):
         assert words in page
-    assert "../suspects/" not in page
+    assert "../suspects/" not in page and "Optimistic: the search has chosen" not in page
+    artifacts.write_json(artifacts.DATA / "metrics/t.folds.json", found | {"optimistic": True})
+    assert "Optimistic: the search has chosen" in report.render([report.describe(task, "text")])
     said = {"rows": 9, "words": "about 7 of 90 labels are probably wrong (7.8 %)"}
     artifacts.write_json(artifacts.folder("suspects", task) / "summary.json", said)
     page = report.render([report.describe(task, "text")])

@@ -4,11 +4,12 @@ They lie in .danlu/folds/<task>-<fingerprint>/, safe to delete: a killed run goe
 and the stages that read them share them. N examples, O outputs.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,28 +28,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SECTIONS = ("prepare", "features", "baseline")  # of params.yaml, beside what tune left
-LIBRARIES = ("torch", "numpy", "scikit-learn", "scipy", "pillow", "rjieba")
+LIBRARIES = (
+    *("torch", "torchvision", "numpy", "numba", "scikit-learn", "scipy", "scikit-image", "pillow", "simplejpeg"),
+    *("jieba", "rjieba", "tokenizers", "opencc", "ftfy", "emoji", "transformers"),
+)
 LATER = {
     *("report", "charts", "spread", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
-    *(
-        "fetch",
-        "validate",
-        "expectations",
-        "tune",
-        "crossvalidate",
-        "suspects",
-        "suspicion",
-        "searching",
-        "export",
-        "graphs",
-        "latency",
-        "predict",
-        "initialise",
-        "errors",
-        "wording",
-        "stage",
-        "ranks",
-    ),
+    *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "searching", "export"),
+    *("graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks", "config", "quality"),
+    *("plain", "recognition", "tabular", "columns", "tally", "leakage", "rowwise"),
+    *("folding/answering", "folding/figures", "folding/running", "near/images"),
 }
 BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search", "samplers", "pruners"}
 """Modules and folders of this package that decide no fold's answers."""
@@ -153,22 +142,31 @@ def fingerprint(task: Task, wanted: folds.Config, values: Mapping[str, Any]) -> 
     """A hash of all that decides the answers."""
     said = {name: task.raw[name] for name in SECTIONS} | {"kind": task.kind, "values": values}
     said |= {"folds": wanted.folds, "split": wanted.kind, "seed": wanted.seed}
-    said |= {"versions": {name: metadata.version(name) for name in LIBRARIES}}
+    said |= {"versions": dict(_versions())}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
-    for path in [*_code(), *_data(task)]:
+    for path in [*_code(task.kind, values["model"]["name"]), *_data(task)]:
         with path.open("rb") as file:
             digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
 
 
-def _code() -> list[Path]:
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in LIBRARIES:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # transformers is an extra
+            yield name, metadata.version(name)
+
+
+def _code(kind: str, model: str) -> list[Path]:
     package = Path(__file__).parents[1]
     every = sorted(package.rglob("*.py"))
-    return [path for path in every if _decides(path.relative_to(package).with_suffix("").parts)]
+    return [path for path in every if _decides(path.relative_to(package).with_suffix(""), kind, model)]
 
 
-def _decides(parts: Sequence[str]) -> bool:
-    return parts[0] not in (LATER if len(parts) == 1 else BESIDE)
+def _decides(module: Path, kind: str, model: str) -> bool:
+    """Not another model, and nothing of the other kind."""
+    if module.parts[0] in BESIDE or module.as_posix() in LATER or {module.name, kind} == {"image", "text"}:
+        return False
+    return module.parts[0] != "models" or module.name == model or module.name.startswith("_")
 
 
 def _data(task: Task) -> list[Path]:

@@ -24,7 +24,6 @@ from pipeline.folding import workspace
 
 HELD_OUT = ("validation", "test")
 ERROR = ".error.json"
-log = logging.getLogger(__name__)
 
 
 class Rows:

@@ -35,8 +35,8 @@ tasks:
 """
 
 
-def quick(script, folder):
-    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--json", "rows.json"]
+def quick(script, folder, *more):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--quick", "--json", "rows.json", *more]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
@@ -102,8 +102,9 @@ def test_labels(tmp_path, monkeypatch):
     task = project.task(project.TEXT)
     project.tuned(task)
     (tmp_path / "params.yaml").write_text(json.dumps({"tasks": {"toy": dict(task.raw)}}))
-    rows = quick("labels.py", tmp_path)
+    rows = quick("labels.py", tmp_path, "--keep", "kept")
     assert [row["goal"] for row in rows] == [0.6] and 0 <= rows[0]["ours"] <= 1
+    assert quick("labels.py", tmp_path, "--keep", "kept") == rows  # once more into the same folder
 
 
 @pytest.mark.slow

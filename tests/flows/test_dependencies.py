@@ -16,6 +16,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline.folding import answering
 from pipeline.initial import settings as initial
 from pipeline.tokenisers import _words
 from pipeline.tracking import packaging
@@ -215,6 +216,26 @@ def test_every_folder_and_section_that_a_stage_names_is_declared(stages: list[St
         sections = set(re.findall(r'(?:section|of_kind|named)\("(\w+)", \w', text)) - {"models"}
         declared = {name.rpartition(".")[2] for name in stage.params}
         assert stage.params == {"tasks"} or sections <= declared, f"{stage.step}: reads the sections {sections}"
+
+
+@pytest.mark.parametrize(("kind", "model"), [("image", "resnet"), ("text", "textcnn")])
+def test_the_folds_answers_depend_on_all_code_that_decides_them_and_on_no_other(kind: str, model: str) -> None:
+    """What is kept of a fold holds as long as these stay; of the other kind nothing runs, and of ranks there is one."""
+    task = {"kind": kind, "model": {"name": model}}
+    hashed = {path.relative_to(ROOT).as_posix() for path in answering._code(kind, model) if path.stat().st_size}
+    reached = closure("pipeline/folding/refit.py", task) | closure("pipeline/folds.py", task)
+    other = {"image": "text", "text": "image"}[kind]
+    reached = {path for path in reached if Path(path).stem not in (other, "ranks")}
+    assert reached - hashed - EXCLUDED == set()
+    of_other = everything(Stage("folding/refit", "", None, set(), set(), set()))
+    assert hashed - reached - set().union(*of_other) == set()
+    assert f"pipeline/models/{model}.py" in hashed and "pipeline/models/cnn.py" not in hashed
+
+
+def test_what_measures_time_or_takes_every_core_runs_alone() -> None:
+    found = YAML(typ="safe", pure=True).load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
+    alone = {name for name, stage in found.items() if stage.get("do", stage).get("meta", {}).get("exclusive")}
+    assert alone == {"compress", "crossvalidate", "suspects"}
 
 
 def test_a_local_source_is_a_dependency(stages: list[Stage]) -> None:

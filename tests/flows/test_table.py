@@ -63,7 +63,8 @@ def test_cross_validation_is_null_while_it_is_off_and_then_has_every_figure(proj
     write(path, {"folds": 0})
     assert summary.summary()["tasks"]["solar"]["cross_validation"] is None
     figure = {"value": 0.8, "low": 0.7, "high": 0.9, "folds": [0.7, 0.9], "pooled": FIGURE}
-    write(path, {"folds": 2, "headline": "accuracy", "candidates": {"net": {"accuracy": figure}, "chosen": {}}})
+    candidates = {"net": {"accuracy": figure}, "chosen": {}}
+    write(path, {"folds": 2, "headline": "accuracy", "optimistic": False, "candidates": candidates})
     found = summary.summary()["tasks"]
     told = {"value": 0.8, "low": 0.7, "high": 0.9}
     assert found["solar"]["cross_validation"]["candidates"] == {"net": {"accuracy": told}, "chosen": {}}
@@ -71,6 +72,9 @@ def test_cross_validation_is_null_while_it_is_off_and_then_has_every_figure(proj
     found["solar"]["cross_validation"]["candidates"]["chosen"] = {"accuracy": told}
     (row,) = [row for row in table.figure_rows(found) if "mean of 2 folds" in row[1]]
     assert row[:3] == ["solar", "mean of 2 folds", "0.800 (0.700-0.900)"]
+    assert found["solar"]["cross_validation"]["optimistic"] is False
+    write(path, {"folds": 2, "headline": "accuracy", "optimistic": True, "candidates": {"chosen": {}}})
+    assert "mean of 2 folds, optimistic" in [row[1] for row in table.figure_rows(summary.summary()["tasks"])]
 
 
 def test_a_task_that_nothing_has_run_is_empty(project: Path) -> None:
