@@ -8,10 +8,11 @@ checkpoint. So no trial is lost, and none is run twice. A trial is written whole
 import contextlib
 import fcntl
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Literal
 
 import optuna
@@ -115,11 +116,16 @@ class Study:
         return self._study.get_trials(deepcopy=False)
 
     def take(
-        self, distributions: dict[str, BaseDistribution], most: int, sampler: Callable[[int], BaseSampler]
+        self,
+        distributions: dict[str, BaseDistribution],
+        most: int,
+        sampler: Callable[[int], BaseSampler],
+        first: Mapping[str, Any] = MappingProxyType({}),
     ) -> Lease | None:
         """An orphan, else a new trial while there are fewer than `most`; None where there is neither.
 
         sampler: makes the one that draws the trial of a number, so that its draws depend on nothing but the study.
+        first: what trial 0 has of parameters; the others of it are drawn.
         """
         with self._held():
             known = self.trials()
@@ -128,7 +134,7 @@ class Study:
                     return lease
             if len(known) >= most:
                 return None
-            return self._lease(self._new(distributions, known, sampler(len(known))))
+            return self._lease(self._new(distributions, known, sampler(len(known)), first))
 
     def _orphan(self, trial: FrozenTrial) -> Lease | None:
         if trial.state is not TrialState.RUNNING or (lease := self._lease(trial)) is None:
@@ -157,11 +163,17 @@ class Study:
         return False
 
     def _new(
-        self, distributions: dict[str, BaseDistribution], known: list[FrozenTrial], sampler: BaseSampler
+        self,
+        distributions: dict[str, BaseDistribution],
+        known: list[FrozenTrial],
+        sampler: BaseSampler,
+        first: Mapping[str, Any],
     ) -> FrozenTrial:
         """Drawn in memory and written in one operation: a kill leaves it whole or not at all."""
         shadow = optuna.create_study(direction=self.direction, sampler=sampler)
         shadow.add_trials(known)
+        if first and not known:
+            shadow.enqueue_trial(dict(first))
         drawn = shadow.ask(distributions)
         whole = optuna.trial.create_trial(state=TrialState.RUNNING, params=drawn.params, distributions=distributions)
         self.storage.create_new_trial(self._number, whole)

@@ -17,6 +17,7 @@ class Config:
         None, above=0, high=1e6, unit="minutes after which no trial goes on, once one has ended"
     )
     space: dict[str, Any] = setting({}, unit="model.… or train.…: a list of values, or {low, high, log, step}")
+    own_first: bool = True  # trial 0 has params.yaml's own values where they lie in the space; a grid has its order
     sampler: Any = setting(tpe.Config(), folder="samplers")
     pruner: Any = setting(none.Config(), folder="pruners")
     measure: Measure = "auto"  # of validation, at the epoch with the lowest loss; auto: loss, or what losses share

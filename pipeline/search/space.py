@@ -99,6 +99,15 @@ class Dimension:
             return FloatDistribution(self.range.low, self.range.high, log=self.range.log, step=self.range.step)
         return IntDistribution(int(self.range.low), int(self.range.high), log=self.range.log, step=int(self._step))
 
+    def holds(self, value: Any) -> bool:
+        """Whether it is one of the values, as params.yaml has it."""
+        if self.range is None:
+            return any(_same(choice, value) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        steps = (value - self.range.low) / self._step if self._step else 0
+        return self.range.low <= value <= self.range.high and math.isclose(steps, round(steps), abs_tol=1e-6)
+
     def read(self, value: Any) -> Any:
         """A study's value as params.yaml has it."""
         return next((c for c in self.choices if word(c) == value), value) if self.range is None else value
@@ -143,6 +152,17 @@ class Space:
         count = self.points
         assert count is not None
         return random.Random(self.seed).sample(range(count), count)
+
+    def part(self, sections: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the values of whole sections those that lie in the space, as a study has them."""
+        found = {}
+        for dimension in self.dimensions:
+            value: Any = sections
+            for key in dimension.path.split("."):
+                value = value.get(key) if isinstance(value, Mapping) else None
+            if dimension.holds(value):
+                found[dimension.path] = word(value)
+        return found
 
     def overlaid(self, task: Task, found: Mapping[str, Any]) -> Task:
         """The task with a study's values in the place of its own, and without the search for them."""

@@ -222,6 +222,22 @@ def test_a_worker_that_ends_with_an_error_leaves_the_others_time_for_their_check
     assert (tmp_path / "kept").is_file()
 
 
+def test_the_first_trial_has_the_tasks_own_values_unless_it_is_to_be_drawn(project):
+    own = {"optimizer": {"learning_rate": 0.003}}
+    first, second = (trial[3] for trial in searched(project(trials=2, train=own), "a"))
+    assert first == {RATE: 0.003, "model.dropout": 0.2} != second
+    assert searched(project(trials=1, train=own, own_first=False), "b")[0][3] != first
+    (outside,) = searched(project(trials=1, train={"optimizer": {"learning_rate": 0.9}}), "c")
+    assert outside[3][RATE] < 0.1 and outside[3]["model.dropout"] == 0.2
+
+
+def test_a_trial_at_its_end_is_complete_whatever_the_pruner_thinks(project):
+    pruner = {"name": "halving", "first": 1, "factor": 2}
+    found = searched(project(trials=8, pruner=pruner, train={"epochs": 2, "patience": 2}))
+    assert {(len(trial[4]), trial[1]) for trial in found} == {(1, "PRUNED"), (2, "COMPLETE")}
+    assert len({trial[1] for trial in found}) == 2
+
+
 def test_a_grid_is_tried_whole_and_no_further(project):
     grid = {RATE: [0.001, 0.01, 0.1], "model.dropout": [0.0, 0.5]}
     found = searched(project(trials=50, space=grid, sampler={"name": "grid"}))

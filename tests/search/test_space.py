@@ -120,6 +120,21 @@ def test_a_grid_of_steps_stays_within_its_range(project):
     assert {grid.point(number)["model.dropout"] for number in range(16)} >= {0.0, 0.3}
 
 
+def test_of_a_tasks_own_values_those_in_the_space_are_its_part(project):
+    given = {
+        RATE: {"low": 1e-3, "high": 0.1},
+        "train.epochs": {"low": 2, "high": 8, "step": 2},
+        "train.batch_size": {"low": 24, "high": 64, "step": 8},
+        "train.l1": {"low": 0.1, "high": 1.0},
+        "model.dropout": [0.0, 0.2],
+        "train.gradient_norm": [None, 5.0],
+        "train.average": [{"kind": "ema"}],
+    }
+    task = project(train={"gradient_norm": None, "batch_size": 36, "optimizer": {"learning_rate": 0.01}})
+    part = space.read(task, given, 0).part(values.of(task))
+    assert part == {RATE: 0.01, "train.epochs": 4, "model.dropout": 0.2, "train.gradient_norm": None}
+
+
 def test_a_trial_is_the_task_with_its_values_and_the_rest_as_it_was(project):
     task = project(train={"optimizer": {"name": "sgd", "momentum": 0.5}})
     given = {RATE: {"low": 1e-3, "high": 0.1}, "train.schedule": [{"name": "step"}, {"name": "constant"}]}
