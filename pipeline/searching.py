@@ -54,6 +54,7 @@ def history(study: Mapping[str, Any]) -> str:
     axes.step([t["number"] for t in done], best, where="post", color=charts.RED, label="best so far")
     _around(axes, [t["value"] for t in done], [t["last"] for t in pruned], sign)
     axes.set(xlabel="trial", ylabel=f"{study['measure']}, validation")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False)
     return charts.svg(figure)
 

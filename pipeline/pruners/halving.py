@@ -26,3 +26,8 @@ def build(config: Config, epochs: int) -> "BasePruner":
     from optuna.pruners import SuccessiveHalvingPruner
 
     return SuccessiveHalvingPruner(min_resource=config.first, reduction_factor=config.factor)
+
+
+def last(config: Config, epochs: int) -> int:
+    """A trial's last epoch after which it may be ended: what goes on from a rung then comes to its end, `epochs`."""
+    return epochs // config.factor

@@ -26,3 +26,8 @@ def build(config: Config, epochs: int) -> "BasePruner":
     from optuna.pruners import MedianPruner
 
     return MedianPruner(n_startup_trials=config.startup, n_warmup_steps=config.warmup + 1)
+
+
+def last(config: Config, epochs: int) -> int:
+    """A trial's last epoch after which it may be ended; `epochs`: that it has at most."""
+    return epochs - 1

@@ -179,8 +179,8 @@ class Study:
         self.storage.create_new_trial(self._number, whole)
         return self.trials()[len(known)]
 
-    def report(self, lease: Lease, epoch: int, value: float) -> bool:
-        """Records an epoch's value, once; returns whether the pruner ends the trial.
+    def report(self, lease: Lease, epoch: int, value: float, *, ask: bool = True) -> bool:
+        """Records an epoch's value, once; returns whether the pruner, if it is asked, ends the trial.
 
         Of epochs that are told again after a kill the last alone is judged again: it may not have been.
         """
@@ -188,7 +188,7 @@ class Study:
         known = self.storage.get_trial(self._id(lease.number)).intermediate_values
         if epoch not in known:
             trial.report(value, epoch)
-        return epoch >= max(known, default=epoch) and trial.should_prune()
+        return ask and epoch >= max(known, default=epoch) and trial.should_prune()
 
     def complete(self, lease: Lease, value: float) -> None:
         """The trial's value. One that is no number fails."""

@@ -138,12 +138,19 @@ def _check_budget(settings: Config, found: Space, where: str) -> None:
 def _check_pruner(settings: Config, most: int, where: str) -> None:
     """most: epochs of a trial. Raises: ConfigError for a pruner that never could end a trial."""
     pruner = settings.pruner
-    for name, what, limit in (("first", "epochs of a trial", most), ("startup", "trials", settings.trials)):
-        found = getattr(pruner, name, 0)
-        if settings.trials and found >= limit:
-            raise ConfigError(
-                f"{where}.pruner.{name}: found {found} with {limit} {what}, so that none would be pruned; expected less"
-            )
+    if not settings.trials:
+        return
+    if (startup := getattr(pruner, "startup", 0)) >= settings.trials:
+        raise ConfigError(
+            f"{where}.pruner.startup: found {startup} with {settings.trials} trials, so that none would be pruned; "
+            "expected less"
+        )
+    first, factor = getattr(pruner, "first", 0), getattr(pruner, "factor", 0)
+    if first * factor > most:
+        raise ConfigError(
+            f"{where}.pruner.first: found {first} with factor {factor} and {most} epochs of a trial, so that none "
+            "could be pruned; expected first × factor to be at most the epochs"
+        )
 
 
 def check_measure(settings: Config, kind: Kind, where: str) -> None:

@@ -46,7 +46,7 @@ class Recorder:
     lease: "Lease"
     measure: str
     before: int  # epochs that are not kept once those of an average come
-    most: int  # epochs of the trial
+    last: int  # the epoch after which the pruner is not asked any more
     best: float = math.inf  # the lowest validation loss, whose epoch is the one that counts
     value: float = math.nan  # what is measured at it
     epochs: int = 0
@@ -58,7 +58,7 @@ class Recorder:
         if epoch == self.before + 1 or row["validation_loss"] < self.best:
             self.best, self.value = row["validation_loss"], row[f"validation_{self.measure}"]
         # Not the epoch's own, which is noisy: what the trial would be worth if it ended here.
-        if self.study.report(self.lease, epoch, self.value) and epoch < self.most:  # at its end nothing is saved
+        if self.study.report(self.lease, epoch, self.value, ask=epoch <= self.last):
             raise Pruned(f"after epoch {epoch}, as one of the poorer ones there")
         if (self.study.folder / OVER).exists() and self.study.best() is not None:
             raise Pruned(f"after epoch {epoch}, as tune.minutes were over")
@@ -117,7 +117,10 @@ class Work:
         found = values.of(self.space.overlaid(self.task, lease.params), self.pins)
         _, model = config.named("models", found["model"], f"{self.task.where}.model")
         train = _alone(config.parse(Train, found["train"], f"{self.task.where}.train"), self.config.workers)
-        recorder = Recorder(run, self.study, lease, self.measure, train.average.before(train.epochs), train.epochs)
+        last = config.plugin("pruners", self.config.pruner.name, "tune.pruner.name").last(
+            self.config.pruner, train.epochs
+        )
+        recorder = Recorder(run, self.study, lease, self.measure, train.average.before(train.epochs), last)
         if (teacher := self.study.folder / training.TEACHER).is_file():
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(teacher, place / teacher.name)

@@ -54,7 +54,11 @@ BAD = [
     ),
     ({"train": {"optimizer": {"learning_rate": [0.1]}}}, {}, "by their whole path, such as train.optimizer"),
     ({"train.optimizer": {"learning_rate": [0.1]}}, {}, f"by their whole path, such as {RATE}"),
-    ({RATE: [0.1]}, {"pruner": {"name": "halving", "first": 4}}, "tune.pruner.first: found 4 with 4 epochs of a trial"),
+    (
+        {RATE: [0.1]},
+        {"pruner": {"name": "halving", "first": 4}},
+        "tune.pruner.first: found 4 with factor 3 and 4 epochs",
+    ),
     ({RATE: [0.1]}, {"pruner": {"name": "median"}}, "tune.pruner.startup: found 5 with 5 trials"),
     ({"model.dropout": 0.1}, {}, "model.dropout: found 0.1; expected a list of values, or {low: …, high: …}"),
     ({"model.name": ["cnn", "mlp"]}, {}, "a task for each model"),
