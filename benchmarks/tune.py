@@ -116,7 +116,7 @@ def row(name: str, ours: float, peer: float | None, goal: float | None, unit: st
 
 
 def measure(folder: Path, seeds: int, quick: bool) -> list[dict[str, Any]]:
-    trials, epochs = (6, 3) if quick else (TRIALS, EPOCHS)
+    trials, epochs = (6, 9) if quick else (TRIALS, EPOCHS)
     shares, costs, alone, together = [], [], 0.0, 0.0
     for seed in range(seeds):
         base = {"trials": trials, "space": SPACE, "seed": seed}

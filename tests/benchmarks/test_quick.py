@@ -109,5 +109,5 @@ def test_labels(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_tune(tmp_path):
-    share, outside, workers = quick("tune.py", tmp_path)
-    assert (share["goal"], outside["goal"]) == (0.25, 1.0) and workers["peer"] > 0
+    share, drawn, outside, workers = quick("tune.py", tmp_path)
+    assert (share["goal"], outside["goal"]) == (0.25, 1.0) and workers["peer"] > 0 and drawn["ours"] > 0
