@@ -24,7 +24,10 @@ def described(task: str, headlines: Sequence[str]) -> dict[str, Any] | None:
         "rows": rows,
         "chart": chart,
         "optimistic": found["optimistic"],
-        "difference": ", ".join(f"{name} {_cell(figure)}" for name, figure in found["difference"].items()),
+        "difference": ", ".join(
+            f"{name} {figure['value']:+.3f} ({figure['low']:+.3f} to {figure['high']:+.3f})"
+            for name, figure in found["difference"].items()
+        ),
     }
 
 

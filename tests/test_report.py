@@ -209,7 +209,7 @@ def test_cross_validation_has_a_table_a_chart_and_a_link_to_the_suspects(task):
         "0.810 (0.710–0.910)",
         "0.875 (0.710–0.910)",
         "macro_f1 of each fold",
-        "fold by fold: macro_f1 -0.020 (-0.050–0.010).",
+        "fold by fold: macro_f1 -0.020 (-0.050 to +0.010).",
     ):
         assert words in page
     assert "../suspects/" not in page and "Optimistic: the search has chosen" not in page
