@@ -163,7 +163,7 @@ def _code(kind: str, model: str) -> list[Path]:
 
 
 def _decides(module: Path, kind: str, model: str) -> bool:
-    """Not another model, and nothing of the other kind."""
+    """Not another model, nor what has the other kind's name; what that alone imports is counted in."""
     if module.parts[0] in BESIDE or module.as_posix() in LATER or {module.name, kind} == {"image", "text"}:
         return False
     return module.parts[0] != "models" or module.name == model or module.name.startswith("_")

@@ -11,8 +11,6 @@ from pipeline.config import setting
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-FEWEST = 2
-
 
 @dataclass(frozen=True)
 class Config:
@@ -26,6 +24,16 @@ def build(config: Config, epochs: int) -> "BasePruner":
     from optuna.pruners import HyperbandPruner
 
     return HyperbandPruner(min_resource=config.first, max_resource=epochs, reduction_factor=config.factor)
+
+
+def fewest(config: Config) -> int:
+    """Trials below which it cannot compare any; 0: it ends none."""
+    return 2
+
+
+def first(config: Config) -> int:
+    """A trial's first epoch after which it may be ended."""
+    return config.first
 
 
 def last(config: Config, epochs: int) -> int:

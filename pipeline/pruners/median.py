@@ -11,8 +11,6 @@ from pipeline.config import setting
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-FEWEST = 1
-
 
 @dataclass(frozen=True)
 class Config:
@@ -26,6 +24,16 @@ def build(config: Config, epochs: int) -> "BasePruner":
     from optuna.pruners import MedianPruner
 
     return MedianPruner(n_startup_trials=config.startup, n_warmup_steps=config.warmup + 1)
+
+
+def fewest(config: Config) -> int:
+    """Trials below which it cannot compare any; 0: it ends none."""
+    return config.startup + 1
+
+
+def first(config: Config) -> int:
+    """A trial's first epoch after which it may be ended."""
+    return config.warmup + 1
 
 
 def last(config: Config, epochs: int) -> int:

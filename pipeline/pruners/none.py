@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
-FEWEST = 0
-
 
 @dataclass(frozen=True)
 class Config:
@@ -19,6 +17,16 @@ def build(config: Config, epochs: int) -> "BasePruner":
     from optuna.pruners import NopPruner
 
     return NopPruner()
+
+
+def fewest(config: Config) -> int:
+    """Trials below which it cannot compare any; 0: it ends none."""
+    return 0
+
+
+def first(config: Config) -> int:
+    """A trial's first epoch after which it may be ended."""
+    return 1
 
 
 def last(config: Config, epochs: int) -> int:

@@ -10,7 +10,7 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import config, wording
@@ -100,9 +100,8 @@ class Dimension:
         return IntDistribution(int(self.range.low), int(self.range.high), log=self.range.log, step=int(self._step))
 
     def holds(self, value: Any) -> bool:
-        """Whether it is one of the values, as params.yaml has it."""
-        if self.range is None:
-            return any(_same(choice, value) for choice in self.choices)
+        """Whether a value lies in the range."""
+        assert self.range is not None
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         steps = (value - self.range.low) / self._step if self._step else 0
@@ -153,17 +152,6 @@ class Space:
         assert count is not None
         return random.Random(self.seed).sample(range(count), count)
 
-    def part(self, sections: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the values of whole sections those that lie in the space, as a study has them."""
-        found = {}
-        for dimension in self.dimensions:
-            value: Any = sections
-            for key in dimension.path.split("."):
-                value = value.get(key) if isinstance(value, Mapping) else None
-            if dimension.holds(value):
-                found[dimension.path] = word(value)
-        return found
-
     def overlaid(self, task: Task, found: Mapping[str, Any]) -> Task:
         """The task with a study's values in the place of its own, and without the search for them."""
         raw = {**task.raw, **{name: deepcopy(task.raw[name]) for name in SECTIONS}, "tune": {}}
@@ -193,7 +181,8 @@ def _dimension(task: Task, path: str, values: Any, where: str) -> Dimension:
     for fixed, reason in FIXED.items():
         if path == fixed or path.startswith(f"{fixed}."):
             raise ConfigError(f"{place}: found in the space; expected another field: {reason}")
-    if isinstance(values, Mapping) and values and not set(values) & {f.name for f in fields(Range)}:
+    section = path in SECTIONS or any(name.startswith(f"{path}.") for name in _paths(task))
+    if section and isinstance(values, Mapping) and values:
         inner = f"{path}.{next(iter(values))}"
         raise ConfigError(
             f"{place}: found {wording.shown(values)}; expected fields by their whole path, such as {inner}"

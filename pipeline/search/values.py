@@ -44,6 +44,29 @@ def space(task: Task, settings: Config) -> Space:
     return spaces.read(task, settings.space, settings.seed)
 
 
+def own(task: Task, within: Space) -> dict[str, Any]:
+    """The task's own values of what is searched, as a study has them, but for those that lie outside of the space."""
+    mine = of(task, {})
+    found: dict[str, Any] = {}
+    for dimension in within.dimensions:
+        value = _at(mine, dimension.path)
+        if dimension.range is not None:
+            found |= {dimension.path: value} if dimension.holds(value) else {}
+            continue
+        for choice in map(spaces.word, dimension.choices):
+            if _at(of(within.overlaid(task, {dimension.path: choice}), {}), dimension.path) == value:
+                found[dimension.path] = choice
+                break
+    return found
+
+
+def _at(values: Mapping[str, Any], path: str) -> Any:
+    found: Any = values
+    for key in path.split("."):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
 def measure(settings: Config, kind: Kind) -> str:
     """What is measured of each trial."""
     if settings.measure != "auto":
@@ -89,7 +112,6 @@ def check(task: Task, settings: Config, faults: Callable[[Task], Iterator[Config
         return  # told of as what it is
     found = space(task, settings)
     _check_budget(settings, found, where)
-    _check_pruner(settings, epochs(task, found), where)
     if settings.measure == "loss" and (changed := [path for path in settings.space if _changes(path)]):
         raise ConfigError(
             f"{where}.measure: found loss with {changed[0]} in the space, whose losses are of different kinds; "
@@ -101,15 +123,19 @@ def check(task: Task, settings: Config, faults: Callable[[Task], Iterator[Config
             if (fault := next(faults(tried), None)) is not None:
                 said = str(fault).removeprefix(f"{task.where}.").removeprefix(f"{dimension.path}: ")
                 raise ConfigError(f"{where}.space.{dimension.path}: {wording.shown(value)} is no value of it: {said}")
+    _check_pruner(settings, epochs(task, found), where)
 
 
 def _check_budget(settings: Config, found: Space, where: str) -> None:
     """Raises: ConfigError for trials, a space and a sampler that do not go together."""
     sampler, pruner = settings.sampler.name, settings.pruner.name
-    fewest = config.plugin("pruners", pruner, f"{where}.pruner.name").FEWEST
-    if fewest and settings.trials < fewest:
+    fewest, trials = (
+        config.plugin("pruners", pruner, f"{where}.pruner.name").fewest(settings.pruner),
+        most(settings, found),
+    )
+    if trials < fewest:
         raise ConfigError(
-            f"{where}.trials: found {settings.trials} with pruner {pruner}, which compares trials; expected at least "
+            f"{where}.trials: found {trials} with pruner {pruner}, which compares trials; expected at least "
             f"{fewest}; set it, or pruner: {{name: none}}"
         )
     if settings.trials and not found.dimensions:
@@ -138,18 +164,12 @@ def _check_budget(settings: Config, found: Space, where: str) -> None:
 def _check_pruner(settings: Config, most: int, where: str) -> None:
     """most: epochs of a trial. Raises: ConfigError for a pruner that never could end a trial."""
     pruner = settings.pruner
-    if not settings.trials:
-        return
-    if (startup := getattr(pruner, "startup", 0)) >= settings.trials:
+    module = config.plugin("pruners", pruner.name, f"{where}.pruner.name")
+    first, last = module.first(pruner), module.last(pruner, most)
+    if settings.trials and module.fewest(pruner) and first > last:
         raise ConfigError(
-            f"{where}.pruner.startup: found {startup} with {settings.trials} trials, so that none would be pruned; "
-            "expected less"
-        )
-    first, factor = getattr(pruner, "first", 0), getattr(pruner, "factor", 0)
-    if first * factor > most:
-        raise ConfigError(
-            f"{where}.pruner.first: found {first} with factor {factor} and {most} epochs of a trial, so that none "
-            "could be pruned; expected first × factor to be at most the epochs"
+            f"{where}.pruner: found {pruner.name} from epoch {first} to epoch {last} of {most}, so that none could be "
+            "pruned; expected it to begin earlier, or more train.epochs"
         )
 
 

@@ -47,6 +47,7 @@ class Recorder:
     measure: str
     before: int  # epochs that are not kept once those of an average come
     last: int  # the epoch after which the pruner is not asked any more
+    end: int  # the trial's last epoch
     best: float = math.inf  # the lowest validation loss, whose epoch is the one that counts
     value: float = math.nan  # what is measured at it
     epochs: int = 0
@@ -60,7 +61,7 @@ class Recorder:
         # Not the epoch's own, which is noisy: what the trial would be worth if it ended here.
         if self.study.report(self.lease, epoch, self.value, ask=epoch <= self.last):
             raise Pruned(f"after epoch {epoch}, as one of the poorer ones there")
-        if (self.study.folder / OVER).exists() and self.study.best() is not None:
+        if epoch < self.end and (self.study.folder / OVER).exists() and self.study.best() is not None:
             raise Pruned(f"after epoch {epoch}, as tune.minutes were over")
 
 
@@ -70,6 +71,7 @@ class Work:
 
     task: Task
     pins: dict[str, Any]  # what its weights and its teacher stand for, the same in every trial
+    first: dict[str, Any]  # what trial 0 has of parameters
     config: Config
     space: Space
     study: "Study"
@@ -88,9 +90,7 @@ class Work:
             seed = (self.config.seed + 1_000_003 * (number + 1)) % 2**32
             return sampler.build(self.config.sampler, self.space, seed)
 
-        own = self.config.own_first and self.config.sampler.name != "grid"
-        first = self.space.part(values.of(self.task, self.pins)) if own else {}
-        return self.study.take(self.space.distributions, most, drawn, first)
+        return self.study.take(self.space.distributions, most, drawn, self.first)
 
     def trial(self, lease: "Lease") -> None:
         """Trains a trial and records how it ended. Raises: StoppedError, OSError; the trial then stays to be taken."""
@@ -120,7 +120,8 @@ class Work:
         last = config.plugin("pruners", self.config.pruner.name, "tune.pruner.name").last(
             self.config.pruner, train.epochs
         )
-        recorder = Recorder(run, self.study, lease, self.measure, train.average.before(train.epochs), last)
+        before = train.average.before(train.epochs)
+        recorder = Recorder(run, self.study, lease, self.measure, before, last, train.epochs)
         if (teacher := self.study.folder / training.TEACHER).is_file():
             place.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(teacher, place / teacher.name)
@@ -158,7 +159,8 @@ def work(folder: Path) -> None:
     measure = values.measure(settings, prepared.target(artifacts.folder("prepared", task.name)).kind)
     pruner = config.plugin("pruners", settings.pruner.name, "tune.pruner.name")
     built = pruner.build(settings.pruner, values.epochs(task, space))
-    shared = Work(task, pins, settings, space, Study(folder, values.direction(measure), built), measure)
+    first = values.own(task, space) if settings.own_first and settings.sampler.name != "grid" else {}
+    shared = Work(task, pins, first, settings, space, Study(folder, values.direction(measure), built), measure)
     while (lease := shared.take()) is not None:
         with closing(lease):
             shared.trial(lease)

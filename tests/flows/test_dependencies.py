@@ -219,7 +219,9 @@ def test_every_folder_and_section_that_a_stage_names_is_declared(stages: list[St
 
 
 @pytest.mark.parametrize(("kind", "model"), [("image", "resnet"), ("text", "textcnn")])
-def test_the_folds_answers_depend_on_all_code_that_decides_them_and_on_no_other(kind: str, model: str) -> None:
+def test_the_folds_answers_depend_on_all_code_that_decides_them_and_none_that_no_kind_runs(
+    kind: str, model: str
+) -> None:
     """What is kept of a fold holds as long as these stay; of the other kind nothing runs, and of ranks there is one."""
     task = {"kind": kind, "model": {"name": model}}
     hashed = {path.relative_to(ROOT).as_posix() for path in answering._code(kind, model) if path.stat().st_size}
@@ -227,8 +229,8 @@ def test_the_folds_answers_depend_on_all_code_that_decides_them_and_on_no_other(
     other = {"image": "text", "text": "image"}[kind]
     reached = {path for path in reached if Path(path).stem not in (other, "ranks")}
     assert reached - hashed - EXCLUDED == set()
-    of_other = everything(Stage("folding/refit", "", None, set(), set(), set()))
-    assert hashed - reached - set().union(*of_other) == set()
+    of_any_kind = everything(Stage("folding/refit", "", None, set(), set(), set()))
+    assert hashed - reached - set().union(*of_any_kind) == set()
     assert f"pipeline/models/{model}.py" in hashed and "pipeline/models/cnn.py" not in hashed
 
 

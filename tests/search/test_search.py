@@ -238,6 +238,19 @@ def test_a_trial_at_its_end_is_complete_whatever_the_pruner_thinks(project):
         assert {(len(trial[4]), trial[1]) for trial in found} == {(1, "PRUNED"), (epochs, "COMPLETE")}
 
 
+def test_a_trial_whose_last_epoch_ends_after_the_minutes_is_complete(project, monkeypatch):
+    task, folder = project(trials=3), Path("study")
+    log = worker.Recorder.log
+
+    def log_then(self, epoch, row):
+        if self.lease.number == 1 and epoch == 4:
+            (folder / worker.OVER).touch()
+        log(self, epoch, row)
+
+    monkeypatch.setattr(worker.Recorder, "log", log_then)
+    assert [trial[1] for trial in searched(task)] == ["COMPLETE"] * 2
+
+
 def test_a_grid_is_tried_whole_and_no_further(project):
     grid = {RATE: [0.001, 0.01, 0.1], "model.dropout": [0.0, 0.5]}
     found = searched(project(trials=50, space=grid, sampler={"name": "grid"}))

@@ -57,9 +57,22 @@ BAD = [
     (
         {RATE: [0.1]},
         {"pruner": {"name": "halving", "first": 4}},
-        "tune.pruner.first: found 4 with factor 3 and 4 epochs",
+        "tune.pruner: found halving from epoch 4 to epoch 1 of 4",
     ),
-    ({RATE: [0.1]}, {"pruner": {"name": "median"}}, "tune.pruner.startup: found 5 with 5 trials"),
+    ({RATE: [0.1]}, {"pruner": {"name": "median"}}, "tune.trials: found 5 with pruner median"),
+    (
+        {RATE: [0.1, 0.2]},
+        {"trials": 9, "pruner": {"name": "median"}, "sampler": {"name": "grid"}},
+        "tune.trials: found 2 with pruner median",
+    ),
+    (
+        {RATE: [0.1]},
+        {"pruner": {"name": "median", "startup": 1, "warmup": 3}},
+        "tune.pruner: found median from epoch 4 to epoch 3 of 4",
+    ),
+    ({"train.epochs": [None, 2]}, {}, "train.epochs: None is no value of it"),
+    ({"train.epochs": ["ten"]}, {}, "train.epochs: 'ten' is no value of it"),
+    ({"model.dropout": {"min": 0.1, "max": 0.3}}, {}, "model.dropout.min: unknown key"),
     ({"model.dropout": 0.1}, {}, "model.dropout: found 0.1; expected a list of values, or {low: …, high: …}"),
     ({"model.name": ["cnn", "mlp"]}, {}, "a task for each model"),
     ({"train.seed": [1, 2]}, {}, "luck"),
@@ -133,10 +146,16 @@ def test_of_a_tasks_own_values_those_in_the_space_are_its_part(project):
         "model.dropout": [0.0, 0.2],
         "train.gradient_norm": [None, 5.0],
         "train.average": [{"kind": "ema"}],
+        "train.schedule": [{"name": "step"}, {"name": "cosine"}],
+        "model.widths": [[8], [16]],
     }
     task = project(train={"gradient_norm": None, "batch_size": 36, "optimizer": {"learning_rate": 0.01}})
-    part = space.read(task, given, 0).part(values.of(task))
-    assert part == {RATE: 0.01, "train.epochs": 4, "model.dropout": 0.2, "train.gradient_norm": None}
+    within = space.read(task, given, 0)
+    own = values.own(task, within)
+    plain = {RATE: 0.01, "train.epochs": 4, "model.dropout": 0.2, "train.gradient_norm": None}
+    assert own == plain | {"train.schedule": '{"name": "cosine"}', "model.widths": "[16]"}
+    assert all(distribution._contains(distribution.to_internal_repr(own[path]))
+               for path, distribution in within.distributions.items() if path in own)  # fmt: skip
 
 
 def test_a_trial_is_the_task_with_its_values_and_the_rest_as_it_was(project):
