@@ -129,10 +129,8 @@ def check(task: Task, settings: Config, faults: Callable[[Task], Iterator[Config
 def _check_budget(settings: Config, found: Space, where: str) -> None:
     """Raises: ConfigError for trials, a space and a sampler that do not go together."""
     sampler, pruner = settings.sampler.name, settings.pruner.name
-    fewest, trials = (
-        config.plugin("pruners", pruner, f"{where}.pruner.name").fewest(settings.pruner),
-        most(settings, found),
-    )
+    fewest = config.plugin("pruners", pruner, f"{where}.pruner.name").fewest(settings.pruner)
+    trials = most(settings, found)
     if trials < fewest:
         raise ConfigError(
             f"{where}.trials: found {trials} with pruner {pruner}, which compares trials; expected at least "
