@@ -4,7 +4,7 @@ B examples, N of a split, H height, W width, C channels in pixels, T tokens, O o
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import batches, config, distributed, memory, pulse, targets
-from pipeline.errors import StoppedError
+from pipeline import batches, config, distributed, memory, pulse, shapes, targets
+from pipeline.errors import ConfigError, StoppedError
 from pipeline.examples import ImageInputs, Split, TextInputs, Vocabulary
 from pipeline.targets import Target
 
 Inputs = ImageInputs | TextInputs
+UNKNOWN = 1  # the id of a token that is not in the vocabulary
+SPECIAL = 2  # ids of padding and unknown, which every vocabulary has
 
 
 class Normalised(nn.Module):
@@ -43,6 +45,21 @@ class Normalised(nn.Module):
         if self.channels_first:
             pixels = pixels.contiguous()
         return self.body((pixels - self.mean) / self.std)
+
+
+class Known(nn.Module):
+    """ids int64 [B, T] → outputs [B, O]: a text model of the first rows of a vocabulary, the most frequent tokens.
+
+    Every other token is unknown to it.
+    """
+
+    def __init__(self, body: nn.Module, rows: int):
+        super().__init__()
+        self.body = body
+        self.rows = rows
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.body(torch.where(ids < self.rows, ids, UNKNOWN))
 
 
 class Valued(nn.Module):
@@ -70,12 +87,47 @@ class Network:
     body: nn.Module  # what the model's file built of it
 
 
-def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target) -> Network:
-    """The network of a model's file."""
-    body = module.build(settings, inputs=inputs, outputs=target.outputs)
-    stages = list(module.stages(body))
+def network(module: ModuleType, settings: Any, inputs: Inputs, target: Target, rows: int | None = None) -> Network:
+    """The network of a model's file; of a text model with `rows`, one that knows so many tokens of the vocabulary.
+
+    Raises: ConfigError for `rows` that the inputs do not have.
+    """
+    read = inputs if rows is None else _first_words(inputs, rows)
+    body = module.build(settings, inputs=read, outputs=target.outputs)
     net = Normalised(body, inputs) if isinstance(inputs, ImageInputs) else body
-    return Network(Valued(net, target) if target.kind == "value" else net, stages, body)
+    net = net if rows is None else Known(net, rows)
+    return Network(Valued(net, target) if target.kind == "value" else net, list(module.stages(body)), body)
+
+
+def _first_words(inputs: Inputs, rows: int) -> TextInputs:
+    if isinstance(inputs, TextInputs) and SPECIAL < rows <= inputs.vocabulary:
+        return TextInputs(rows, inputs.length)
+    most = inputs.vocabulary if isinstance(inputs, TextInputs) else "none of images"
+    raise ConfigError(f"rows: found {rows}; expected more than {SPECIAL} tokens, and at most {most}")
+
+
+def fewer_words(state: Mapping[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The trained weights of a text network, cut to the rows that a freshly built `net` of the same model knows.
+
+    Rows behind those of the vocabulary, such as the signs of an encoder, are kept.
+    """
+    at, known = next((name, part) for name, part in net.named_modules() if isinstance(part, Known))
+    start = f"{at}." if at else ""
+    found = {}
+    for name, value in net.state_dict().items():
+        inside = name.startswith(f"{start}body.")  # of what the uncut network has at this place
+        old = state[start + name.removeprefix(f"{start}body.") if inside else name]
+        differing = [k for k, size in enumerate(value.shape) if size != old.shape[k]]
+        assert len(differing) <= 1, f"{name}: {tuple(old.shape)}, of which more than the vocabulary is to be cut"
+        found[name] = old if not differing else _first(old, differing[0], known.rows, value.shape[differing[0]])
+    return found
+
+
+def _first(value: Tensor, axis: int, rows: int, size: int) -> Tensor:
+    """The first rows along an axis, and as many of the last as make up the size."""
+    behind = size - rows
+    last = value.narrow(axis, value.shape[axis] - behind, behind)
+    return torch.cat([value.narrow(axis, 0, rows), last], dim=axis)
 
 
 def lay_out(net: nn.Module, *, channels_last: bool) -> None:
@@ -138,23 +190,33 @@ def _outputs(net: nn.Module, split: Split, rows: np.ndarray, inputs: Inputs, dev
     return torch.cat([_outputs(net, split, half, inputs, device) for half in np.array_split(rows, 2)])
 
 
-def describe(name: str, settings: Any, inputs: Inputs, target: Target) -> dict[str, Any]:
-    """What model.json needs so that `load` can build the same network."""
+def describe(
+    name: str, settings: Any, inputs: Inputs, target: Target, *, rows: int | None = None, cut: shapes.Cut | None = None
+) -> dict[str, Any]:
+    """What model.json needs so that `load` can build the same network.
+
+    `rows` and `cut` tell of one that knows fewer tokens, or lacks parts that its settings name: see shapes.differences.
+    """
     kind = "image" if isinstance(inputs, ImageInputs) else "text"
     about = {"name": name, "kind": kind, "config": asdict(settings), "inputs": asdict(inputs)}
-    return about | {"target": targets.described(target)}
+    about |= {"target": targets.described(target)}
+    return about | ({} if rows is None else {"rows": rows}) | ({} if cut is None else {"cut": cut})
 
 
 @dataclass(frozen=True)
 class Loaded:
     net: nn.Module
     stages: list[nn.Module]
+    body: nn.Module  # what the model's file built of it
     inputs: Inputs
     target: Target
 
 
 def load(folder: Path) -> Loaded:
-    """The trained network of data/models/<task> in evaluation mode, what it reads and what it answers."""
+    """The trained network of data/models/<task> in evaluation mode, what it reads and what it answers.
+
+    Raises: DataError for weights of a network that was cut, if they are not those that model.json tells of.
+    """
     from safetensors.torch import load_file
 
     about = json.loads((folder / "model.json").read_text("utf-8"))
@@ -166,6 +228,10 @@ def load(folder: Path) -> Loaded:
     else:
         inputs = TextInputs(**given)
     target = targets.of(about["target"])
-    built = network(module, settings, inputs, target)
-    built.net.load_state_dict(load_file(folder / "weights.safetensors"))
-    return Loaded(built.net.eval(), built.stages, inputs, target)
+    built = network(module, settings, inputs, target, about.get("rows"))
+    state = load_file(folder / "weights.safetensors")
+    if "cut" in about:
+        shapes.restore(built.net, about["cut"], state, f"{folder}/model.json")
+    else:
+        built.net.load_state_dict(state)
+    return Loaded(built.net.eval(), list(module.stages(built.body)), built.body, inputs, target)

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from pipeline.models import _units
+
 Pooling = Literal["mean", "max", "attention"]
 
 
@@ -64,3 +66,14 @@ def pooling(name: Pooling, size: int) -> nn.Module:
     if name == "attention":
         return Attention(size)
     return Mean() if name == "mean" else Max()
+
+
+def units(pooling: nn.Module) -> list[_units.Units]:
+    """The values that attention computes of a state to weigh it by."""
+    if not isinstance(pooling, Attention):
+        return []
+    return [_units.of("pooling", "units", pooling.read.out_features, lambda: _slices(pooling))]
+
+
+def _slices(pooling: Attention) -> list[_units.Slice]:
+    return _units.rows(pooling.read) + _units.columns(pooling.asked)

@@ -7,6 +7,7 @@ B texts, T tokens (0 is padding), E embedding, D values of a state of all direct
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs
-from pipeline.models import _pooling
+from pipeline.models import _pooling, _units
 
 Cells = Callable[[int, int], nn.RNNBase]
 """Makes one layer that reads [B, T, values] in one direction: from their number and that of a state's values."""
@@ -137,3 +138,38 @@ def stages(net: Recurrent) -> list[nn.Module]:
 
 def embedding(net: Recurrent) -> nn.Embedding:
     return net.embedding
+
+
+def units(net: Recurrent) -> list[_units.Units]:
+    """The values of a state, of each layer and direction, and those that attention pooling computes."""
+
+    layers: Any = net.layers
+
+    def follow() -> None:
+        if isinstance(net.pooling, Last):
+            net.pooling.width = layers[-1].ahead.hidden_size
+
+    found = []
+    for k, layer in enumerate(layers):
+        for name, cells in layer.named_children():
+            slices = partial(_slices, net, k, name)
+            found.append(_units.of(f"layers.{k}.{name}", "units", cells.hidden_size, slices, follow))
+    return found + _pooling.units(net.pooling)
+
+
+def _slices(net: Recurrent, k: int, name: str) -> list[_units.Slice]:
+    """All weights of the units of one direction of a layer: their own, and those that read them."""
+    layer: Any = net.layers[k]
+    start = layer.ahead.hidden_size if name == "back" else 0
+    if k + 1 < len(net.layers):
+        following = [_units.Slice(after, "weight_ih_l0", 1, start) for after in net.layers[k + 1].children()]
+    else:
+        read = [net.pooling.read] if isinstance(net.pooling, _pooling.Attention) else []
+        following = [some for after in (*read, net.head) for some in _units.columns(after, start)]
+    return _units.states(layer.get_submodule(name)) + following
+
+
+def narrow(net: Recurrent, basis: Tensor) -> None:
+    """Embeddings of their values along the basis, [E, R], and a first layer that reads these."""
+    for part, name in [(net.embedding, "weight"), *((cells, "weight_ih_l0") for cells in net.layers[0].children())]:
+        _units.put(part, name, part.get_parameter(name) @ basis)

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs, Vocabulary
+from pipeline.models import _units
 
 KIND = "text"
 MIXED, LARGE = 1_000_003, 1 << 40
@@ -97,3 +98,9 @@ def stages(net: FastText) -> list[nn.Module]:
 
 def embedding(net: FastText) -> nn.Embedding:
     return net.embedding
+
+
+def narrow(net: FastText, basis: Tensor) -> None:
+    """Embeddings of tokens and n-grams of their values along the basis, [E, R], and a head that reads these."""
+    for layer in (net.embedding, net.ngrams, net.head):
+        _units.put(layer, "weight", layer.weight @ basis)

@@ -6,9 +6,9 @@ from torch import nn
 
 from pipeline.examples import TextInputs
 from pipeline.models import _recurrent
-from pipeline.models._recurrent import embedding, stages
+from pipeline.models._recurrent import embedding, narrow, stages, units
 
-__all__ = ["KIND", "Config", "build", "embedding", "stages"]
+__all__ = ["KIND", "Config", "build", "embedding", "narrow", "stages", "units"]
 KIND = "text"
 
 

@@ -4,6 +4,8 @@ B texts, T tokens (any number; 0 is padding), E embedding, O outputs.
 """
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +13,7 @@ from torch.nn import functional
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs
+from pipeline.models import _units
 from pipeline.models._layers import Activation, activation
 
 KIND = "text"
@@ -75,3 +78,26 @@ def stages(net: TextCNN) -> list[nn.Module]:
 def embedding(net: TextCNN) -> nn.Embedding:
     """Of the tokens, which train.vectors may fill."""
     return net.embedding
+
+
+def units(net: TextCNN) -> list[_units.Units]:
+    """The channels of each kernel."""
+    convolutions: Any = net.convolutions
+    return [
+        _units.of(f"convolutions.{k}", "channels", convolution.out_channels, partial(_slices, net, k))
+        for k, convolution in enumerate(convolutions)
+    ]
+
+
+def _slices(net: TextCNN, k: int) -> list[_units.Slice]:
+    convolutions: Any = net.convolutions
+    start = sum(before.out_channels for before in convolutions[:k])
+    return _units.rows(convolutions[k]) + _units.columns(net.head, start)
+
+
+def narrow(net: TextCNN, basis: Tensor) -> None:
+    """Embeddings of their values along the basis, [E, R], and convolutions that read these."""
+    _units.put(net.embedding, "weight", net.embedding.weight @ basis)
+    for convolution in net.convolutions:
+        weight = convolution.get_parameter("weight")  # [C, E, kernel]
+        _units.put(convolution, "weight", torch.einsum("cek,er->crk", weight, basis))

@@ -4,7 +4,8 @@ B texts, T tokens (any number; 0 is padding), D width, A heads, O outputs.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch.nn import functional
 
 from pipeline.config import setting
 from pipeline.examples import TextInputs
-from pipeline.models import _pooling
+from pipeline.models import _pooling, _units
 from pipeline.models._layers import Activation, StochasticDepth, activation
 
 KIND = "text"
@@ -148,3 +149,41 @@ def stages(net: Transformer) -> list[nn.Module]:
 
 def embedding(net: Transformer) -> nn.Embedding:
     return net.embedding
+
+
+def units(net: Transformer) -> list[_units.Units]:
+    """Heads and inner units of each block, whole blocks, and the values that attention pooling computes."""
+    found = []
+    every: Any = net.blocks
+    for k, block in enumerate(every):
+        attention, (_, first, _, last) = block.attention, block.inner
+        follow = partial(_follow, attention, attention.write.in_features // attention.heads)
+        heads = _units.of(f"blocks.{k}.attention", "heads", attention.heads, partial(_heads, attention), follow)
+        inner = _units.of(f"blocks.{k}.inner", "units", first.out_features, partial(_inner, first, last))
+        found += [heads, inner]
+    blocks = _units.Units("blocks", "layers", len(net.blocks), partial(_writing, net), partial(_keep, net))
+    return [*found, blocks, *_pooling.units(net.pooling)]
+
+
+def _heads(attention: SelfAttention) -> list[_units.Slice]:
+    size = attention.write.in_features // attention.heads
+    return _units.rows(attention.read, 3, size) + _units.columns(attention.write, each=size)
+
+
+def _follow(attention: SelfAttention, size: int) -> None:
+    attention.heads = attention.write.in_features // size
+
+
+def _inner(first: nn.Linear, last: nn.Linear) -> list[_units.Slice]:
+    return _units.rows(first) + _units.columns(last)
+
+
+def _writing(net: Transformer) -> Tensor:
+    """The norm of what each block adds its answers by, [layers]."""
+    every: Any = net.blocks
+    weights = [[block.attention.write.weight, block.inner[-1].weight] for block in every]
+    return torch.stack([torch.cat([w.detach().float().flatten() for w in both]).norm() for both in weights])
+
+
+def _keep(net: Transformer, kept: Tensor) -> None:
+    net.blocks = nn.ModuleList([net.blocks[k] for k in kept.tolist()])
