@@ -21,8 +21,8 @@ CHATTER = re.compile(
     r"|$"
 )
 ENDED = re.compile(r"exited with (-?\d+)")
-# An error with a message: to try again gives the same, unlike with 4, data that changed while they were read.
-KNOWN_CODES = {2, 3}
+# An error with a message: to try again gives the same, unlike with 5, data that changed while they were read.
+KNOWN_CODES = {2, 3, 4}
 
 
 @dataclass(frozen=True)

@@ -1,263 +1,348 @@
-"""Stage compress: the network and the linear text model as fp32 and int8 graphs, each measured, one of them chosen.
+"""Stage compress: the smallest variant of the network, and of the linear text model, that keeps the budget.
 
-Size, latency at batch 1 and validation quality decide; the test split is not read here. Latencies are kept in
-`.danlu/profiles` by the graphs' bytes and the host's CPU, so that a killed and repeated run chooses alike.
-N examples, O outputs.
+Networks: as trained, with parts removed and fine-tuned, and a control that was trained as long. Each becomes a graph
+in several schemes. Every choice reads validation; latencies are measured at the end, with nothing else running, and
+kept in `.danlu/profiles` by the graphs' bytes and the host's CPU, so that a killed and repeated run chooses alike.
+N examples, B of a batch, O outputs.
 """
 
-import hashlib
 import logging
-import time
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts, config, latency, metrics, prepared, quality, stage
+from pipeline import artifacts, budget, config, gate, latency, metrics, prepared, profiling, quality, reloading, stage
+from pipeline import variants as schemes
+from pipeline.budget import Budget, Device, Limits
 from pipeline.config import Task, setting
+from pipeline.gate import Variant
+from pipeline.metrics import Interval
+from pipeline.pruning.settings import Prune
 from pipeline.targets import Target
 
 if TYPE_CHECKING:
     from pipeline.graphs import Examples, Feed
+    from pipeline.shrinking import Shrunk
 
 log = logging.getLogger(__name__)
-RANGING = ("LSTM", "GRU", "RNN", "Softmax")
-"""Operators of recurrent networks and of attention, whose ranges differ so from text to text that int8 measures them
-at every call: of a BERT of 4 layers this was 2.5 times as fast as fp32, by ranges of calibration 2.1 times, with four
-times the error.
-"""
-FEW, MANY = 0.02, 0.01
-"""The default budget below and from `LARGE` validation examples: with few, one point is within the noise."""
-LARGE = 1500
-TIMED = 200
-"""Validation examples on which latency is measured."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    max_drop: float | None = setting(
-        None,
-        low=0,
-        high=1,
-        unit="of the headline on validation, for mae and rmse in standard deviations of the value; null: 0.01 from "
-        "1,500 validation examples, else 0.02",
-    )
+DRIFTED = 1e-4
+"""Between an answer here and in a fresh process: more says that the graph answers by chance."""
 
 
 @dataclass(frozen=True)
 class Config:
     budget: Budget = Budget()
-    scheme: Literal["auto", "static_int8", "dynamic_int8"] = "auto"  # auto: dynamic for recurrence and attention
+    target: Device = Device()
+    prune: Prune = Prune()
+    schemes: tuple[str, ...] = ("auto",)  # auto: those that suit the graph; else files of compression/, joined by +
     calibration: Literal["best", "minmax", "entropy", "percentile"] = "best"  # best: nearest to fp32 on validation
     examples: int = setting(256, low=1, high=100_000, unit="training examples for calibration")
-    min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph")
-    threads: int = setting(1, low=1, high=256, unit="CPU threads while latency is measured")
-    rounds: int = setting(100, low=100, high=100_000, unit="turns of each variant while latency is measured")
+    min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph, for any other variant")
+
+    def __post_init__(self) -> None:
+        if not self.schemes or len(set(self.schemes)) < len(self.schemes):
+            raise ValueError(f"schemes: found {list(self.schemes)}; expected different ones, or [auto]")
 
 
 @dataclass(frozen=True)
 class Source:
-    """A trained model to compress: its fp32 graph, its own answers, and the examples that judge it."""
+    """What is compressed: a trained model's own answers, and the examples that calibrate and judge it."""
 
-    graph: Path
+    name: str  # of the candidate: net or baseline
     eager: Callable[["Feed"], np.ndarray]  # a batch → outputs [B, O] in PyTorch
     eager_bytes: int
     train: "Examples"
     validation: "Examples"
     target: Target
-    ranging: bool = False  # recurrent, or with attention
     linear: bool = False
 
 
-def max_drop(settings: Config, examples: int) -> float:
-    """The drop of the headline that is allowed with so many validation examples."""
-    if settings.budget.max_drop is not None:
-        return settings.budget.max_drop
-    return MANY if examples >= LARGE else FEW
+@dataclass(frozen=True)
+class Made:
+    """A network to put into graphs."""
+
+    name: str  # trained, control, pruned_1, …
+    parameters: int
+    graph: Path  # fp32
+    reference: str  # trained or control: whose quality it is to keep
 
 
-def compress(source: Source, out: Path, settings: Config, wanted: quality.Config, profiles: Path) -> dict[str, Any]:
-    """Writes `int8.onnx` into `out`, measures every variant and says which one to serve.
+@dataclass
+class Work:
+    """One candidate on its way through the stage."""
 
-    Returns variants, chosen, reason, speedup, max_drop, drop, scheme: the entry of compress.json.
-    """
+    task: Task
+    source: Source
+    settings: Config
+    wanted: quality.Config
+    out: Path
+    limits: Limits
+    variants: dict[str, Variant] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    answers: dict[str, np.ndarray] = field(default_factory=dict)  # of each variant to validation
+    notes: dict[str, str] = field(default_factory=dict)
+    left: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        return self.wanted.headline
+
+    def asked(self, graph: Path) -> np.ndarray:
+        """What a graph answers to validation, here."""
+        from pipeline import graphs
+
+        kind = self.source.target.kind
+        return graphs.answers(graphs.answer(graphs.session(graph)), self.source.validation, kind)
+
+    def add(self, made: Made, scheme: str, graph: Path, answers: np.ndarray) -> str:
+        """Takes a graph in; returns the variant's name."""
+        name = scheme if made.name == "trained" else f"{made.name}-{scheme}"
+        parameters, trained = made.parameters, self.answers["eager"]
+        self.variants[name] = Variant(
+            network=made.name,
+            scheme=scheme,
+            engine="onnxruntime",
+            bytes=graph.stat().st_size,
+            parameters=parameters,
+            validation=quality.figures(self.wanted, self.source.validation.truth, answers, self.source.target),
+            agreement=metrics.of(self.source.target.kind).agreement(answers, trained, self.source.target),
+            reference=made.reference,
+            rejected=gate.faults(graph, schemes.stored(scheme), parameters),
+        )
+        self.files[name], self.answers[name] = graph, answers
+        self.compare(name)
+        return name
+
+    def compare(self, name: str) -> None:
+        """Measures what a variant loses against its reference, on the same resamples."""
+        one, target = self.variants[name], self.source.target
+        before = self.answers["control-fp32" if one.reference == "control" else "eager"]
+        measured = {self.headline: self.headline} | {name: f"recall/{name}" for name in self.limits.class_drops}
+        gains = metrics.paired_gains(
+            self.source.validation.truth,
+            before,
+            self.answers[name],
+            list(measured.values()),
+            target,
+            seed=self.wanted.seed,
+            resamples=self.wanted.resamples,
+            level=self.limits.level,
+        )
+        drops = {key: Interval(-gain.value, -gain.high, -gain.low) for key, gain in gains.items()}
+        one.drop = drops[self.headline]
+        one.class_drops = {key: drops[metric] for key, metric in measured.items() if key != self.headline}
+
+    def keeps(self, name: str) -> bool:
+        """Whether a variant is within the budget of quality."""
+        return not gate.keeps(self.variants[name], self.limits, self.headline)
+
+
+def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, out: Path) -> Work:
+    """The work with the trained model's eager answers, which all others are held to."""
     from pipeline import graphs
 
     truth, target = source.validation.truth, source.target
-    answers = {"eager": graphs.answers(source.eager, source.validation, target.kind)}
-    answers["fp32"] = _answers(source.graph, source)
-    scheme, why_not = _int8(source, out / "int8.onnx", settings, answers)
-    files = {"fp32": source.graph} | ({} if why_not else {"int8": out / "int8.onnx"})
-    taken = profile(source, files, settings, profiles)
-    variants = {
-        name: {
-            "bytes": files[name].stat().st_size if name in files else source.eager_bytes,
-            "latency_ms": taken[name],
-            "validation": quality.figures(wanted, truth, given, target),
-            "agreement": metrics.of(target.kind).agreement(given, answers["eager"], target),
-        }
-        for name, given in answers.items()
-    }
-    allowed = max_drop(settings, len(truth)) * (target.std if wanted.headline in metrics.IN_UNITS else 1)
-    entry: dict[str, Any] = {"variants": variants, "max_drop": allowed, "scheme": scheme, "drop": None}
-    if why_not:
-        chosen, reason = "fp32", f"fp32: {why_not}"
-    else:
-        gained = quality.gain(wanted, truth, answers["fp32"], answers["int8"], target)
-        entry["drop"] = {"value": -gained.value, "low": -gained.high, "high": -gained.low}
-        chosen, reason = choose(variants, -gained.value, allowed, settings.min_speedup, wanted.headline)
-    return entry | {"chosen": chosen, "reason": reason, "speedup": _speedup(variants, chosen)}
+    limits = budget.limits(settings.budget, wanted.headline, truth, target)
+    work = Work(task, source, settings, wanted, out, limits)
+    answers = graphs.answers(source.eager, source.validation, target.kind)
+    work.answers["eager"] = answers
+    figures = quality.figures(wanted, truth, answers, target)
+    work.variants["eager"] = Variant("trained", "fp32", "pytorch", source.eager_bytes, 0, figures, 1.0, "trained")
+    return work
 
 
-def choose(
-    variants: Mapping[str, Mapping[str, Any]], drop: float, allowed: float, min_speedup: float, headline: str
-) -> tuple[str, str]:
-    """int8 where it is smaller, fast enough and within the budget, otherwise fp32; and the reason in words."""
-    fp32, int8 = variants["fp32"], variants["int8"]
-    smaller = fp32["bytes"] / int8["bytes"]
-    faster = fp32["latency_ms"]["median"] / int8["latency_ms"]["median"]
-    lower, higher = ("lower", "higher") if metrics.sign(headline) > 0 else ("higher", "lower")
-    facts = (
-        f"{smaller:.1f}× smaller and {faster:.2f}× as fast as fp32, "
-        f"{headline} {abs(drop):.4f} {lower if drop > 0 else higher} on validation"
-    )
-    against = []
-    if smaller <= 1:
-        against.append("it must be smaller")
-    if faster < min_speedup:
-        against.append(f"it must be at least {min_speedup:g}× as fast")
-    if drop > allowed:
-        against.append(f"it may be at most {allowed:g} {lower}")
-    if against:
-        return "fp32", f"fp32: int8 is {facts}; {' and '.join(against)}"
-    return "int8", f"int8: {facts}; at most {allowed:g} {lower} was allowed"
+def calibration(work: Work) -> schemes.Calibration:
+    """Raises: DataError for too few examples, a number that is not finite, or one class alone."""
+    from pipeline.compression import _calibration
 
-
-def profile(source: Source, files: Mapping[str, Path], settings: Config, profiles: Path) -> dict[str, dict[str, float]]:
-    """The latency of every variant in milliseconds, from an earlier run on this host where the graphs are the same."""
-    import torch
-
-    from pipeline import graphs
-
-    digest = hashlib.sha256(f"{latency.processor()} {settings.threads} {settings.rounds}".encode())
-    for name, path in sorted(files.items()):
-        digest.update(name.encode() + path.read_bytes())
-    kept = profiles / f"{digest.hexdigest()[:32]}.json"
-    if kept.is_file():
-        found: dict[str, dict[str, float]] = artifacts.read_json(kept)
-        return found
-    calls = {"eager": source.eager}
-    calls |= {name: graphs.answer(graphs.session(path, settings.threads)) for name, path in files.items()}
-    threads = torch.get_num_threads()
-    torch.set_num_threads(settings.threads)
-    try:
-        # On one thread the thread's own CPU time is what a quiet core needs, however busy this host is.
-        clock = time.thread_time if settings.threads == 1 else time.perf_counter
-        measured = latency.measure(calls, source.validation.spread(TIMED), settings.rounds, clock)
-    finally:
-        torch.set_num_threads(threads)
-    found = {name: asdict(value) for name, value in measured.items()}
-    artifacts.write_json(kept, found)
-    return found
-
-
-def _int8(source: Source, target: Path, settings: Config, answers: dict[str, np.ndarray]) -> tuple[str, str]:
-    """Writes the int8 graph and adds its answers; returns the scheme and, where there is no such graph, why."""
-    from pipeline import graphs
-
-    scheme: str = settings.scheme
-    if source.linear:
-        scheme = "dynamic_int8"  # a sum over terms has no activation whose range would need fixing
-    elif scheme == "auto":
-        scheme = "dynamic_int8" if source.ranging else "static_int8"
-    module = config.plugin("compression", scheme, "compress.scheme")
-    if scheme == "dynamic_int8":
-        module.compress(source.graph, target, module.Config(), [])
-        answers["int8"] = _answers(target, source)
-    else:
-        scheme += ", " + _calibrate(source, target, settings, answers, module)
-    if not graphs.quantised(target):
-        del answers["int8"]
-        target.unlink()
-        return scheme, "no operator of this graph has an int8 form"
-    return scheme, ""
-
-
-def _calibrate(source: Source, target: Path, settings: Config, answers: dict[str, np.ndarray], module: Any) -> str:
-    """Tries the calibration methods and keeps the graph whose validation answers are nearest to fp32's."""
-    methods = ("minmax", "percentile", "entropy") if settings.calibration == "best" else (settings.calibration,)
+    settings, source = work.settings, work.source
     feeds = source.train.spread(settings.examples)
-    found: dict[str, tuple[float, np.ndarray, bytes]] = {}
-    for method in methods:
-        module.compress(source.graph, target, module.Config(method), feeds)
-        given = _answers(target, source)
-        away = float(np.abs(given - answers["fp32"]).mean())
-        found[method] = (away, given, target.read_bytes())
-        log.info("int8 calibrated by %s: answers %.5f away from fp32", method, away)
-    best = min(found, key=lambda method: found[method][0])
-    answers["int8"] = found[best][1]
-    target.write_bytes(found[best][2])
-    return best
+    _calibration.check(feeds, source.train.truth)
+    methods = schemes.METHODS if settings.calibration == "best" else (settings.calibration,)
+    return schemes.Calibration(feeds, methods, work.asked)
 
 
-def _answers(graph: Path, source: Source) -> np.ndarray:
+def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
+    """Every scheme that suits a network's graph, and int8 with nodes in fp32 where int8 alone loses too much."""
     from pipeline import graphs
 
-    return graphs.answers(graphs.answer(graphs.session(graph)), source.validation, source.target.kind)
+    fp32 = work.add(made, "fp32", made.graph, work.asked(made.graph))
+    operators = list(graphs.operators(made.graph))
+    text = work.task.kind == "text"
+    asked = schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text)
+    for scheme in asked:
+        target = made.graph.with_name(f"{fp32.removesuffix('fp32')}{scheme}.onnx")
+        found = schemes.write(made.graph, target, scheme, known)
+        if found is None:
+            work.left.append({"name": made.name, "reason": f"nothing in its graph has a form in {scheme}"})
+            continue
+        name = work.add(made, scheme, target, work.asked(target))
+        work.notes[name] = found.note
+        if scheme == schemes.STATIC and not work.keeps(name):
+            _mix(work, made, found, known)
 
 
-def _speedup(variants: Mapping[str, Any], chosen: str) -> dict[str, float]:
-    """How many times faster the chosen variant is."""
-    median = {name: variant["latency_ms"]["median"] for name, variant in variants.items()}
-    return {"vs_eager": median["eager"] / median[chosen], "vs_onnx_fp32": median["fp32"] / median[chosen]}
+def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibration) -> None:
+    """Static int8 with some nodes in fp32, where so it keeps the budget."""
+    tried = found.path.with_name(f"{found.path.stem}+{schemes.MIXED}.onnx")
+
+    def passes(graph: Path) -> bool:
+        return work.keeps(work.add(made, f"{schemes.STATIC}+{schemes.MIXED}", graph, work.asked(graph)))
+
+    mixed = schemes.mixed(made.graph, found, tried, known, passes)
+    name = tried.stem
+    if mixed is None:
+        for held in (work.variants, work.files, work.answers):
+            held.pop(name, None)
+        work.left.append({"name": made.name, "reason": "int8 loses too much, whichever few nodes stay fp32"})
+    else:
+        work.notes[name] = mixed.note
 
 
-def net_source(task: Task, out: Path) -> Source:
-    """The trained network of data/models, exported into `out`."""
+def reload(work: Work) -> None:
+    """Asks every graph once more in a fresh process; what differs or fails speaks against it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, path in work.files.items():
+            one = work.variants[name]
+            found = reloading.reload(work.task, work.source.name, path, Path(scratch))
+            one.memory = found.memory
+            if found.answers is None:
+                one.rejected.append(found.error)
+            elif (away := schemes.distance(found.answers, work.answers[name])) > DRIFTED * work.source.target.std:
+                one.rejected.append(f"in a fresh process it answers otherwise, by {away:.2g} on average")
+
+
+def finish(work: Work, profiles: Path) -> dict[str, Any]:
+    """The choice among all variants: the entry of compress.json.
+
+    Raises: BudgetError where none keeps what the budget asks for.
+    """
+    settings, source = work.settings, work.source
+    device, sound = settings.target, {name: path for name, path in work.files.items() if not work.variants[name].rejected}
+    taken = profiling.profile(source.eager, source.validation, sound, device, profiles)
+    for name, found in taken.items():
+        work.variants[name].latency_ms = found
+    batch = device.batch_sizes[0]
+    gate.reject(work.variants, work.limits, work.headline, settings.min_speedup, batch)
+    gate.mark_pareto(work.variants, work.headline, batch)
+    chosen = gate.choose(work.variants, work.limits, batch)
+    one, median = work.variants[chosen], {n: v.median(batch) for n, v in work.variants.items() if v.latency_ms}
+    return {
+        "budget": asdict(work.limits) | {"min_speedup": settings.min_speedup},
+        "target": asdict(device) | {"processor": latency.processor()},
+        "judged": {"examples": len(source.validation), "classes": list(work.limits.class_drops)},
+        "variants": {name: asdict(variant) for name, variant in work.variants.items()},
+        "notes": {name: note for name, note in work.notes.items() if note},
+        "chosen": chosen,
+        "network": one.network,
+        "scheme": one.scheme,
+        "reason": gate.reason(work.variants, chosen, work.headline, work.limits, batch),
+        "speedup": {"vs_eager": median["eager"] / median[chosen], "vs_onnx_fp32": median["fp32"] / median[chosen]},
+        "drop": asdict(one.drop) if one.drop else None,
+        "max_drop": work.limits.max_drop,
+        "needed_examples": gate.needed(one.drop, work.limits, len(source.validation)),
+        "left": work.left,
+        "sensitivity": None,
+        "levels": [],
+    }
+
+
+def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
+    """The linear model over terms of data/baseline."""
+    source, parameters = linear_source(task, out)
+    work = begin(task, source, settings, wanted, out)
+    put_into_graphs(work, Made("trained", parameters, out / "fp32.onnx", "trained"), calibration(work))
+    reload(work)
+    entry = finish(work, artifacts.STATE / "profiles")
+    keep(work, entry)
+    return entry
+
+
+def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
+    """The trained network of data/models, its smaller ones and the control."""
+    from pipeline import shrinking
+
+    at = shrinking.begin(task, settings.prune, wanted)
+    source = net_source(task, at.subject.trained, at.data)
+    work = begin(task, source, settings, wanted, out)
+    known = calibration(work)
+    trained = at.export("trained", at.subject.trained, out)
+    put_into_graphs(work, Made("trained", trained.parameters, trained.graph, "trained"), known)
+    made: dict[str, Shrunk] = {}
+    for one in at.networks(out, lambda shrunk: _within(work, shrunk)):
+        made[one.name] = one
+        put_into_graphs(work, Made(one.name, one.parameters, one.graph, _reference(work, one)), known)
+    reload(work)
+    entry = finish(work, artifacts.STATE / "profiles") | at.told(made)
+    entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
+    keep(work, entry)
+    at.save(out, entry["network"], made)
+    at.close()
+    return entry
+
+
+def _reference(work: Work, one: "Shrunk") -> str:
+    """The control of what was trained on, or the trained network where that is better: the stricter of the two."""
+    if one.name == "control" or "control-fp32" not in work.variants:
+        return "trained"
+    better = {name: work.variants[key].validation[work.headline] for name, key in _JUDGES.items()}
+    return quality.chosen(better, work.headline)
+
+
+_JUDGES = {"control": "control-fp32", "trained": "fp32"}
+
+
+def _within(work: Work, one: "Shrunk") -> bool:
+    """Whether a smaller network in fp32 keeps the budget, so that a further level is worth a try."""
+    return work.keeps(f"{one.name}-fp32")
+
+
+def keep(work: Work, entry: Mapping[str, Any]) -> None:
+    """Leaves in the stage's folder the graphs that are served, fp32, or on the Pareto front; the others go."""
+    for name, path in work.files.items():
+        if name not in ("fp32", entry["chosen"]) and not (
+            work.variants[name].pareto and not work.variants[name].rejected
+        ):
+            path.unlink(missing_ok=True)
+
+
+def net_source(task: Task, trained: Any, data: Any) -> Source:
+    """The trained network as it answers in PyTorch."""
     import torch
 
-    from pipeline import export, graphs, network
+    from pipeline import graphs
 
-    models = artifacts.folder("models", task.name)
-    loaded = network.load(models)
-    graph = out / "fp32.onnx"
-    export.export(loaded.net, loaded.inputs, graph)
-    kind = loaded.target.kind
-    train, validation = (graphs.of_net(_load(task, split), loaded.inputs, kind) for split in ("train", "validation"))
+    kind = data.target.kind
+    train, validation = (graphs.of_net(split, data.inputs, kind) for split in (data.train, data.validation))
 
     def eager(feed: "Feed") -> np.ndarray:
         with torch.inference_mode():
-            logits: np.ndarray = loaded.net(torch.from_numpy(next(iter(feed.values())))).numpy()
+            logits: np.ndarray = trained.net(torch.from_numpy(next(iter(feed.values())))).numpy()
         return logits
 
-    ranging = not graphs.operators(graph).keys().isdisjoint(RANGING)
-    size = (models / "weights.safetensors").stat().st_size
-    return Source(graph, eager, size, train, validation, loaded.target, ranging=ranging)
+    size = (artifacts.folder("models", task.name) / "weights.safetensors").stat().st_size
+    return Source("net", eager, size, train, validation, data.target)
 
 
-def linear_source(task: Task, out: Path) -> Source:
-    """The linear model over terms of data/baseline, written into `out`; eagerly it is an embedding bag."""
+def linear_source(task: Task, out: Path) -> tuple[Source, int]:
+    """The linear model of data/baseline, written into `out`, and its weights; eagerly it is an embedding bag."""
     import torch
     from torch.nn import functional
 
-    from pipeline import export, graphs
+    from pipeline import export
 
-    baseline, features = artifacts.folder("baseline", task.name), artifacts.folder("features", task.name)
+    baseline = artifacts.folder("baseline", task.name)
     with np.load(baseline / "weights.npz") as arrays:
         coefficients, intercept = arrays["coefficients"], arrays["intercept"]
     export.linear(coefficients, intercept, out / "fp32.onnx")
     padded = np.concatenate([coefficients.T, np.zeros((1, len(intercept)), np.float32)])
     rows, shift = torch.from_numpy(padded), torch.from_numpy(intercept)
-    reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    found = reader.weights(artifacts.folder("prepared", task.name), features, ("train", "validation"))
-    folder = artifacts.folder("prepared", task.name)
-    truth = {split: prepared.truth(folder, split) for split in found}
-    train, validation = (
-        graphs.of_terms(weights, truth[split][reader.counting(features, split, len(truth[split]))])
-        for split, weights in found.items()
-    )
+    (train, _), (validation, _) = (reloading.examples_of(task, "baseline", split) for split in ("train", "validation"))
 
     def eager(feed: "Feed") -> np.ndarray:
         terms, weights = torch.from_numpy(feed["terms"]), torch.from_numpy(feed["weights"])
@@ -265,47 +350,47 @@ def linear_source(task: Task, out: Path) -> Source:
             return (functional.embedding_bag(terms, rows, per_sample_weights=weights, mode="sum") + shift).numpy()
 
     size = (baseline / "weights.npz").stat().st_size
-    return Source(out / "fp32.onnx", eager, size, train, validation, prepared.target(folder), linear=True)
-
-
-def _load(task: Task, split: str) -> Any:
-    reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    return reader.load(artifacts.folder("prepared", task.name), artifacts.folder("features", task.name), split)
+    target = prepared.target(artifacts.folder("prepared", task.name))
+    return Source("baseline", eager, size, train, validation, target, linear=True), padded.size
 
 
 def main(task: Task) -> None:
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
+    schemes.check(settings.schemes, f"{task.where}.compress.schemes")
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
-    sources = {"net": net_source} | ({"baseline": linear_source} if task.kind == "text" else {})
+    candidates = {"net": of_net} | ({"baseline": of_linear} if task.kind == "text" else {})
     with (
         Run(task.name, "compress", asdict(settings), live=False) as run,
         artifacts.fresh(artifacts.folder("compressed", task.name)) as out,
     ):
         entries = {}
-        for name, load in sources.items():
+        for name, work in candidates.items():
             (out / name).mkdir()
-            source = load(task, out / name)
-            entries[name] = compress(source, out / name, settings, wanted, artifacts.STATE / "profiles")
+            entries[name] = work(task, settings, wanted, out / name)
             log.info("%s: %s", name, entries[name]["reason"])
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})
-        taken = {name: {k: v["latency_ms"] for k, v in entry["variants"].items()} for name, entry in entries.items()}
-        artifacts.write_json(out / "profile.json", {"processor": latency.processor(), "latency_ms": taken})
-        run.log(0, _points(entries))
+        run.log(0, points(entries, wanted.headline))
         run.artifact(out / "compress.json")
 
 
-def _points(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, float]:
     """The figures of every variant, for the tracker."""
-    points: dict[str, float] = {}
+    found: dict[str, float] = {}
     for name, entry in entries.items():
-        points |= {f"{name}/speedup_{key}": value for key, value in entry["speedup"].items()}
+        found |= {f"{name}/speedup_{key}": value for key, value in entry["speedup"].items()}
         for variant, figures in entry["variants"].items():
-            points[f"{name}/{variant}/bytes"] = float(figures["bytes"])
-            points[f"{name}/{variant}/latency_ms"] = figures["latency_ms"]["median"]
-    return points
+            at = f"{name}/{variant.replace('+', '-')}"
+            found |= {f"{at}/bytes": float(figures["bytes"]), f"{at}/{headline}": figures["validation"][headline]}
+            found |= {f"{at}/pareto": float(figures["pareto"]), f"{at}/passes": float(not figures["rejected"])}
+            found |= {f"{at}/{key}": float(figures[key]) for key in ("agreement", "memory") if figures[key] is not None}
+            if figures["drop"]:
+                found[f"{at}/drop"] = figures["drop"]["value"]
+            for batch, taken in figures["latency_ms"].items():
+                found |= {f"{at}/latency_ms_{key}_batch_{batch}": value for key, value in taken.items()}
+    return found
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 PipelineError            exit code 2 unless a subclass says otherwise
 ├── ConfigError          params.yaml names something impossible
 ├── DataError            the data cannot be used as they are
-│   └── ChangingError    they changed while they were read: to run again may do (exit code 4)
+│   └── ChangingError    they changed while they were read: to run again may do (exit code 5)
+├── BudgetError          no variant keeps what compress.budget asks for (exit code 4)
 ├── TrainingError        training diverged (exit code 3)
 │   └── ExhaustedError   a batch does not fit into the memory of one of several ranks
 ├── StoppedError         training was asked to stop, and left a checkpoint (exit code 143, as SIGTERM has it)
@@ -26,6 +27,10 @@ class DataError(PipelineError):
 
 
 class ChangingError(DataError):
+    exit_code = 5
+
+
+class BudgetError(PipelineError):
     exit_code = 4
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -93,37 +93,43 @@ def _made(
     import torch
 
     from pipeline import network, starting, vocabulary
-    from pipeline.fit import loop, rewording
     from pipeline.initial import fitting, sources, teaching
     from pipeline.initial.pins import Pin
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
-    reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    splits = {split: examples(reader, folder, features, split) for split in ("train", "validation")}
-    inputs, target = reader.inputs(folder, features), prepared.target(folder)
+    seen = data(task, train)
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
-    built = network.network(module, model, inputs, target)
+    built = network.network(module, model, seen.inputs, seen.target)
     known = _words(features)
     if known is not None:
-        network.acquaint(module, built.body, lambda: vocabulary.of(known, splits["train"], inputs))
+        network.acquaint(module, built.body, lambda: vocabulary.of(known, seen.train, seen.inputs))
     starting.embed(built.body, module, features, train.vectors)
     pins = {key: Pin(**pin) for key, pin in named.items()}
     started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else {}
     split = prepared.split_digest(folder)
     told = {key: {"split": sources.split(pin, split)} for key, pin in pins.items() if "://" not in pin.place}
     started |= told.get("init", {})
-    taught = None
     if "teacher" in pins:
-        kept, count = checkpoints / TEACHER, len(splits["train"])
-        taught = teaching.answers(pins["teacher"], folder, task.kind, count, target, kept)
+        kept, count = checkpoints / TEACHER, len(seen.train)
+        taught = teaching.answers(pins["teacher"], folder, task.kind, count, seen.target, kept)
+        seen = replace(seen, teacher=taught)
+    return _Made(module, built, seen, started, dict(named.get("teacher", {})) | told.get("teacher", {}), split)
+
+
+def data(task: Task, train: Config) -> "loop.Data":
+    """What the task's networks learn from and are judged by, without a teacher's answers."""
+    from pipeline.fit import loop, rewording
+
+    folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
+    reader = config.plugin("features", task.kind, f"{task.where}.kind")
+    splits = [examples(reader, folder, features, split) for split in ("train", "validation")]
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
 
     words = rewording.load(features, train.texts) if task.kind == "text" else None
-    data = loop.Data(splits["train"], splits["validation"], inputs, target, name_of, words, taught)
-    return _Made(module, built, data, started, dict(named.get("teacher", {})) | told.get("teacher", {}), split)
+    return loop.Data(*splits, reader.inputs(folder, features), prepared.target(folder), name_of, words)
 
 
 def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:

@@ -90,24 +90,43 @@ def interval(
 def paired_gain(
     truth: Array, a: Array, b: Array, metric: str, target: Target, *, seed: int = 0, resamples: int = 1000
 ) -> Interval:
-    """How much better `b` is than `a` (both [N, O]) on the same examples; above 0 means that `b` is better.
+    """How much better `b` is than `a` (both [N, O]) on the same examples; above 0 means that `b` is better."""
+    return paired_gains(truth, a, b, [metric], target, seed=seed, resamples=resamples)[metric]
+
+
+def paired_gains(
+    truth: Array,
+    a: Array,
+    b: Array,
+    wanted: Sequence[str],
+    target: Target,
+    *,
+    seed: int = 0,
+    resamples: int = 1000,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """`paired_gain` by several metrics, with intervals that hold this share of the draws.
 
     Both are measured on the same resamples, so that what makes an example hard for both cancels out.
     """
     module = of(target.kind)
     facts = [module.facts(truth, answers, target, None) for answers in (a, b)]
 
-    def gains(weights: Array) -> Array:
+    def gains(weights: Array) -> dict[str, Array]:
         first, second = (module.measure(fact, weights) for fact in facts)
-        if metric not in first:
-            raise ConfigError(f"metric: found {metric!r}; expected one of {', '.join(first)}")
-        found: Array = sign(metric) * (second[metric] - first[metric])
-        return found
+        for metric in wanted:
+            if metric not in first:
+                raise ConfigError(f"metric: found {metric!r}; expected one of {', '.join(first)}")
+        return {metric: sign(metric) * (second[metric] - first[metric]) for metric in wanted}
 
-    value = gains(np.ones((1, len(truth))))[0]
-    drawn = np.concatenate([gains(weights) for weights in _resamples(len(truth), seed, resamples)])
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
+    values = gains(np.ones((1, len(truth))))
+    drawn = [gains(weights) for weights in _resamples(len(truth), seed, resamples)]
+    outside = [50 * (1 - level), 50 * (1 + level)]
+    found = {}
+    for metric in wanted:
+        low, high = np.nanpercentile(np.concatenate([part[metric] for part in drawn]), outside)
+        found[metric] = Interval(float(values[metric][0]), float(low), float(high))
+    return found
 
 
 def _resamples(size: int, seed: int, resamples: int) -> Iterator[Array]:

@@ -1,0 +1,72 @@
+"""The one profile that choices read: every graph and the eager network by turns, kept by the graphs' bytes and the CPU."""
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import artifacts, latency
+from pipeline.budget import Device
+
+if TYPE_CHECKING:
+    from pipeline.graphs import Examples, Feed
+
+TIMED = 200
+"""Validation examples on which latency is measured."""
+LEAST = 10
+"""Turns of a large batch: it has fewer, since each takes longer and is less noisy."""
+Found = dict[str, dict[str, dict[str, float]]]
+"""By variant and batch size: median and p95 in milliseconds."""
+
+
+def profile(
+    eager: Callable[["Feed"], np.ndarray], examples: "Examples", files: Mapping[str, Path], device: Device, kept: Path
+) -> Found:
+    """The latency of every variant, from an earlier run on this host where the graphs are the same."""
+    digest = hashlib.sha256(f"{latency.processor()} {device}".encode())
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + path.read_bytes())
+    path = kept / f"{digest.hexdigest()[:32]}.json"
+    if path.is_file():
+        found: Found = artifacts.read_json(path)
+        return found
+    found = _measured(eager, examples, files, device)
+    artifacts.write_json(path, found)
+    return found
+
+
+def _measured(
+    eager: Callable[["Feed"], np.ndarray], examples: "Examples", files: Mapping[str, Path], device: Device
+) -> Found:
+    import torch
+
+    from pipeline import graphs
+
+    calls: dict[str, Callable[[Any], object]] = {"eager": eager}
+    calls |= {name: graphs.answer(graphs.session(path, device.threads)) for name, path in files.items()}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(device.threads)
+    # On one thread the thread's own CPU time is what a quiet core needs, however busy this host is.
+    clock = time.thread_time if device.threads == 1 else time.perf_counter
+    found: Found = {name: {} for name in calls}
+    try:
+        for size in device.batch_sizes:
+            rounds = max(LEAST, device.rounds // size)
+            for name, taken in latency.measure(calls, batches_of(examples, size), rounds, clock).items():
+                found[name][str(size)] = asdict(taken)
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def batches_of(examples: "Examples", size: int) -> list["Feed"]:
+    """Batches of this size spread over the split; the last rows again where it is smaller than one."""
+    if size == 1:
+        return examples.spread(TIMED)
+    count = max(1, min(TIMED, len(examples)) // size)
+    rows = np.linspace(0, len(examples) - 1, count * size).round().astype(np.int64)
+    return [examples.read(some) for some in rows.reshape(count, size)]

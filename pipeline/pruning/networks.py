@@ -1,0 +1,109 @@
+"""The smaller networks of a trained one, level by level, each fine-tuned, and the control that was trained as long."""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.network import Network
+from pipeline.pruning import cutting, path
+from pipeline.pruning.cutting import SAVES_BYTES, Subject
+from pipeline.pruning.path import Level, Sensitivity
+from pipeline.pruning.tuning import Tuner
+
+log = logging.getLogger(__name__)
+Judge = Callable[[Network], tuple[float, float]]
+"""A network's headline and its loss on validation."""
+
+
+@dataclass(frozen=True)
+class Smaller:
+    """A network that lost parts, tuned again."""
+
+    name: str
+    saving: float  # share of the cost that was to be saved
+    kept: Mapping[str, int]  # of each part that was cut
+    made: Network
+    distilled: bool
+    before: float  # the headline on validation, before it was tuned
+    after: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """Networks that lose parts of the same kinds, more of them level by level."""
+
+    name: str
+    of: Callable[[str], bool]  # which parts, by their names
+    cost: Callable[[Level], float]
+
+
+def families(sensitivity: Sensitivity) -> list[list[Family]]:
+    """What is cut together: of a text network its embedding alone, for the bytes, then also what takes time."""
+    time = Family("time", lambda name: name not in SAVES_BYTES, lambda level: level.latency_ms)
+    size = Family("bytes", lambda name: name in SAVES_BYTES, lambda level: float(level.bytes))
+    found = [[time]] if sensitivity.of(time.of) else []
+    if sensitivity.of(size.of):
+        found = [[size], *([[size, time]] if found else [])]
+    return found
+
+
+def kept(sensitivity: Sensitivity, together: list[Family], saving: float) -> dict[str, int]:
+    """How many are left of each part when every family saves this share of its cost."""
+    found: dict[str, int] = {}
+    for family in together:
+        found |= path.choose(sensitivity.of(family.of), sensitivity.whole, saving, family.cost)
+    return found
+
+
+def control(subject: Subject, tuner: Tuner, *, distilled: bool) -> Network:
+    """The trained network itself, trained on as the smaller ones are."""
+    made = cutting.cut(subject, {})
+    tuner.tune("control", made, distilled=distilled)
+    return made
+
+
+def smaller(
+    subject: Subject, sensitivity: Sensitivity, tuner: Tuner, judge: Judge, goes_on: Callable[[Smaller], bool]
+) -> Iterator[Smaller]:
+    """Each family's networks from the first level on, until `goes_on` says of one that it lost too much.
+
+    The first network is fine-tuned with and without distillation, where that is to be found out; the rest as it was
+    better.
+    """
+    chosen = {"on": True, "off": False}.get(tuner.settings.distil)
+    for together in families(sensitivity):
+        name = "pruned" if any(family.name == "time" for family in together) else "narrowed"
+        last: dict[str, int] = {}
+        for level, saving in enumerate(tuner.settings.levels, 1):
+            left = kept(sensitivity, together, saving)
+            if not left or left == last:
+                continue
+            last = left
+            found = _tuned(f"{name}_{level}", saving, subject, left, tuner, judge, chosen)
+            chosen = found.distilled
+            yield found
+            if not goes_on(found):
+                break
+
+
+def _tuned(
+    name: str,
+    saving: float,
+    subject: Subject,
+    left: Mapping[str, int],
+    tuner: Tuner,
+    judge: Judge,
+    chosen: bool | None,
+) -> Smaller:
+    tried: list[tuple[float, Any]] = []
+    before = 0.0
+    for distilled in (False, True) if chosen is None else (chosen,):
+        made = cutting.cut(subject, left)
+        before, _ = judge(made)
+        tuner.tune(f"{name}-distilled" if distilled else name, made, distilled=distilled)
+        after, loss = judge(made)
+        log.info("%s%s: %.4f cut, %.4f tuned", name, ", distilled" if distilled else "", before, after)
+        tried.append((loss, Smaller(name, saving, left, made, distilled, before, after)))
+    best: Smaller = min(tried, key=lambda one: one[0])[1]
+    return best

@@ -1,0 +1,217 @@
+"""A trained network's smaller ones at work: measured, cut, fine-tuned, exported and saved. What can be resumed is kept
+in `.danlu/shrinking` until the stage ends. B examples, T tokens, V entries of a vocabulary.
+"""
+
+import hashlib
+import logging
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import save_file
+
+from pipeline import artifacts, batches, config, export, graphs, latency, network, quality, shapes, training, variants
+from pipeline.config import Task
+from pipeline.examples import TextInputs
+from pipeline.fit import loop
+from pipeline.fit.settings import Config as Train
+from pipeline.network import Network
+from pipeline.pruning import cutting, networks, path, sensitivity
+from pipeline.pruning import tuning
+from pipeline.pruning.cutting import VOCABULARY, Subject
+from pipeline.pruning.networks import Smaller
+from pipeline.pruning.path import Sensitivity
+from pipeline.pruning.settings import Prune
+from pipeline.pruning.tuning import Tuner
+
+log = logging.getLogger(__name__)
+TIMED, ROUNDS, FEEDS = 50, 20, 8
+"""Examples and turns by which a cut's latency is measured, and examples by which its int8 graph is calibrated."""
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A network and its fp32 graph; the trained one and the control are such too."""
+
+    name: str
+    parameters: int
+    graph: Path
+    made: Network
+    smaller: Smaller | None = None
+
+
+@dataclass
+class Shrinking:
+    task: Task
+    settings: Prune
+    subject: Subject
+    data: loop.Data
+    wanted: quality.Config
+    about: Mapping[str, Any]  # model.json of the trained network
+    tuner: Tuner
+    folder: Path
+    left: dict[str, str] = field(default_factory=dict)  # by name: why it was not cut
+    found: Sensitivity | None = None
+    control_score: float | None = None
+
+    def export(self, name: str, made: Network, out: Path, smaller: Smaller | None = None) -> Shrunk:
+        graph = out / ("fp32.onnx" if name == "trained" else f"{name}-fp32.onnx")
+        export.export(made.net, self.data.inputs, graph)
+        return Shrunk(name, cutting.parameters(made.net), graph, made, smaller)
+
+    def headline(self, found: np.ndarray) -> float:
+        truth = self.data.validation.truth(self.data.target.kind)
+        return quality.figures(self.wanted, truth, found, self.data.target)[self.wanted.headline]
+
+    def judge(self, made: Network) -> tuple[float, float]:
+        """The headline and the loss on validation."""
+        return tuning.judge(made.net, self.data, self.headline)
+
+    def networks(self, out: Path, within: Callable[[Shrunk], bool]) -> Iterator[Shrunk]:
+        """The control, then the smaller networks until one of a family is not `within` the budget; none without levels.
+
+        Raises: TrainingError, StoppedError.
+        """
+        if not self.settings.levels:
+            return
+        self.found = self.sensitivity()
+        last: list[Shrunk] = []
+        made = networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1]))
+        for one in made:
+            if not last:
+                control = networks.control(self.subject, self.tuner, distilled=one.distilled)
+                self.control_score = self.judge(control)[0]
+                yield self.export("control", control, out)
+            last.append(self.export(one.name, one.made, out, one))
+            yield last[-1]
+
+    def sensitivity(self) -> Sensitivity:
+        """Measured once; a killed run goes on with what was measured."""
+        kept = self.folder / "sensitivity.json"
+        if kept.is_file():
+            found = artifacts.read_json(kept)
+            self.left |= found["left"]
+            return path.read(found["sensitivity"])
+        with tempfile.TemporaryDirectory() as scratch:
+            cost = Cost(self, Path(scratch))
+            measured, left = sensitivity.measure(self.subject, self.wanted.headline, self.judge, cost)
+        artifacts.write_json(kept, {"sensitivity": asdict(measured), "left": left})
+        self.left |= left
+        return measured
+
+    def told(self, made: Mapping[str, Shrunk]) -> dict[str, Any]:
+        """What compress.json says of the pruning."""
+        rows = [self._row(one) for one in made.values() if one.smaller is not None]
+        return {"sensitivity": _of(self.found) if self.found else None, "levels": rows}
+
+    def _row(self, one: Shrunk) -> dict[str, Any]:
+        assert one.smaller is not None and self.found is not None
+        counts = {group.name: group.count for group in self.found.groups}
+        return {
+            "name": one.name,
+            "saving": one.smaller.saving,
+            "cut": {name: [kept, counts[name]] for name, kept in sorted(one.smaller.kept.items())},
+            "parameters": one.parameters,
+            "epochs": self.tuner.epochs,
+            "distilled": one.smaller.distilled,
+            "before": one.smaller.before,
+            "after": one.smaller.after,
+            "control": self.control_score,
+        }
+
+    def save(self, out: Path, name: str, made: Mapping[str, Shrunk]) -> None:
+        """Leaves the control and the network that is served as safetensors and JSON, unless that is the trained one."""
+        for one in {"control", name} & made.keys():
+            self._write(out / one, made[one])
+
+    def _write(self, folder: Path, one: Shrunk) -> None:
+        subject, kept = self.subject, one.smaller.kept if one.smaller else {}
+        rows = kept.get(VOCABULARY)
+        fresh = network.network(subject.module, subject.settings, subject.inputs, subject.target, rows)
+        cut = shapes.differences(fresh.net, one.made.net)
+        name = self.about["name"]
+        about = network.describe(name, subject.settings, subject.inputs, subject.target, rows=rows, cut=cut or None)
+        folder.mkdir()
+        save_file({key: value.contiguous() for key, value in one.made.net.state_dict().items()}, folder / "weights.safetensors")
+        artifacts.write_json(folder / "model.json", about)
+
+    def close(self) -> None:
+        for old in self.folder.parent.glob(f"{self.task.name}-{'[0-9a-f]' * 16}"):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+class Cost:
+    """The latency of a network's graph, in the form that will be served, and its bytes.
+
+    Each is measured by turns with the whole network's, so that what slows the host down slows both.
+    """
+
+    def __init__(self, shrinking: Shrinking, folder: Path):
+        self.shrinking, self.folder = shrinking, folder
+        kind = shrinking.data.target.kind
+        self.train, self.validation = (
+            graphs.of_net(split, shrinking.data.inputs, kind)
+            for split in (shrinking.data.train, shrinking.data.validation)
+        )
+        self.whole: tuple[Any, float] | None = None
+
+    def __call__(self, made: Network) -> tuple[float, int]:
+        graph = self._graph(made)
+        call, examples = graphs.answer(graphs.session(graph)), self.validation.spread(TIMED)
+        if self.whole is None:
+            taken = latency.measure({"whole": call}, examples, ROUNDS, time.thread_time)["whole"].median
+            self.whole = call, taken
+            return taken, graph.stat().st_size
+        both = {"whole": self.whole[0], "cut": call}
+        found = latency.measure(both, examples, ROUNDS, time.thread_time)
+        return self.whole[1] * found["cut"].median / found["whole"].median, graph.stat().st_size
+
+    def _graph(self, made: Network) -> Path:
+        source, target = self.folder / "fp32.onnx", self.folder / "int8.onnx"
+        export.export(made.net, self.shrinking.data.inputs, source)
+        operators = list(graphs.operators(source))
+        text = isinstance(self.shrinking.data.inputs, TextInputs)
+        if text or variants.STATIC not in variants.schemes(("auto",), operators, linear=False, text=text):
+            return source
+        known = variants.Calibration(self.train.spread(FEEDS), ("minmax",), lambda _: np.zeros(1))
+        return target if variants.write(source, target, variants.STATIC, known) else source
+
+
+def begin(task: Task, settings: Prune, wanted: quality.Config) -> Shrinking:
+    """The trained network of data/models, what it learnt from, and how it is trained on."""
+    models = artifacts.folder("models", task.name)
+    values = artifacts.read_json(artifacts.folder("tuned", task.name) / "values.json")
+    about, loaded = artifacts.read_json(models / "model.json"), network.load(models)
+    module, own = config.named("models", {"name": about["name"], **about["config"]}, f"{models}/model.json")
+    train = config.parse(Train, values["train"], "data/tuned: train")
+    data = training.data(task, train)
+    trained = Network(loaded.net, loaded.stages, loaded.body)
+    subject = Subject(module, own, loaded.inputs, loaded.target, trained, _counts(data))
+    digest = hashlib.sha256((models / "weights.safetensors").read_bytes())
+    digest.update(repr((training.fingerprint(task, values), settings, wanted)).encode())
+    folder = artifacts.STATE / "shrinking" / f"{task.name}-{digest.hexdigest()[:16]}"
+    taught = tuning.answers(loaded.net, data, train=True) if settings.levels else np.zeros((0, 0), np.float32)
+    tuner = Tuner(data, train, settings, folder, taught)
+    return Shrinking(task, settings, subject, data, wanted, about, tuner, folder)
+
+
+def _counts(data: loop.Data) -> np.ndarray | None:
+    """How often each token stands in the train split, int64 [V]; padding does not count."""
+    if not isinstance(data.inputs, TextInputs):
+        return None
+    counts = np.zeros(data.inputs.vocabulary, np.int64)
+    for rows in batches.by_length(data.train, data.inputs, 1024):
+        counts += np.bincount(batches.read(data.train, rows, data.inputs).ravel(), minlength=len(counts))
+    counts[0] = 0
+    return counts
+
+
+def _of(found: Sensitivity) -> dict[str, Any]:
+    """As compress.json has it."""
+    groups = [{"name": g.name, "kind": g.kind, "count": g.count, "levels": [asdict(one) for one in g.levels]} for g in found.groups]
+    return {"measure": found.measure, "score": found.whole.score, "latency_ms": found.whole.latency_ms, "groups": groups}
