@@ -3,7 +3,7 @@
 N examples, B examples of a batch, T tokens or terms, H height, W width, C channels, O outputs.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.targets import Kind
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from onnxruntime import InferenceSession
     from scipy.sparse import csr_matrix
 
@@ -112,6 +113,33 @@ def weight_bytes(graph: Path) -> Mapping[str, int]:
     return counted
 
 
+def share(graph: Path, stored: Collection[str]) -> float:
+    """Share of the weights' numbers that the graph has in one of these types, such as ("int8",).
+
+    Scales do not count, nor do single numbers, nor whole ones that are no codes.
+    """
+    import onnx
+
+    model = onnx.load(graph)
+    halved, left = _packed(model), scales(model)
+    counted: dict[bool, int] = {True: 0, False: 0}
+    for tensor in model.graph.initializer:
+        array: Any = onnx.numpy_helper.to_array(tensor)
+        if array.ndim and array.dtype.name not in ("int32", "int64", "bool") and tensor.name not in left:
+            counted[array.dtype.name in stored] += array.size * (2 if tensor.name in halved else 1)
+    return counted[True] / max(1, sum(counted.values()))
+
+
+def _packed(model: "ModelProto") -> set[str]:
+    """Tables with two codes a byte."""
+    return {
+        node.input[0]
+        for node in model.graph.node
+        if node.op_type == "GatherBlockQuantized"
+        and any(item.name == "bits" and item.i == 4 for item in node.attribute)
+    }
+
+
 def quantised(graph: Path) -> int:
     """How many operators with weights have them stored in int8: behind DequantizeLinear, or as integer operators."""
     import onnx
@@ -125,4 +153,50 @@ def quantised(graph: Path) -> int:
     for node in model.graph.node:
         if node.op_type == "DequantizeLinear" and node.input[0] in eight:
             eight.update(node.output)
-    return sum(node.op_type != "DequantizeLinear" and bool(eight & set(node.input)) for node in model.graph.node)
+    apart = ("DequantizeLinear", "GatherBlockQuantized")  # the latter computes nothing, and may hold 4 bits
+    return sum(node.op_type not in apart and bool(eight & set(node.input)) for node in model.graph.node)
+
+
+SCALED = {
+    "QuantizeLinear": (1,),
+    "DequantizeLinear": (1,),
+    "GatherBlockQuantized": (2,),
+    "DynamicQuantizeLSTM": (8, 10),
+}
+"""By operator: which of its inputs are scales."""
+
+
+def scales(model: "ModelProto") -> dict[str, str]:
+    """The constants that are scales of codes, each with the name of a node that reads it."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    multiplied = _multiplied(model)
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        read = [node.input[place] for place in SCALED.get(node.op_type, ())]
+        if node.output[0] in multiplied:
+            read = list(node.input)
+        found |= {name: node.name for name in read if name in constants}
+    return found
+
+
+def _multiplied(model: "ModelProto") -> set[str]:
+    """The products of two scales, by which sums of products of codes become fp32: MatMulInteger, Cast, Mul."""
+    sums: set[str] = set()
+    products: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "MatMulInteger" or (node.op_type == "Cast" and node.input[0] in sums):
+            sums.add(node.output[0])
+        if node.op_type == "Mul" and sums & set(node.input):
+            products.update(set(node.input) - sums)
+    return products
+
+
+def unsound(graph: Path) -> list[str]:
+    """The names of nodes with a scale that is not finite or not above 0: what they answer means nothing."""
+    import onnx
+
+    model = onnx.load(graph)
+    read = scales(model)
+    arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in read}
+    bad = {name for name, array in arrays.items() if not (np.isfinite(array) & (array > 0)).all()}
+    return [read[name] for name in arrays if name in bad]

@@ -1,7 +1,12 @@
 import numpy as np
+import onnx
+import pytest
+import torch
 from scipy.sparse import csr_matrix
+from torch import nn
 
 from pipeline import export, graphs
+from pipeline.compression import dynamic_int8, embedding_int4, static_int8
 from pipeline.examples import Split, TextInputs
 from pipeline.texts import Texts
 
@@ -55,3 +60,56 @@ def test_what_is_inside_a_graph(tmp_path):
     assert graphs.operators(tmp_path / "linear.onnx")["Gather"] == 1
     assert graphs.weight_bytes(tmp_path / "linear.onnx")["float32"] == 4 * (5 * 2 + 2)
     assert graphs.quantised(tmp_path / "linear.onnx") == 0
+
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(100, 32, padding_idx=0)
+        self.mix = nn.Linear(32, 64, bias=False)
+        self.lstm = nn.LSTM(64, 32, batch_first=True)
+        self.head = nn.Linear(32, 2)
+
+    def forward(self, ids):
+        return self.head(self.lstm(torch.relu(self.mix(self.embedding(ids))))[0].amax(dim=1))
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("words") / "fp32.onnx"
+    export.export(Words().eval(), TextInputs(100, 8), path)
+    return path
+
+
+@pytest.mark.parametrize("scheme", [static_int8, dynamic_int8, embedding_int4])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
+def test_a_graph_with_one_corrupted_scale_is_unsound(words, tmp_path, scheme, bad):
+    made = tmp_path / "made.onnx"
+    ids = [{"ids": row[None]} for row in export.sample(TextInputs(100, 8), 8)]
+    scheme.compress(words, made, scheme.Config(), ids)
+    assert graphs.unsound(made) == []
+    model = onnx.load(made)
+    read = graphs.scales(model)
+    assert len(read) >= {static_int8: 5, dynamic_int8: 5, embedding_int4: 1}[scheme]
+    for name, node in read.items():
+        broken = onnx.load(made)
+        tensor = next(tensor for tensor in broken.graph.initializer if tensor.name == name)
+        array = onnx.numpy_helper.to_array(tensor).copy()
+        array.reshape(-1)[-1] = bad
+        tensor.CopyFrom(onnx.numpy_helper.from_array(array, name))
+        export.save(broken, tmp_path / "broken.onnx")
+        assert graphs.unsound(tmp_path / "broken.onnx") == [node]
+
+
+def test_the_share_of_weights_that_are_stored_so(words, tmp_path):
+    table, matrix, recurrent, head = 100 * 32, 32 * 64, 4 * 32 * (64 + 32), 32 * 2
+    biases = 8 * 32 + 2
+    every = table + matrix + recurrent + head + biases
+    assert graphs.share(words, {"float32"}) == 1
+    embedding_int4.compress(words, tmp_path / "table.onnx", embedding_int4.Config(), [])
+    assert graphs.share(tmp_path / "table.onnx", {"uint8"}) == pytest.approx(table / every)  # two codes a byte
+    assert graphs.quantised(tmp_path / "table.onnx") == 0  # its operators compute in fp32
+    dynamic_int8.compress(words, tmp_path / "int8.onnx", dynamic_int8.Config(), [])
+    expected = (table + matrix + recurrent + head) / every
+    assert graphs.share(tmp_path / "int8.onnx", {"int8", "uint8"}) == pytest.approx(expected, abs=0.01)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline import rowwise
+from pipeline import graphs, rowwise
 from pipeline.graphs import Feed
 
+STORED = ("int8", "uint8")
 OPERATORS = ("MatMul", "LSTM", "Gather")
 
 
@@ -48,3 +49,8 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
     strip(quantised)
     rowwise.mark(quantised)
     save(quantised, target)
+
+
+def present(graph: Path) -> int:
+    """How many operators read int8 weights."""
+    return graphs.quantised(graph)

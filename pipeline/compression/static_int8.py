@@ -5,15 +5,26 @@ On CPUs with VNNI no precision is lost; older ones may saturate sums of two prod
 """
 
 import itertools
+import logging
 import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from pipeline import graphs
+from pipeline.compression import _calibration
+from pipeline.errors import ConfigError
 from pipeline.graphs import Feed
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+    from onnxruntime.quantization.calibrate import TensorsData as Ranges
+
+log = logging.getLogger(__name__)
+STORED = ("int8", "uint8")
+Method = Literal["minmax", "entropy", "percentile"]
 OPERATORS = (
     "Conv",
     "Gemm",
@@ -34,6 +45,10 @@ OPERATORS = (
     "Squeeze",
     "Unsqueeze",
 )
+WEIGHTED = ("Conv", "Gemm", "MatMul", "Gather")
+"""Those that read weights, and may be left fp32 one by one."""
+MOST = 8
+"""Nodes that are left fp32 for a budget's sake: with more of them there is little left that is int8."""
 HEAD_SHARE = 0.02
 """A last layer with at most this share of the weights stays fp32: it costs no size, a faster graph, surer answers."""
 FEW_CHANNELS = 4
@@ -45,19 +60,28 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Config:
-    method: Literal["minmax", "entropy", "percentile"] = "minmax"
+    method: Method = "minmax"
+    fp32: tuple[str, ...] = ()  # names of nodes that stay fp32 beside those that always do
 
 
-def compress(source: Path, target: Path, config: Config, calibration: Sequence[Feed]) -> None:
-    """Writes the folded fp32 graph `source` as an int8 graph, its ranges taken from the calibration batches."""
+def compress(
+    source: Path, target: Path, config: Config, calibration: Sequence[Feed], ranges: "Ranges | None" = None
+) -> None:
+    """Writes the folded fp32 graph `source` as an int8 graph.
+
+    ranges: those of `config.method`, where they are known; the calibration batches are then not needed.
+    Raises: DataError for too few batches or a NaN in them, ConfigError for a node that the graph does not have.
+    """
     import onnx
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
     from pipeline.export import save, strip
 
-    ranges = _ranges(source, config, calibration)
+    if ranges is None:
+        ranges = measure(source, config.method, calibration)
     model = onnx.load(source)
+    _require(model, config.fp32)
     quantizer = QDQQuantizer(
         model,
         True,  # per channel
@@ -66,7 +90,7 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
         QuantType.QUInt8,
         ranges,
         [],
-        _kept_fp32(model),
+        [*_kept_fp32(model), *config.fp32],
         list(OPERATORS),
         {},
     )
@@ -75,6 +99,86 @@ def compress(source: Path, target: Path, config: Config, calibration: Sequence[F
     quantised = quantizer.model.model
     strip(quantised)
     save(quantised, target)
+
+
+def present(graph: Path) -> int:
+    """How many operators read int8 weights."""
+    return graphs.quantised(graph)
+
+
+def measure(source: Path, method: Method, calibration: Sequence[Feed]) -> "Ranges":
+    """The range of every activation, by which any number of int8 graphs of `source` can be written.
+
+    Gathered chunk by chunk, so that memory does not grow with the calibration set.
+    Raises: DataError for too few examples, or a number that is not finite.
+    """
+    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
+
+    from pipeline.export import quietly
+
+    _calibration.require(calibration)
+    methods = {
+        "minmax": CalibrationMethod.MinMax,
+        "entropy": CalibrationMethod.Entropy,
+        "percentile": CalibrationMethod.Percentile,
+    }
+    with tempfile.TemporaryDirectory() as folder, quietly():
+        calibrator = create_calibrator(
+            source,
+            list(OPERATORS),
+            augmented_model_path=str(Path(folder) / "augmented.onnx"),
+            calibrate_method=methods[method],
+            providers=["CPUExecutionProvider"],
+        )
+        for chunk in _chunks(calibration):
+            calibrator.collect_data(_Reader(chunk))
+        return calibrator.compute_data()
+
+
+def quantisable(source: Path) -> list[str]:
+    """The names of the nodes that become int8 and have weights, from the input on."""
+    import onnx
+
+    model = onnx.load(source)
+    weights = {t.name for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT and len(t.dims) > 1}
+    kept = _kept_fp32(model)
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type in WEIGHTED and node.name not in kept and weights & set(node.input)
+    ]
+
+
+def fallback(
+    source: Path,
+    target: Path,
+    config: Config,
+    ranges: "Ranges",
+    *,
+    error: Callable[[Path], float],
+    passes: Callable[[Path], bool],
+    most: int = MOST,
+) -> tuple[str, ...] | None:
+    """Writes the int8 graph that passes with the fewest nodes left fp32, and returns their names; None for none.
+
+    Each node is left fp32 alone at first; then together, those first whose graph has the lowest `error`, such as the
+    distance of its answers from fp32's. At most `most` together; `config.fp32` stays fp32 in every graph.
+    """
+    names = [name for name in quantisable(source) if name not in config.fp32]
+    errors: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        tried = Path(folder) / "tried.onnx"
+        for name in names:
+            compress(source, tried, replace(config, fp32=(*config.fp32, name)), [], ranges)
+            errors[name] = error(tried)
+    order = sorted(names, key=lambda name: errors[name])
+    for count in range(1, min(most, len(order)) + 1):
+        left = (*config.fp32, *order[:count])
+        compress(source, target, replace(config, fp32=left), [], ranges)
+        log.info("int8 with %s left fp32", ", ".join(left))
+        if passes(target):
+            return left
+    return None
 
 
 class _Reader:
@@ -87,30 +191,6 @@ class _Reader:
         return next(self.feeds, None)
 
 
-def _ranges(source: Path, config: Config, calibration: Sequence[Feed]) -> Any:
-    """The range of every activation, gathered chunk by chunk so that memory does not grow with the calibration set."""
-    from onnxruntime.quantization.calibrate import CalibrationMethod, create_calibrator
-
-    from pipeline.export import quietly
-
-    methods = {
-        "minmax": CalibrationMethod.MinMax,
-        "entropy": CalibrationMethod.Entropy,
-        "percentile": CalibrationMethod.Percentile,
-    }
-    with tempfile.TemporaryDirectory() as folder, quietly():
-        calibrator = create_calibrator(
-            source,
-            list(OPERATORS),
-            augmented_model_path=str(Path(folder) / "augmented.onnx"),
-            calibrate_method=methods[config.method],
-            providers=["CPUExecutionProvider"],
-        )
-        for chunk in _chunks(calibration):
-            calibrator.collect_data(_Reader(chunk))
-        return calibrator.compute_data()
-
-
 def _chunks(calibration: Sequence[Feed]) -> Iterator[list[Feed]]:
     """Up to `CHUNK` batches of one shape at a time: the histograms are made from stacked arrays."""
 
@@ -121,6 +201,14 @@ def _chunks(calibration: Sequence[Feed]) -> Iterator[list[Feed]]:
         feeds = list(alike)
         for start in range(0, len(feeds), CHUNK):
             yield feeds[start : start + CHUNK]
+
+
+def _require(model: "ModelProto", names: Sequence[str]) -> None:
+    """Raises: ConfigError for a name that no node has."""
+    known = {node.name for node in model.graph.node}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"compress.fp32: found {name!r}; expected a node of the graph; take it out")
 
 
 def _kept_fp32(model: Any) -> list[str]:

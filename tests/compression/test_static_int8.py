@@ -6,6 +6,7 @@ from torch import nn
 
 from pipeline import export, graphs, network
 from pipeline.compression import static_int8
+from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.models import resnet
 from pipeline.targets import Target
@@ -121,3 +122,92 @@ def test_what_makes_a_value_of_the_output_stays_fp32(tmp_path):
     before, after = (graphs.answer(graphs.session(path)) for path in (source, made))
     away = [np.abs(before(feed) - after(feed)).max() for feed in feeds(IMAGES)]
     assert max(away) < 0.1 * 300
+
+
+def test_ranges_that_are_known_give_the_same_bytes(fp32, tmp_path):
+    config = static_int8.Config("percentile")
+    known = static_int8.measure(fp32 / "image.onnx", "percentile", feeds(IMAGES))
+    static_int8.compress(fp32 / "image.onnx", tmp_path / "known.onnx", config, [], known)
+    static_int8.compress(fp32 / "image.onnx", tmp_path / "measured.onnx", config, feeds(IMAGES))
+    assert (tmp_path / "known.onnx").read_bytes() == (tmp_path / "measured.onnx").read_bytes()
+
+
+def test_a_node_that_is_named_stays_fp32(fp32, tmp_path):
+    source, made = fp32 / "image.onnx", tmp_path / "int8.onnx"
+    (name,) = static_int8.quantisable(source)  # neither the pixels' convolution nor the head
+    static_int8.compress(source, made, static_int8.Config(fp32=(name,)), feeds(IMAGES))
+    assert static_int8.present(made) == 0
+    assert graphs.share(made, static_int8.STORED) == 0
+
+
+def test_a_name_that_no_node_has_is_refused(fp32, tmp_path):
+    with pytest.raises(ConfigError, match="found 'head'; expected a node"):
+        static_int8.compress(
+            fp32 / "image.onnx", tmp_path / "int8.onnx", static_int8.Config(fp32=("head",)), feeds(IMAGES)
+        )
+
+
+class Sensitive(nn.Module):
+    """Its second layer has one weight so large that 8 bits leave nothing of the others of its row."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(400, 32, padding_idx=0)
+        self.layers = nn.ModuleList(nn.Linear(32, 32, bias=False) for _ in range(4))
+        self.head = nn.Linear(32, 2)
+        with torch.no_grad():
+            self.layers[1].weight[:, 5] = 300.0
+
+    def forward(self, ids):
+        x = self.embedding(ids) * (torch.arange(32) != 5)  # what that weight reads is zero
+        for layer in self.layers:
+            x = torch.tanh(layer(x)) * (torch.arange(32) != 5)
+        return self.head(x.amax(dim=1))
+
+
+@pytest.fixture(scope="module")
+def sensitive(tmp_path_factory):
+    torch.manual_seed(0)
+    source = tmp_path_factory.mktemp("sensitive") / "fp32.onnx"
+    export.export(Sensitive().eval(), TEXTS, source)
+    return source, static_int8.measure(source, "minmax", feeds(TEXTS))
+
+
+def away(source):
+    before = [graphs.answer(graphs.session(source))(feed) for feed in feeds(TEXTS)]
+
+    def error(graph):
+        answer = graphs.answer(graphs.session(graph))
+        return float(np.mean([np.abs(answer(feed) - known).mean() for feed, known in zip(feeds(TEXTS), before)]))
+
+    return error
+
+
+def test_the_node_that_int8_hurts_most_is_left_fp32_and_that_is_enough(sensitive, tmp_path):
+    source, ranges = sensitive
+    error, config = away(source), static_int8.Config()
+    static_int8.compress(source, tmp_path / "whole.onnx", config, [], ranges)
+    bound = error(tmp_path / "whole.onnx") / 3
+    left = static_int8.fallback(
+        source, tmp_path / "made.onnx", config, ranges, error=error, passes=lambda graph: error(graph) < bound
+    )
+    assert left == (static_int8.quantisable(source)[2],)  # the table's look-up and the first layer stand before it
+    assert error(tmp_path / "made.onnx") < bound
+    assert static_int8.present(tmp_path / "made.onnx") == static_int8.present(tmp_path / "whole.onnx") - 1
+
+
+@pytest.mark.parametrize(("most", "tried"), [(2, 2), (8, 5)])
+def test_where_nothing_passes_it_ends_after_so_many_nodes(sensitive, tmp_path, most, tried):
+    source, ranges = sensitive
+    asked = []
+    found = static_int8.fallback(
+        source,
+        tmp_path / "made.onnx",
+        static_int8.Config(),
+        ranges,
+        error=away(source),
+        passes=lambda graph: bool(asked.append(static_int8.present(graph))),
+        most=most,
+    )
+    assert found is None
+    assert asked == [4 - k for k in range(tried)]  # of the table and four layers, one fewer each time
