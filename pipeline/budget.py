@@ -11,9 +11,9 @@ from pipeline.config import setting
 from pipeline.targets import Target
 
 FEW, MANY = 0.02, 0.01
-"""The drop of the headline that is allowed by default below and from `LARGE` examples: with few, one point is noise."""
+"""The drop of the headline allowed by default below and from `LARGE` examples: with few, one point is noise."""
 CLASS_FEW, CLASS_MANY = 0.05, 0.02
-"""The same of a class's recall, by the examples of the class: two standard errors where one in twenty answers changes."""
+"""The same of a class's recall, by the class's examples: two standard errors where one answer in twenty changes."""
 LARGE = 1500
 JUDGED = 100
 """Examples from which on a class is judged by itself."""
@@ -52,7 +52,9 @@ class Device:
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or len(set(self.batch_sizes)) < len(self.batch_sizes):
-            raise ValueError(f"batch_sizes: found {list(self.batch_sizes)}; expected different numbers, such as [1, 32]")
+            raise ValueError(
+                f"batch_sizes: found {list(self.batch_sizes)}; expected different numbers, such as [1, 32]"
+            )
 
 
 @dataclass(frozen=True)

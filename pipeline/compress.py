@@ -7,7 +7,6 @@ N examples, B of a batch, O outputs.
 """
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts, budget, config, gate, latency, metrics, prepared, profiling, quality, reloading, stage
+from pipeline import artifacts, budget, gate, latency, metrics, prepared, profiling, quality, reloading, stage
 from pipeline import variants as schemes
 from pipeline.budget import Budget, Device, Limits
 from pipeline.config import Task, setting
@@ -42,6 +41,7 @@ class Config:
     schemes: tuple[str, ...] = ("auto",)  # auto: those that suit the graph; else files of compression/, joined by +
     calibration: Literal["best", "minmax", "entropy", "percentile"] = "best"  # best: nearest to fp32 on validation
     examples: int = setting(256, low=1, high=100_000, unit="training examples for calibration")
+    int8_training: Literal["auto", "off"] = "auto"  # auto: fine-tuning for int8 where static int8 misses the budget
     min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph, for any other variant")
 
     def __post_init__(self) -> None:
@@ -169,13 +169,8 @@ def calibration(work: Work) -> schemes.Calibration:
 
 def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
     """Every scheme that suits a network's graph, and int8 with nodes in fp32 where int8 alone loses too much."""
-    from pipeline import graphs
-
     fp32 = work.add(made, "fp32", made.graph, work.asked(made.graph))
-    operators = list(graphs.operators(made.graph))
-    text = work.task.kind == "text"
-    asked = schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text)
-    for scheme in asked:
+    for scheme in suiting(work, made.graph):
         target = made.graph.with_name(f"{fp32.removesuffix('fp32')}{scheme}.onnx")
         found = schemes.write(made.graph, target, scheme, known)
         if found is None:
@@ -185,6 +180,14 @@ def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
         work.notes[name] = found.note
         if scheme == schemes.STATIC and not work.keeps(name):
             _mix(work, made, found, known)
+
+
+def suiting(work: Work, graph: Path) -> list[str]:
+    """The schemes to try on a graph."""
+    from pipeline import graphs
+
+    text, operators = work.task.kind == "text", list(graphs.operators(graph))
+    return schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text)
 
 
 def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibration) -> None:
@@ -223,7 +226,10 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
     Raises: BudgetError where none keeps what the budget asks for.
     """
     settings, source = work.settings, work.source
-    device, sound = settings.target, {name: path for name, path in work.files.items() if not work.variants[name].rejected}
+    device, sound = (
+        settings.target,
+        {name: path for name, path in work.files.items() if not work.variants[name].rejected},
+    )
     taken = profiling.profile(source.eager, source.validation, sound, device, profiles)
     for name, found in taken.items():
         work.variants[name].latency_ms = found
@@ -274,9 +280,16 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
     trained = at.export("trained", at.subject.trained, out)
     put_into_graphs(work, Made("trained", trained.parameters, trained.graph, "trained"), known)
     made: dict[str, Shrunk] = {}
-    for one in at.networks(out, lambda shrunk: _within(work, shrunk)):
+
+    def take(one: "Shrunk") -> None:
         made[one.name] = one
-        put_into_graphs(work, Made(one.name, one.parameters, one.graph, _reference(work, one)), known)
+        put_into_graphs(work, Made(one.name, one.parameters, one.graph, _reference(work, one.name)), known)
+
+    for one in at.networks(out, lambda shrunk: work.keeps(f"{shrunk.name}-fp32")):
+        take(one)
+        for smaller in ([trained] if one.name == "control" else [one]):
+            if settings.int8_training == "auto" and _misses_int8(work, smaller.name):
+                take(at.for_int8(smaller, known.feeds, out))
     reload(work)
     entry = finish(work, artifacts.STATE / "profiles") | at.told(made)
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
@@ -286,20 +299,22 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
     return entry
 
 
-def _reference(work: Work, one: "Shrunk") -> str:
+def _misses_int8(work: Work, name: str) -> bool:
+    """Whether a network keeps the budget of quality until its values are held in int8."""
+    prefix = "" if name == "trained" else f"{name}-"
+    int8 = f"{prefix}{schemes.STATIC}"
+    return int8 in work.variants and work.keeps(f"{prefix}fp32") and not work.keeps(int8)
+
+
+def _reference(work: Work, name: str) -> str:
     """The control of what was trained on, or the trained network where that is better: the stricter of the two."""
-    if one.name == "control" or "control-fp32" not in work.variants:
+    if name == "control" or "control-fp32" not in work.variants:
         return "trained"
     better = {name: work.variants[key].validation[work.headline] for name, key in _JUDGES.items()}
     return quality.chosen(better, work.headline)
 
 
 _JUDGES = {"control": "control-fp32", "trained": "fp32"}
-
-
-def _within(work: Work, one: "Shrunk") -> bool:
-    """Whether a smaller network in fp32 keeps the budget, so that a further level is worth a try."""
-    return work.keeps(f"{one.name}-fp32")
 
 
 def keep(work: Work, entry: Mapping[str, Any]) -> None:

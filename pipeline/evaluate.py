@@ -1,8 +1,8 @@
 """Stage evaluate: every candidate on the test split with intervals; the one to register, chosen on validation.
 
-A candidate is measured as `trained` (PyTorch, or the fitted baseline), as `control` (as long trained, not
-compressed) and as `compressed` (the chosen ONNX graph). Compression trains nothing yet, so the control is the
-trained model itself and shares its figures.
+A candidate is measured as `trained` (PyTorch, or the fitted baseline), as `control` (trained on as long as what
+compression tuned, with nothing removed) and as `compressed` (the chosen ONNX graph). Where compression trained
+nothing, the control is the trained model itself and shares its figures.
 N examples, O outputs.
 """
 
@@ -11,7 +11,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from pipeline.config import Task
 from pipeline.quality import Config, chosen
 from pipeline.targets import Target
 
+if TYPE_CHECKING:
+    from torch import nn
+
 __all__ = ["Answers", "Config", "chosen", "evaluate", "main"]
 log = logging.getLogger(__name__)
 JUDGED = ("validation", "test")
@@ -27,9 +30,9 @@ JUDGED = ("validation", "test")
 
 @dataclass(frozen=True)
 class Answers:
-    """One candidate's probabilities or values [N, O], by variant (trained, compressed) and split (validation, test)."""
+    """One candidate's probabilities or values [N, O], by variant and split (validation, test)."""
 
-    variants: Mapping[str, Mapping[str, np.ndarray]]
+    variants: Mapping[str, Mapping[str, np.ndarray]]  # trained, compressed, and control where there is one
 
     @property
     def servable(self) -> bool:
@@ -90,7 +93,7 @@ def _figures(
     for variant, by_split in answers.variants.items():
         measured = quality.intervals(wanted, truth, by_split[split], target)
         found[variant] = {name: asdict(value) for name, value in measured.items()}
-    found["control"] = found["trained"]
+    found["control"] = found["control"] or found["trained"]
     return {"metrics": found}
 
 
@@ -99,7 +102,12 @@ def _paired(
 ) -> list[dict[str, Any]]:
     """How much the headline gains from a candidate's training to its compression, and from candidate to candidate."""
     found = {f"{name}_{v}": by[split] for name, answers in candidates.items() for v, by in answers.variants.items()}
-    pairs = [(f"{n}_trained", f"{n}_compressed") for n, answers in candidates.items() if answers.servable]
+    pairs = [
+        (f"{n}_{before}", f"{n}_compressed")
+        for n, answers in candidates.items()
+        for before in ("trained", "control")
+        if answers.servable and before in answers.variants
+    ]
     best = [f"{n}_{'compressed' if answers.servable else 'trained'}" for n, answers in candidates.items()]
     pairs += [(before, after) for k, before in enumerate(best) for after in best[k + 1 :]]
     return [
@@ -130,12 +138,15 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
         weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
         terms = {split: graphs.of_terms(weights[split], truth[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
-    trained = {split: network.predict(loaded.net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
+    def predicted(net: "nn.Module") -> dict[str, np.ndarray]:
+        return {split: network.predict(net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
+
     read = {split: graphs.of_net(splits[split], loaded.inputs, kind) for split in JUDGED}
-    return {
-        "baseline": Answers(baseline),
-        "net": Answers({"trained": trained, "compressed": served("net", read)}),
-    }, truth
+    of_net = {"trained": predicted(loaded.net), "compressed": served("net", read)}
+    control = folders["compressed"] / "net" / "control"
+    if control.is_dir():
+        of_net["control"] = predicted(network.load(control).net)
+    return {"baseline": Answers(baseline), "net": Answers(of_net)}, truth
 
 
 def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Config) -> dict[str, Any]:
@@ -147,15 +158,16 @@ def numbers(report: Mapping[str, Any], compressed: Mapping[str, Any], wanted: Co
     groups = [f"{name}_accuracy" for name in wanted.binary]
     found: dict[str, Any] = {}
     for name, entry in report["candidates"].items():
-        for variant in ("trained", "compressed"):
+        for variant in ("trained", "control", "compressed"):
             measured = entry["metrics"][variant]
-            if measured is None:
+            if measured is None or (variant == "control" and measured == entry["metrics"]["trained"]):
                 continue
             values = {metric: measured[metric]["value"] for metric in (*tracked, *groups) if metric in measured}
             values |= {f"{wanted.headline}_{end}": measured[wanted.headline][end] for end in ("low", "high")}
             found.setdefault(name, {})[variant] = {metric: round(value, 6) for metric, value in values.items()}
     for name, entry in compressed["candidates"].items():
-        found[name]["bytes"] = {variant: figures["bytes"] for variant, figures in entry["variants"].items()}
+        served = {"trained": "eager", "fp32": "fp32", "compressed": entry["chosen"]}
+        found[name]["bytes"] = {key: entry["variants"][variant]["bytes"] for key, variant in served.items()}
     return found | {"examples": report["examples"]["test"]}
 
 
@@ -192,6 +204,7 @@ def _with_cost(report: dict[str, Any], compressed: Mapping[str, Any]) -> dict[st
             "bytes": {variant: figures["bytes"] for variant, figures in entry["variants"].items()},
             "latency_ms": {variant: figures["latency_ms"] for variant, figures in entry["variants"].items()},
             "speedup": entry["speedup"],
+            "needed_examples": entry["needed_examples"],
             "variant": entry["chosen"],
             "reason": entry["reason"],
         }
@@ -222,7 +235,7 @@ def _points(report: Mapping[str, Any]) -> dict[str, float]:
     points = {}
     for split, candidates in (("test", report["candidates"]), ("validation", report["validation"])):
         for name, entry in candidates.items():
-            for variant in ("trained", "compressed"):
+            for variant in ("trained", "control", "compressed"):
                 for metric, value in (entry["metrics"][variant] or {}).items():
                     points[f"{split}/{name}/{variant}/{metric}"] = value["value"]
     return points
@@ -231,7 +244,7 @@ def _points(report: Mapping[str, Any]) -> dict[str, float]:
 def _say(report: Mapping[str, Any]) -> None:
     headline = report["headline"]
     for name, entry in report["candidates"].items():
-        for variant in ("trained", "compressed"):
+        for variant in ("trained", "control", "compressed"):
             if entry["metrics"][variant]:
                 figure = entry["metrics"][variant][headline]
                 bounds = f"{figure['low']:.4f}..{figure['high']:.4f}"

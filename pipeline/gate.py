@@ -49,14 +49,11 @@ def faults(graph: Path, stored: Collection[str], parameters: int) -> list[str]:
     found = []
     if bad := graphs.unsound(graph):
         found.append(f"scales that are no positive numbers: {', '.join(bad[:3])}")
-    counts = graphs.numbers(graph)
-    every = sum(counts.values())
-    share = sum(counts.get(name, 0) for name in stored) / max(1, every)
+    every, share = sum(graphs.numbers(graph).values()), graphs.share(graph, stored)
     if stored and share < STORED:
-        told = " and ".join(sorted(stored))
-        found.append(f"{share:.0%} of its weights are {told}; at least {STORED:.0%} are expected: the rest is still fp32")
+        found.append(f"{share:.0%} of its weights are {' or '.join(sorted(stored))}; expected {STORED:.0%} at least")
     if every > LARGER * parameters + CONSTANTS:
-        found.append(f"it holds {every:,} weights, where its network has {parameters:,}: it was exported at full size")
+        found.append(f"it has {every:,} weights, where its network has {parameters:,}: it was exported at full size")
     return found
 
 
@@ -80,9 +77,7 @@ def bound(drop: Interval, limits: Limits) -> float:
     return drop.value if limits.bound == "point" else drop.high
 
 
-def reject(
-    variants: Mapping[str, Variant], limits: Limits, headline: str, min_speedup: float, batch: int
-) -> None:
+def reject(variants: Mapping[str, Variant], limits: Limits, headline: str, min_speedup: float, batch: int) -> None:
     """Adds to each variant that could be served what speaks against it. `fp32` and `eager` are what it is held to."""
     fp32, eager = variants["fp32"], variants["eager"]
     for name, variant in variants.items():

@@ -118,16 +118,23 @@ def share(graph: Path, stored: Collection[str]) -> float:
 
     Scales do not count, nor do single numbers, nor whole ones that are no codes.
     """
+    counted = numbers(graph)
+    return sum(counted.get(name, 0) for name in stored) / max(1, sum(counted.values()))
+
+
+def numbers(graph: Path) -> dict[str, int]:
+    """How many numbers the graph's weights have, by the type that stores them; scales are none of them."""
     import onnx
 
     model = onnx.load(graph)
     halved, left = _packed(model), scales(model)
-    counted: dict[bool, int] = {True: 0, False: 0}
+    counted: dict[str, int] = {}
     for tensor in model.graph.initializer:
         array: Any = onnx.numpy_helper.to_array(tensor)
-        if array.ndim and array.dtype.name not in ("int32", "int64", "bool") and tensor.name not in left:
-            counted[array.dtype.name in stored] += array.size * (2 if tensor.name in halved else 1)
-    return counted[True] / max(1, sum(counted.values()))
+        name = array.dtype.name
+        if array.ndim and name not in ("int32", "int64", "bool") and tensor.name not in left:
+            counted[name] = counted.get(name, 0) + array.size * (2 if tensor.name in halved else 1)
+    return counted
 
 
 def _packed(model: "ModelProto") -> set[str]:

@@ -1,4 +1,4 @@
-"""The one profile that choices read: every graph and the eager network by turns, kept by the graphs' bytes and the CPU."""
+"""The one profile that choices read: all graphs and the eager network by turns, kept by their bytes and the CPU."""
 
 import hashlib
 import time

@@ -7,8 +7,8 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from safetensors.torch import save_file
 from pipeline import artifacts, batches, config, export, graphs, latency, network, quality, shapes, training, variants
 from pipeline.config import Task
 from pipeline.examples import TextInputs
-from pipeline.fit import loop
+from pipeline.fit import fake_int8, loop
 from pipeline.fit.settings import Config as Train
 from pipeline.network import Network
-from pipeline.pruning import cutting, networks, path, sensitivity
-from pipeline.pruning import tuning
+from pipeline.pruning import cutting, networks, path, sensitivity, tuning
 from pipeline.pruning.cutting import VOCABULARY, Subject
 from pipeline.pruning.networks import Smaller
 from pipeline.pruning.path import Sensitivity
@@ -58,6 +57,7 @@ class Shrinking:
     left: dict[str, str] = field(default_factory=dict)  # by name: why it was not cut
     found: Sensitivity | None = None
     control_score: float | None = None
+    distilled: bool = False  # how the smaller networks are fine-tuned
 
     def export(self, name: str, made: Network, out: Path, smaller: Smaller | None = None) -> Shrunk:
         graph = out / ("fp32.onnx" if name == "trained" else f"{name}-fp32.onnx")
@@ -84,11 +84,31 @@ class Shrinking:
         made = networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1]))
         for one in made:
             if not last:
+                self.distilled = one.distilled
                 control = networks.control(self.subject, self.tuner, distilled=one.distilled)
                 self.control_score = self.judge(control)[0]
                 yield self.export("control", control, out)
             last.append(self.export(one.name, one.made, out, one))
             yield last[-1]
+
+    def for_int8(self, one: Shrunk, feeds: Sequence[graphs.Feed], out: Path) -> Shrunk:
+        """The same network, tuned from the cut on with int8 imitated, as long as the others were.
+
+        Raises: TrainingError, StoppedError.
+        """
+        name, subject = f"{one.name}_for_int8", self.subject
+        kept = one.smaller.kept if one.smaller else {}
+        made = cutting.cut(subject, kept)
+        folded = fake_int8.pairs(made.net)
+        fake_int8.prepare(made.net, feeds)
+        made = Network(made.net, list(subject.module.stages(made.body)), made.body)
+        self.tuner.tune(name, made, distilled=self.distilled)
+        fake_int8.finish(made.net)
+        fake_int8.unfold(made.net, folded)
+        smaller = None
+        if one.smaller:
+            smaller = replace(one.smaller, name=name, made=made, distilled=self.distilled, after=self.judge(made)[0])
+        return self.export(name, made, out, smaller)
 
     def sensitivity(self) -> Sensitivity:
         """Measured once; a killed run goes on with what was measured."""
@@ -107,7 +127,7 @@ class Shrinking:
     def told(self, made: Mapping[str, Shrunk]) -> dict[str, Any]:
         """What compress.json says of the pruning."""
         rows = [self._row(one) for one in made.values() if one.smaller is not None]
-        return {"sensitivity": _of(self.found) if self.found else None, "levels": rows}
+        return {"sensitivity": asdict(self.found) if self.found else None, "levels": rows}
 
     def _row(self, one: Shrunk) -> dict[str, Any]:
         assert one.smaller is not None and self.found is not None
@@ -137,7 +157,8 @@ class Shrinking:
         name = self.about["name"]
         about = network.describe(name, subject.settings, subject.inputs, subject.target, rows=rows, cut=cut or None)
         folder.mkdir()
-        save_file({key: value.contiguous() for key, value in one.made.net.state_dict().items()}, folder / "weights.safetensors")
+        weights = {key: value.contiguous() for key, value in one.made.net.state_dict().items()}
+        save_file(weights, folder / "weights.safetensors")
         artifacts.write_json(folder / "model.json", about)
 
     def close(self) -> None:
@@ -209,9 +230,3 @@ def _counts(data: loop.Data) -> np.ndarray | None:
         counts += np.bincount(batches.read(data.train, rows, data.inputs).ravel(), minlength=len(counts))
     counts[0] = 0
     return counts
-
-
-def _of(found: Sensitivity) -> dict[str, Any]:
-    """As compress.json has it."""
-    groups = [{"name": g.name, "kind": g.kind, "count": g.count, "levels": [asdict(one) for one in g.levels]} for g in found.groups]
-    return {"measure": found.measure, "score": found.whole.score, "latency_ms": found.whole.latency_ms, "groups": groups}

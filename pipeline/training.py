@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import artifacts, config, prepared, pulse, rank
 from pipeline.config import Task
 from pipeline.errors import DataError
-from pipeline.examples import Split
+from pipeline.examples import Split, TextInputs
 from pipeline.fit.settings import Config
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def _made(
     module = config.plugin("models", name, f"{task.where}.model.name")
     torch.manual_seed(train.seed)
     built = network.network(module, model, seen.inputs, seen.target)
-    known = _words(features)
-    if known is not None:
-        network.acquaint(module, built.body, lambda: vocabulary.of(known, seen.train, seen.inputs))
+    known, inputs = _words(features), seen.inputs
+    if known is not None and isinstance(inputs, TextInputs):
+        network.acquaint(module, built.body, lambda: vocabulary.of(known, seen.train, inputs))
     starting.embed(built.body, module, features, train.vectors)
     pins = {key: Pin(**pin) for key, pin in named.items()}
     started = fitting.fit(built, sources.read(pins["init"]), known) if "init" in pins else {}
@@ -123,13 +123,14 @@ def data(task: Task, train: Config) -> "loop.Data":
 
     folder, features = artifacts.folder("prepared", task.name), artifacts.folder("features", task.name)
     reader = config.plugin("features", task.kind, f"{task.where}.kind")
-    splits = [examples(reader, folder, features, split) for split in ("train", "validation")]
+    train_split, validation = (examples(reader, folder, features, split) for split in ("train", "validation"))
 
     def name_of(row: int) -> str:
         return str(prepared.table(folder, "train", ["id"])["id"].iloc[row])
 
     words = rewording.load(features, train.texts) if task.kind == "text" else None
-    return loop.Data(*splits, reader.inputs(folder, features), prepared.target(folder), name_of, words)
+    inputs, target = reader.inputs(folder, features), prepared.target(folder)
+    return loop.Data(train_split, validation, inputs, target, name_of, words)
 
 
 def _about(made: _Made, fitted: "loop.Fit", train: Config) -> dict[str, Any]:

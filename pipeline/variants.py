@@ -102,13 +102,15 @@ def _calibrated(source: Path, target: Path, calibration: Calibration) -> str:
     for method in calibration.methods:
         static.compress(source, target, static.Config(method), calibration.feeds)
         found[method] = (distance(calibration.answers(target), expected), target.read_bytes())
-        log.info("int8 calibrated by %s: answers %.5f away from fp32", method, found[method][0])
+        log.debug("int8 calibrated by %s: answers %.5f away from fp32", method, found[method][0])
     best = min(found, key=lambda method: found[method][0])
     target.write_bytes(found[best][1])
     return best
 
 
-def mixed(source: Path, graph: Graph, target: Path, calibration: Calibration, passes: Callable[[Path], bool]) -> Graph | None:
+def mixed(
+    source: Path, graph: Graph, target: Path, calibration: Calibration, passes: Callable[[Path], bool]
+) -> Graph | None:
     """A static int8 graph with the nodes in fp32 that it takes to pass; None where no few of them do."""
     static = module(STATIC)
     ranges = static.measure(source, graph.note, calibration.feeds)

@@ -70,5 +70,7 @@ def choose(groups: Sequence[Group], whole: Level, saving: float, cost: Callable[
 
 def read(found: Mapping[str, Any]) -> Sensitivity:
     """What `dataclasses.asdict` made of one."""
-    groups = [Group(g["name"], g["kind"], g["count"], [Level(**level) for level in g["levels"]]) for g in found["groups"]]
+    groups = [
+        Group(g["name"], g["kind"], g["count"], [Level(**level) for level in g["levels"]]) for g in found["groups"]
+    ]
     return Sensitivity(found["measure"], Level(**found["whole"]), groups)

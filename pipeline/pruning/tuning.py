@@ -41,13 +41,15 @@ class Tuner:
     def config(self, *, distilled: bool) -> Config:
         """The settings of the training, shorter, at a lower rate, with a teacher where asked for."""
         train, settings = self.train, self.settings
-        rate = train.optimizer.learning_rate
+        optimizer, rate = train.optimizer, train.optimizer.learning_rate
+        if rate != "auto":
+            optimizer = replace(optimizer, learning_rate=rate * settings.rate)
         teacher = Teacher(model=TEACHER, share=settings.share, temperature=settings.temperature)
         return replace(
             train,
             epochs=self.epochs,
             patience=self.epochs,
-            optimizer=train.optimizer if rate == "auto" else replace(train.optimizer, learning_rate=rate * settings.rate),
+            optimizer=optimizer,
             init="random",
             freeze=Freeze(),
             vectors="off",
