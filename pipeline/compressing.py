@@ -379,7 +379,7 @@ def _short(entry: Mapping[str, Any]) -> dict[str, str]:
     return dict(zip(names, shortened(names)))
 
 
-def shortened(names: Sequence[str], longest: int = 26) -> list[str]:
+def shortened(names: Sequence[str], longest: int = 28) -> list[str]:
     """Names of modules without the modules around them that all share; of one that is long still, those around it
     by their first letters.
     """

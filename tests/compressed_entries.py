@@ -164,7 +164,7 @@ def of_texts(many=52):
             "heads" if part == "attention" else "units",
             4 if part == "attention" else 256,
             0.4 / (1 + k),
-            9_000 + k,
+            9_000 + 40 * k,
             0.864,
         )
         for k in range(many // 2)
