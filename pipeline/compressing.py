@@ -14,7 +14,7 @@ DRAWN = 25  # dots of the chart: the chosen one, what it is compared with, the P
 LONG = 12  # rows from which on a table shows its telling rows alone and folds the others
 GROUPS = 40  # rows of the heat map, those that hold the most weights
 NAMED = 6  # names in one sentence
-BESIDE = ("eager", "fp32", "control")  # what the others are compared with
+BESIDE = ("eager", "fp32", "control-fp32")  # what the others are compared with
 COLOURS = {
     "fp32": charts.BLUE,
     "static_int8": charts.RED,
@@ -25,8 +25,8 @@ COLOURS = {
 MARKERS = {"trained": "o", "control": "D"}
 BOUNDS = {
     "point": "as measured",
-    "upper_90": "even at the upper 90 % bound",
-    "upper_95": "even at the upper 95 % bound",
+    "upper_90": "at the upper end of its 90 % interval",
+    "upper_95": "at the upper end of its 95 % interval",
 }
 
 
@@ -55,7 +55,7 @@ def _candidate(name: str, entry: Mapping[str, Any], headline: str) -> dict[str, 
         "others": [row for row in rows if long and not row["telling"]],
         "about": about(entry),
         "heat": heat(entry["sensitivity"], short) if entry["sensitivity"] else None,
-        "left": left(entry["left"], short),
+        "left": left(entry["left"]),
         "levels": level_rows(entry["levels"], short),
     }
 
@@ -81,9 +81,9 @@ def _signed(value: float) -> str:
 
 
 def _batches(entry: Mapping[str, Any]) -> list[int]:
-    """The smallest and the largest batch that was timed, or the only one."""
-    sizes = sorted(entry["target"]["batch_sizes"])
-    return sizes[:1] + sizes[1:][-1:]
+    """The batch that decides, and the largest of the others."""
+    first, *others = entry["target"]["batch_sizes"]
+    return [first, max(others)] if others else [first]
 
 
 def _median(variant: Mapping[str, Any], batch: int) -> float:
@@ -110,18 +110,31 @@ def _threads(entry: Mapping[str, Any]) -> str:
 
 def budget(entry: Mapping[str, Any], headline: str) -> str:
     """What was asked of a variant to be published."""
-    asked, judged = entry["budget"], entry["judged"]
+    asked = entry["budget"]
     way = "lower" if metrics.sign(headline) > 0 else "higher"
     said = [f"{headline} at most {asked['max_drop']:.3g} {way}, {BOUNDS[asked['bound']]}"]
-    if asked["class_drop"] is not None and judged["classes"]:
-        said.append(f"no class of {listed(judged['classes'])} more than {asked['class_drop']:.3g} worse")
+    if asked["class_drops"]:
+        said.append(f"recall {_class_drops(asked['class_drops'])} lower")
     if asked["speedup"] is not None:
         said.append(f"at least {asked['speedup']:g}× as fast as eager PyTorch")
     if asked["bytes"] is not None:
         said.append(f"at most {size_text(asked['bytes'])}")
     if asked["disagreement"] is not None:
         said.append(f"at most {asked['disagreement']:.1%} of the answers other than the trained network's")
+    said.append(f"at least {asked['min_speedup']:g}× as fast as fp32 in ONNX Runtime")
     return "; ".join(said) + "."
+
+
+def _class_drops(allowed: Mapping[str, float]) -> str:
+    """`of a, b at most 0.05`, for each drop that some class may have."""
+    drops: dict[float, list[str]] = {}
+    for name, drop in allowed.items():
+        drops.setdefault(drop, []).append(name)
+    return " and ".join(f"of {listed(names)} at most {drop:.3g}" for drop, names in sorted(drops.items()))
+
+
+def _interval(entry: Mapping[str, Any]) -> str:
+    return "90 % paired interval" if entry["budget"]["bound"] == "upper_90" else "95 % paired interval"
 
 
 def words(entry: Mapping[str, Any], headline: str) -> str:
@@ -132,15 +145,15 @@ def words(entry: Mapping[str, Any], headline: str) -> str:
     if drop is not None:
         said.append(
             f"On {entry['judged']['examples']:,} validation examples it loses {_signed(drop['value'])} {headline} "
-            f"against {entry['variants'][entry['chosen']]['reference']}, 95 % paired interval "
+            f"against {entry['variants'][entry['chosen']]['reference']}, {_interval(entry)} "
             f"{_signed(drop['low'])} to {_signed(drop['high'])}."
         )
         if drop["high"] <= allowed:
             said.append("The whole interval keeps the budget.")
         elif entry["needed_examples"]:
             said.append(
-                f"About {entry['needed_examples']:,} examples are needed until the 95 % bound itself keeps the "
-                "budget, if the drop stays as measured."
+                f"About {entry['needed_examples']:,} examples are needed until its upper end keeps the budget too, "
+                "if the drop is as measured."
             )
     return " ".join(said)
 
@@ -153,9 +166,9 @@ def about(entry: Mapping[str, Any]) -> str:
     return (
         f"Median and 95th percentile in milliseconds on {target['device']}, {_threads(entry)}, {target['processor']}. "
         "Size against fp32 in ONNX Runtime, time against eager PyTorch at the same batch. Quality on validation; "
-        f"drop: {against}on the same examples, with its 95 % paired interval. Agreement: the share of answers "
-        "that equal the trained network's. ◆ is in the Pareto set: no other variant is as good in everything and "
-        "better in something."
+        f"drop: {against}on the same examples, with its {_interval(entry)}. Agrees: the share of answers that "
+        "equal the trained network's. ◆ is in the Pareto set: no other variant is as small, as fast and as good, and "
+        "better in one of them."
     )
 
 
@@ -194,9 +207,10 @@ def _smaller(ratio: float) -> str:
     return f"{ratio:.1f}× smaller" if ratio >= 1.05 else f"{1 / ratio:.1f}× larger" if ratio <= 1 / 1.05 else ""
 
 
-def _time(variant: Mapping[str, Any], eager: Mapping[str, Any], batch: int) -> dict[str, str]:
-    taken = variant["latency_ms"][str(batch)]
-    return {
+def _time(variant: Mapping[str, Any], eager: Mapping[str, Any], batch: int) -> dict[str, str] | None:
+    """None of a graph that is at fault, which is not timed."""
+    taken = variant["latency_ms"].get(str(batch))
+    return taken and {
         "median": _milliseconds(taken["median"]),
         "p95": _milliseconds(taken["p95"], 2),
         "faster": f"{_median(eager, batch) / taken['median']:.1f}×",
@@ -212,7 +226,8 @@ def _drawn(entry: Mapping[str, Any]) -> list[str]:
         first = (name != entry["chosen"], name not in BESIDE, not variant["pareto"], bool(variant["rejected"]))
         return *first, variant["bytes"], name
 
-    return sorted(sorted(variants, key=rank)[:DRAWN], key=lambda name: (-variants[name]["bytes"], name))
+    timed = [name for name, variant in variants.items() if variant["latency_ms"]]
+    return sorted(sorted(timed, key=rank)[:DRAWN], key=lambda name: (-variants[name]["bytes"], name))
 
 
 def _worst(entry: Mapping[str, Any], headline: str) -> float:
@@ -225,9 +240,10 @@ def _worst(entry: Mapping[str, Any], headline: str) -> float:
 
 
 def _least(entry: Mapping[str, Any], headline: str) -> float:
-    """The headline that the budget still allows: so much worse than the control's, or the trained network's."""
-    reference = entry["variants"].get("control", entry["variants"]["fp32"])
-    return float(reference["validation"][headline] - metrics.sign(headline) * entry["max_drop"])
+    """The headline that the budget still allows: so much worse than the best of the references."""
+    variants, sign = entry["variants"], metrics.sign(headline)
+    names = {"control-fp32" if variant["reference"] == "control" else "fp32" for variant in variants.values()}
+    return float(sign * (max(sign * variants[name]["validation"][headline] for name in names) - entry["max_drop"]))
 
 
 def beside(entry: Mapping[str, Any], headline: str) -> str:
@@ -235,9 +251,10 @@ def beside(entry: Mapping[str, Any], headline: str) -> str:
     sign, worst, drawn = metrics.sign(headline), _worst(entry, headline), _drawn(entry)
     below = sum(sign * entry["variants"][name]["validation"][headline] < sign * worst for name in drawn)
     omitted = len(entry["variants"]) - len(drawn)
-    said = [f"{below} far worse"] if below else []
-    said += [f"{omitted} more"] if omitted else []
-    omitted_too = f" In the table alone: {' and '.join(said)}." if said else ""
+    untimed = sum(not variant["latency_ms"] for variant in entry["variants"].values())
+    counts = {"far worse": below, "at fault and not timed": untimed, "more": omitted - untimed}
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    omitted_too = f" In the table alone: {', '.join(said)}." if said else ""
     return f"The area of a dot is its size. The dashed line joins the fastest at each quality.{omitted_too}"
 
 
@@ -365,17 +382,17 @@ def _largest(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _cell(level: Mapping[str, Any] | None, score: float, sign: float, most: float) -> dict[str, Any]:
     if level is None:
-        return {"score": "", "shade": 0.0, "note": "not possible in steps of 16"}
+        return {"score": "", "shade": 0.0, "note": "not possible: in such steps it is another share, or all"}
     lost = max(0.0, sign * (score - level["score"]))
     note = f"{level['kept']} kept: {_milliseconds(level['latency_ms'])} ms, {size_text(level['bytes'])}"
     return {"score": f"{level['score']:.3f}", "shade": round(math.sqrt(lost / most), 3) if most else 0.0, "note": note}
 
 
 def _short(entry: Mapping[str, Any]) -> dict[str, str]:
-    """What the page calls each module that pruning or quantising names."""
+    """What the page calls each part that can be cut."""
     groups = [group["name"] for group in (entry["sensitivity"] or {"groups": []})["groups"]]
     cut = [name for level in entry["levels"] for name in level["cut"]]
-    names = [*groups, *cut, *(layer["name"] for layer in entry["left"])]
+    names = [*groups, *cut]
     return dict(zip(names, shortened(names)))
 
 
@@ -399,11 +416,11 @@ def _fitted(parts: Sequence[str], longest: int) -> str:
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
-def left(layers: Iterable[Mapping[str, str]], short: Mapping[str, str]) -> str:
+def left(parts: Iterable[Mapping[str, str]]) -> str:
     """What could not be pruned or quantised, and why."""
     reasons: dict[str, list[str]] = {}
-    for layer in layers:
-        reasons.setdefault(layer["reason"].rstrip("."), []).append(short[layer["name"]])
+    for part in parts:
+        reasons.setdefault(part["reason"].rstrip("."), []).append(part["name"] or "the network")
     return "; ".join(f"{listed(names)} ({reason})" for reason, names in reasons.items())
 
 

@@ -41,16 +41,17 @@ def with_pareto(variants):
     def figures(entry):
         return entry["bytes"], entry["latency_ms"]["1"]["median"], -entry["validation"]["macro_f1"]
 
-    for entry in variants.values():
+    timed = [entry for entry in variants.values() if entry["engine"] != "pytorch" and entry["latency_ms"]]
+    for entry in timed:
         mine = figures(entry)
-        beaten = [all(a <= b for a, b in zip(figures(o), mine)) and figures(o) != mine for o in variants.values()]
-        entry["pareto"] = not any(beaten)
+        beaten = [all(a <= b for a, b in zip(figures(o), mine)) and figures(o) != mine for o in timed]
+        entry["pareto"] = entry in timed and not any(beaten)
     return variants
 
 
 def budget(**asked):
-    usual = {"max_drop": 0.02, "class_drop": 0.05, "speedup": None, "bytes": None, "disagreement": None}
-    return usual | {"bound": "point"} | asked
+    usual = {"max_drop": 0.02, "class_drops": {"mono_ok": 0.05, "poly_ok": 0.05}, "speedup": None, "bytes": None}
+    return usual | {"disagreement": None, "bound": "point", "min_speedup": 1.2} | asked
 
 
 def group(name, kind, count, weight, size, score=0.825):
@@ -84,20 +85,20 @@ def of_images():
         for scheme, (smaller, slower, lost) in schemes.items():
             if network == "control" and scheme != "fp32":
                 continue
-            name = scheme if network == "trained" else network if scheme == "fp32" else f"{network}-{scheme}"
+            name = scheme if network == "trained" else f"{network}-{scheme}"
             drop = round(0.827 - quality + lost, 3)
-            rejected = [f"macro_f1 {drop:.3f} lower, at most 0.02 is allowed"] if drop > 0.02 else []
-            if slower > 1:
-                rejected.append("slower than fp32 in ONNX Runtime")
+            rejected = [f"macro_f1 {drop:.4f} lower; at most 0.02 may be"] if drop > 0.02 else []
             size, latency = round(1_817_168 * share * smaller), 0.438 * time * slower
+            if size < 1_817_168 and time * slower > 1 / 1.2:
+                rejected.append(f"{1 / (time * slower):.2f}× as fast as fp32; at least 1.2× is asked")
             compared = None if network == "control" else drop
             variants[name] = variant(network, scheme, size, latency, round(quality - lost, 3), compared, rejected)
-    variants["pruned_3-static_int8"]["rejected"].append("class poly_ok 0.081 lower, at most 0.05 is allowed")
-    broken = ["macro_f1 0.605 lower, at most 0.02 is allowed", "the answers are of one class"]
-    scales = {"fp32": 1, "static_int8": 0.27}
-    variants["pruned_3-static_int8-all"] = variant(
-        "pruned_3", "static_int8", round(270_000 * scales["static_int8"]), 0.05, 0.222, 0.605, broken
-    )
+    variants["pruned_3-static_int8"]["rejected"].append("recall of poly_ok 0.081 lower; at most 0.05 may be")
+    poor = ["macro_f1 0.6050 lower; at most 0.02 may be"]
+    variants["pruned_3-static_int8+mixed"] = variant("pruned_3", "static_int8+mixed", 72_900, 0.05, 0.222, 0.605, poor)
+    broken = ["scales that are no positive numbers: stem.0.scale"]
+    fault = variant("trained", "static_int8+mixed", 490_000, 0.2, 0.219, 0.608, broken)
+    variants["static_int8+mixed"] = fault | {"latency_ms": {}, "memory": None}
     names = [f"body.blocks.{k}.{part}" for k in range(4) for part in ("body.0", "body.3", "around.0")]
     groups = [group("body.stem.0", "channels", 16, 1.3, 9_000)]
     groups += [
@@ -121,9 +122,10 @@ def of_images():
             [(0.35, 0.58, 0.744, 0.826), (0.55, 0.31, 0.612, 0.817), (0.7, 0.15, 0.301, 0.796)], 1
         )
     ]
-    reason = "pruned_2-static_int8: the smallest that keeps the budget; 11.8× smaller and 5.3× as fast as fp32"
-    left = [{"name": f"body.blocks.{k}.depth", "reason": "no weights"} for k in range(2)]
-    left += [{"name": "body.head", "reason": "its outputs are the answers"}]
+    reason = "pruned_2-static_int8: 21.4× as fast as eager PyTorch, 5.29× as fast and 11.9× smaller than fp32"
+    few = "not cut: it has 16 channels, and 16 are the fewest that are fast"
+    left = [{"name": "head", "reason": "not cut: it gives the answers"}]
+    left += [{"name": name, "reason": few} for name in ("blocks.0.gate", "blocks.1.gate")]
     return {
         "budget": budget(),
         "target": target(),
@@ -151,7 +153,7 @@ def of_texts(many=52):
         for scheme, smaller in sizes.items():
             if network == "control" and scheme != "fp32":
                 continue
-            name = scheme if network == "trained" else network if scheme == "fp32" else f"{network}-{scheme}"
+            name = scheme if network == "trained" else f"{network}-{scheme}"
             drop = None if network == "control" else round(0.001 + 0.002 * place + 0.004 * (1 - smaller) ** 4, 4)
             score = 0.865 if drop is None else round(0.865 - drop, 4)
             latency = 1.32 * share**1.5 * (0.9 if scheme == "fp16" else 0.4 + 0.6 * (scheme == "fp32"))
@@ -171,12 +173,14 @@ def of_texts(many=52):
         for part in ("attention", "feed_forward.between")
     ]
     net = {
-        "budget": budget(max_drop=0.01, class_drop=0.02, speedup=3.0, bytes=2_000_000, bound="upper_95"),
+        "budget": budget(
+            max_drop=0.01, class_drops={"好评": 0.05, "差评": 0.05}, speedup=3.0, bytes=2_000_000, bound="upper_95"
+        ),
         "target": target(),
         "judged": {"examples": 1682, "classes": ["好评", "差评"]},
         "variants": with_pareto(variants),
         "chosen": "pruned_1-embedding_int4+dynamic_int8",
-        "reason": "the smallest that keeps the budget, 11.9× smaller and 5.4× as fast as fp32",
+        "reason": "13.9× as fast as eager PyTorch, 5.38× as fast and 11.9× smaller than fp32",
         "speedup": {"vs_eager": 13.9, "vs_onnx_fp32": 5.4},
         "drop": variants["pruned_1-embedding_int4+dynamic_int8"]["drop"],
         "max_drop": 0.01,
@@ -193,18 +197,18 @@ def of_terms():
     """Of the linear model beside it: nothing to prune."""
     variants = {"eager": variant("trained", "fp32", 2_725_624, 0.0167, 0.867, engine="pytorch", reference="trained")}
     variants["fp32"] = variant("trained", "fp32", 2_725_603, 0.0105, 0.867, 0.0)
-    slow = ["0.96× as fast as fp32 in ONNX Runtime, at least 1.2× is asked for"]
+    slow = ["0.96× as fast as fp32; at least 1.2× is asked"]
     variants["dynamic_int8"] = variant("trained", "dynamic_int8", 682_074, 0.0101, 0.865, 0.0024, slow)
     variants["fp16"] = variant("trained", "fp16", 1_362_900, 0.0119, 0.867, 0.0, slow, memory=None)
     for entry in variants.values():
         entry |= {"reference": "trained", "agreement": 0.998}
     return {
-        "budget": budget(max_drop=0.01, class_drop=0.02),
+        "budget": budget(max_drop=0.01, class_drops={"好评": 0.05, "差评": 0.05}),
         "target": target(),
         "judged": {"examples": 1682, "classes": ["好评", "差评"]},
         "variants": with_pareto(variants),
         "chosen": "fp32",
-        "reason": "no variant is small, fast and good enough; fp32 is served",
+        "reason": "fp32: 1.6× as fast as eager PyTorch; no smaller variant passes: against dynamic_int8, 0.96× as fast",
         "speedup": {"vs_eager": 1.6, "vs_onnx_fp32": 1.0},
         "drop": None,
         "max_drop": 0.01,

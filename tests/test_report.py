@@ -113,7 +113,7 @@ def test_the_page_restates_every_figure_and_needs_no_network(task):
         "11.9× smaller than fp32",
         "21.4× as fast as eager PyTorch, batch 1",
         "praise_accuracy",
-        "The smallest that keeps the budget",
+        "11.9× smaller than fp32. On 494 validation examples",
         "../docs/t/index.html",
         "../examined/t/index.html",
         "0.951",
@@ -149,7 +149,7 @@ def test_compression_of_the_registered_candidate_comes_first_and_the_other_is_fo
     assert "<summary>Compression of the baseline: fp32 is chosen</summary>" in page
     reported = artifacts.read_json(artifacts.DATA / "reports/t/report.json")
     assert reported["chosen"] == "net" and page == report.render([report.describe(task, "text")])
-    assert "embedding_int4 + dynamic_int8" in page and "0.96× as fast as fp32 in ONNX Runtime" in page
+    assert "embedding_int4 + dynamic_int8" in page and "0.96× as fast as fp32; at least" in page
 
 
 def test_what_augmentation_does_to_texts_and_what_vectors_cover(task):
