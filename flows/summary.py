@@ -34,9 +34,11 @@ def _read(stage_output: str, task: str, name: str) -> dict[str, Any]:
 
 
 def candidate(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Test metrics (value, low, high) as trained, control and compressed; the cost of each variant; the one served."""
+    """Test metrics (value, low, high) as trained, control and compressed; bytes and, by batch size, milliseconds of
+    each variant; the one served, and why.
+    """
     cost = {key: entry.get(key, {}) for key in ("bytes", "latency_ms", "speedup")}
-    return {"metrics": entry["metrics"], **cost, "variant": entry.get("variant")}
+    return {"metrics": entry["metrics"], **cost, "variant": entry.get("variant"), "reason": entry.get("reason")}
 
 
 def registered(task: str, report: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -50,9 +50,9 @@ def figure_rows(tasks: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
             variant = entry["variant"]
             model = f"{candidate} {variant}" if variant else candidate
             figures = [_interval(metrics.get(headline)) for headline in shown]
-            latency = entry["latency_ms"].get(variant, {}).get("median")
+            latency = _latency(entry["latency_ms"].get(variant, {}))
             size = entry["bytes"].get(variant)
-            row = [name, model, *figures, _size(size), f"{latency:.2f} ms" if latency else "", decision]
+            row = [name, model, *figures, _size(size), latency, decision]
             found.append(row)
         if folded := task.get("cross_validation"):
             figures = [_interval(folded["candidates"]["chosen"].get(headline)) for headline in shown]
@@ -73,6 +73,11 @@ def _interval(figure: Any) -> str:
     if not isinstance(figure, Mapping):
         return ""
     return f"{figure['value']:.3f} ({figure['low']:.3f}-{figure['high']:.3f})"
+
+
+def _latency(by_batch: Mapping[str, Mapping[str, float]]) -> str:
+    """The median at the smallest batch that was timed."""
+    return f"{by_batch[min(by_batch, key=int)]['median']:.2f} ms" if by_batch else ""
 
 
 def _size(count: int | None) -> str:

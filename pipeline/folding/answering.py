@@ -34,7 +34,8 @@ LIBRARIES = (
 )
 LATER = {
     *("report", "charts", "spread", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
-    *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "searching", "export"),
+    *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "searching"),
+    *("compressing", "export"),
     *("graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks", "config", "quality"),
     *("plain", "recognition", "tabular", "columns", "tally", "leakage", "rowwise"),
     *("folding/answering", "folding/figures", "folding/running", "near/images"),
