@@ -98,15 +98,13 @@ def reject(variants: Mapping[str, Variant], limits: Limits, headline: str, min_s
 
 
 def choose(variants: Mapping[str, Variant], limits: Limits, batch: int) -> str:
-    """The smallest that nothing speaks against, or fp32.
+    """The smallest that nothing speaks against, which may be fp32.
 
-    Raises: BudgetError with the nearest variant's figures where fp32 itself is too slow or too large.
+    Raises: BudgetError with the nearest variant's figures where there is none: fp32 too is too slow or too large.
     """
     passing = [name for name, one in variants.items() if one.engine != "pytorch" and not one.rejected]
     if passing:
         return min(passing, key=lambda name: (variants[name].bytes, variants[name].median(batch), name))
-    if limits.bytes is None and limits.speedup is None and limits.disagreement is None:
-        return "fp32"
     name = nearest(variants, limits, batch)
     one = variants[name]
     found = (

@@ -127,7 +127,7 @@ class Shrinking:
     def told(self, made: Mapping[str, Shrunk]) -> dict[str, Any]:
         """What compress.json says of the pruning."""
         rows = [self._row(one) for one in made.values() if one.smaller is not None]
-        return {"sensitivity": asdict(self.found) if self.found else None, "levels": rows}
+        return {"sensitivity": _of(self.found) if self.found else None, "levels": rows}
 
     def _row(self, one: Shrunk) -> dict[str, Any]:
         assert one.smaller is not None and self.found is not None
@@ -230,3 +230,10 @@ def _counts(data: loop.Data) -> np.ndarray | None:
         counts += np.bincount(batches.read(data.train, rows, data.inputs).ravel(), minlength=len(counts))
     counts[0] = 0
     return counts
+
+
+def _of(found: Sensitivity) -> dict[str, Any]:
+    """As compress.json has it."""
+    about = asdict(found)
+    whole = about.pop("whole")
+    return about | {"score": whole["score"], "latency_ms": whole["latency_ms"]}

@@ -53,7 +53,7 @@ def choose(groups: Sequence[Group], whole: Level, saving: float, cost: Callable[
     at = {group.name: whole for group in groups}
     left = saving * cost(whole)
     least = LEAST * cost(whole)
-    while left > 0:
+    while left > least:
         steps = [
             (max(0.0, level.loss - at[group.name].loss) / saved, -saved, group.name, level)
             for group in groups
