@@ -109,7 +109,8 @@ def states(cells: nn.RNNBase) -> list[Slice]:
 def put(part: nn.Module, parameter: str, values: Tensor) -> None:
     """Other values of another shape in place of a parameter; the widths that the layer names follow."""
     old = part.get_parameter(parameter)
-    setattr(part, parameter, nn.Parameter(values.detach().clone(), requires_grad=old.requires_grad))
+    values = values.detach().clone(memory_format=torch.contiguous_format)  # as files want them
+    setattr(part, parameter, nn.Parameter(values, requires_grad=old.requires_grad))
     if isinstance(part, nn.Linear):
         part.out_features, part.in_features = part.weight.shape
     elif isinstance(part, nn.Conv1d):
