@@ -104,10 +104,13 @@ def test_of_an_error_the_lower_is_drawn_higher_and_loses_the_less(images):
     assert compressing._least(images, "mae") == pytest.approx(1.2 - 0.827 + 0.02)
     assert "mae at most 0.02 higher" in shown(images, "mae")["budget"]
     assert dots(shown(images, "mae")["chart"]) == dots(shown(images)["chart"])
-    sensitivity = images["sensitivity"] | {"measure": "mae"}
-    names = {group["name"]: group["name"] for group in sensitivity["groups"]}
-    gained = compressing.heat(sensitivity, names)
-    assert {cell["shade"] for row in gained["rows"] for cell in row["cells"]} == {0.0}
+    expected = shown(images)["heat"]["rows"]
+    sensitivity = images["sensitivity"]
+    sensitivity |= {"measure": "mae", "score": 1.2 - sensitivity["score"]}
+    for level in (level for group in sensitivity["groups"] for level in group["levels"]):
+        level["score"] = 1.2 - level["score"]
+    shades = [[cell["shade"] for cell in row["cells"]] for row in shown(images, "mae")["heat"]["rows"]]
+    assert shades == [[cell["shade"] for cell in row["cells"]] for row in expected]
 
 
 def test_the_line_joins_what_is_faster_than_all_better_ones():
