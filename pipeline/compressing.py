@@ -142,7 +142,7 @@ def words(entry: Mapping[str, Any], headline: str) -> str:
     reason = entry["reason"].removeprefix(f"{entry['chosen']}: ")
     said = [reason[:1].upper() + reason[1:].rstrip(".") + "."]
     drop, allowed = entry["drop"], entry["max_drop"]
-    if drop is not None:
+    if drop is not None and entry["chosen"] != "fp32":  # the trained network itself, which loses nothing
         said.append(
             f"On {entry['judged']['examples']:,} validation examples it loses {_signed(drop['value'])} {headline} "
             f"against {entry['variants'][entry['chosen']]['reference']}, {_interval(entry)} "
@@ -187,6 +187,7 @@ def _row(name: str, entry: Mapping[str, Any], headline: str) -> dict[str, Any]:
         "name": name,
         "network": variant["network"],
         "scheme": _scheme(variant),
+        "note": entry["notes"].get(name, ""),
         "size": size_text(variant["bytes"]),
         "smaller": _smaller(variants["fp32"]["bytes"] / variant["bytes"]),
         "times": [_time(variant, variants["eager"], batch) for batch in _batches(entry)],
