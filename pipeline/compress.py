@@ -133,7 +133,7 @@ class Work:
             resamples=self.wanted.resamples,
             level=self.limits.level,
         )
-        drops = {key: Interval(-gain.value, -gain.high, -gain.low) for key, gain in gains.items()}
+        drops = {key: Interval(0 - gain.value, 0 - gain.high, 0 - gain.low) for key, gain in gains.items()}
         one.drop = drops[self.headline]
         one.class_drops = {key: drops[metric] for key, metric in measured.items() if key != self.headline}
 

@@ -1,57 +1,50 @@
+"""The stage on a small real project, with its own graphs, fresh processes and latencies."""
+
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from pipeline import artifacts, compress, export, graphs, prepared, quality
+from pipeline import artifacts, compress, export, graphs, prepared, quality, shrinking, variants
+from pipeline.compress import Made, Source
 from pipeline.config import Task, parse
-from pipeline.errors import ConfigError
+from pipeline.errors import BudgetError, ConfigError, DataError
 from pipeline.examples import ImageInputs, Split
 from pipeline.targets import Target
 
+ROOT = Path(__file__).parents[1]
 IMAGES = ImageInputs(16, 16, 1, (0.5,), (0.25,))
+AB = Target("classes", ("bad", "good"))
+WANTED = quality.Config("macro_f1", resamples=100)
+STATIC = {"schemes": ["static_int8"], "calibration": "minmax"}
 
 
-def variants(size=4.0, speed=2.0):
-    latency = {"fp32": 1.0, "int8": 1.0 / speed, "eager": 3.0}
-    size_of = {"fp32": 4000, "int8": int(4000 / size), "eager": 4000}
-    return {name: {"bytes": size_of[name], "latency_ms": {"median": latency[name]}} for name in latency}
+def changed(task, **settings):
+    """The task with these settings of compress."""
+    return Task(task.name, task.kind, {**task.raw, "compress": {**task.raw["compress"], **settings}})
 
 
-@pytest.mark.parametrize(
-    ("size", "speed", "drop", "chosen", "words"),
-    [
-        (4, 2, 0.001, "int8", "4.0× smaller and 2.00× as fast"),
-        (4, 2, 0.02, "int8", "at most 0.02 lower was allowed"),
-        (4, 2, 0.021, "fp32", "it may be at most 0.02 lower"),
-        (4, 1.1, 0.0, "fp32", "it must be at least 1.2× as fast"),
-        (0.9, 2, 0.0, "fp32", "it must be smaller"),
-        (4, 1.0, 0.5, "fp32", "as fast and it may be"),
-        (4, 2, -0.01, "int8", "0.0100 higher"),
-    ],
-)
-def test_the_smallest_that_is_fast_enough_and_within_the_budget(size, speed, drop, chosen, words):
-    found, reason = compress.choose(variants(size, speed), drop, 0.02, 1.2, "macro_f1")
-    assert found == chosen
-    assert reason.startswith(f"{chosen}: ") and words in reason
-
-
-def test_the_default_budget_depends_on_the_validation_split():
-    assert compress.max_drop(compress.Config(), 1499) == 0.02
-    assert compress.max_drop(compress.Config(), 1500) == 0.01
-    assert compress.max_drop(compress.Config(compress.Budget(0.003)), 10) == 0.003
-
-
-def test_the_budget_is_read_from_params():
-    found = parse(compress.Config, {"budget": {"max_drop": 0.5}, "calibration": "minmax"}, "compress")
-    assert found.budget.max_drop == 0.5
-    assert parse(compress.Config, {"budget": {"max_drop": None}}, "compress").budget.max_drop is None
-    with pytest.raises(ConfigError, match=r"compress\.budget\.max_drop: found 2"):
-        parse(compress.Config, {"budget": {"max_drop": 2}}, "compress")
+def test_the_settings_are_read_and_an_impossible_one_is_named():
+    found = parse(compress.Config, {"budget": {"max_drop": 0.5}, "schemes": ["fp16", "static_int8"]}, "compress")
+    assert found.budget.max_drop == 0.5 and found.schemes == ("fp16", "static_int8")
+    for section, words in (
+        ({"budget": {"max_drop": 2}}, r"compress\.budget\.max_drop: found 2"),
+        ({"schemes": []}, r"compress\.schemes: found \[\]"),
+        ({"schemes": ["fp16", "fp16"]}, r"compress\.schemes: found \['fp16', 'fp16'\]; expected different"),
+        ({"prune": {"levels": [0.5, 0.3]}}, r"compress\.prune\.levels: found \[0\.5, 0\.3\]; expected rising"),
+        ({"calibration": "mean"}, r"compress\.calibration: found 'mean'; expected one of best"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            parse(compress.Config, section, "compress")
 
 
 @pytest.fixture(scope="module")
@@ -64,70 +57,113 @@ def compressed(trained_talk, talk, tmp_path_factory):
     return root
 
 
-def entry(root):
+def entries(root):
     return artifacts.read_json(root / "data/compressed/talk/compress.json")["candidates"]
 
 
 def test_both_candidates_have_their_graphs_and_figures(compressed):
-    for name in ("net", "baseline"):
-        found = entry(compressed)[name]
-        for variant in ("fp32", "int8"):
-            path = compressed / f"data/compressed/talk/{name}/{variant}.onnx"
-            assert found["variants"][variant]["bytes"] == path.stat().st_size
-            onnx.checker.check_model(onnx.load(path))
-        for variant in ("eager", "fp32", "int8"):
-            figures = found["variants"][variant]
-            assert 0 < figures["latency_ms"]["median"] <= figures["latency_ms"]["p95"]
-            assert 0 <= figures["validation"]["macro_f1"] <= 1
+    for name, scheme in (("net", "static_int8"), ("baseline", "dynamic_int8")):
+        found = entries(compressed)[name]
+        assert {"eager", "fp32", "fp16", scheme} <= found["variants"].keys()
         assert found["variants"]["fp32"]["agreement"] == 1
-        assert found["drop"]["low"] <= found["drop"]["value"] <= found["drop"]["high"]
-        assert found["max_drop"] == 0.02
-        chosen = found["variants"][found["chosen"]]["latency_ms"]["median"]
-        assert found["speedup"]["vs_eager"] == pytest.approx(
-            found["variants"]["eager"]["latency_ms"]["median"] / chosen
-        )
+        for variant, figures in found["variants"].items():
+            assert 0 <= figures["validation"]["macro_f1"] <= 1
+            assert variant == "eager" or figures["memory"] > 0
+            assert figures["network"] == "trained" and figures["reference"] == "trained"
+            for taken in figures["latency_ms"].values():
+                assert 0 < taken["median"] <= taken["p95"]
+        assert set(found["variants"]["fp32"]["latency_ms"]) == {"1", "32"}
+        assert found["max_drop"] == found["budget"]["max_drop"] == 0.02
+        assert found["judged"] == {"examples": 240, "classes": ["bad", "good"]}
+        assert found["drop"] is None or found["drop"]["low"] <= found["drop"]["value"] <= found["drop"]["high"]
+        times = {key: value["latency_ms"]["1"]["median"] for key, value in found["variants"].items() if
+                 value["latency_ms"]}  # fmt: skip
+        assert found["speedup"]["vs_eager"] == pytest.approx(times["eager"] / times[found["chosen"]])
+        assert found["speedup"]["vs_onnx_fp32"] == pytest.approx(times["fp32"] / times[found["chosen"]])
+
+
+def test_what_is_served_fp32_and_the_pareto_set_stay_and_nothing_else(compressed):
+    for name in ("net", "baseline"):
+        found, folder = entries(compressed)[name], compressed / f"data/compressed/talk/{name}"
+        kept = {path.stem: path for path in folder.iterdir()}
+        front = {key for key, one in found["variants"].items() if one["pareto"] and not one["rejected"]}
+        assert kept.keys() == {"fp32", found["chosen"]} | front
+        for key, path in kept.items():
+            assert found["variants"][key]["bytes"] == path.stat().st_size
+            onnx.checker.check_model(onnx.load(path))
 
 
 def test_the_linear_graph_answers_as_the_baseline(compressed):
     saved = np.load(compressed / "data/baseline/talk/validation.probabilities.npy")
     labels = prepared.labels(compressed / "data/prepared/talk", "validation")
-    expected = quality.figures(quality.Config(), labels, saved, Target("classes", ("bad", "good")))
-    found = entry(compressed)["baseline"]["variants"]["fp32"]["validation"]
+    expected = quality.figures(quality.Config(), labels, saved, AB)
+    found = entries(compressed)["baseline"]["variants"]["fp32"]["validation"]
     assert found["macro_f1"] == pytest.approx(expected["macro_f1"])
     assert found["log_loss"] == pytest.approx(expected["log_loss"], abs=1e-5)
 
 
-def test_a_second_run_keeps_graphs_and_latencies(compressed, talk, monkeypatch):
+def test_the_tracker_gets_every_variants_figures(compressed):
+    points = compress.points(entries(compressed), "macro_f1")
+    assert all(np.isfinite(value) for value in points.values()) and not any("+" in name for name in points)
+    assert {"net/fp32/bytes", "net/static_int8/macro_f1", "net/static_int8/latency_ms_p95_batch_32"} <= points.keys()
+    assert points["net/fp32/passes"] == 1 and points["net/speedup_vs_eager"] > 0
+
+
+def test_a_second_run_keeps_graphs_choice_and_latencies(compressed, talk, monkeypatch):
     monkeypatch.chdir(compressed)
     folder = compressed / "data/compressed/talk"
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    profiles = list((compressed / ".danlu/profiles").iterdir())
-    assert len(profiles) == 2
+
+    def bytes_of():
+        return {path: path.read_bytes() for path in folder.rglob("*.onnx")}
+
+    def told():
+        """Without the memory of a process, which is not the same twice."""
+        found = entries(compressed)
+        for figures in [figures for entry in found.values() for figures in entry["variants"].values()]:
+            figures["memory"] = None
+        return found
+
+    before, graphs_before = told(), bytes_of()
+    assert len(list((compressed / ".danlu/profiles").iterdir())) == 2
     compress.main(talk)
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-    assert sorted((compressed / ".danlu/profiles").iterdir()) == sorted(profiles)
+    assert bytes_of() == graphs_before and told() == before
+    assert len(list((compressed / ".danlu/profiles").iterdir())) == 2
 
 
-def test_a_kept_profile_is_used_and_decides(compressed, talk, monkeypatch):
-    monkeypatch.chdir(compressed)
-    for path in (compressed / ".danlu/profiles").iterdir():
-        taken = json.loads(path.read_text())
-        same = {"median": 1.0, "p95": 2.0}
-        path.write_text(json.dumps(dict.fromkeys(taken, same)))
-    compress.main(talk)
-    found = entry(compressed)["net"]
-    assert found["chosen"] == "fp32"
-    assert "1.00× as fast" in found["reason"]
+def test_a_kept_profile_is_used_and_decides(trained_talk, talk, monkeypatch, tmp_path):
+    entry = of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
+    assert entry["variants"]["static_int8"]["latency_ms"]
+    (path,) = (tmp_path / "talk/.danlu/profiles").iterdir()
+    same = {size: {"median": 1.0, "p95": 2.0} for size in ("1", "32")}
+    path.write_text(json.dumps(dict.fromkeys(json.loads(path.read_text()), same)))
+    entry = of_net(None, changed(talk, **STATIC), monkeypatch, tmp_path)
+    assert entry["chosen"] == "fp32" and "1.00× as fast as fp32; at least 1.2× is asked" in entry["reason"]
 
 
-def test_an_unknown_class_stops_before_anything_is_written(trained_talk, talk, monkeypatch, tmp_path):
+def of_net(trained, task, monkeypatch, tmp_path):
+    """The network's entry of compress.json, in a copy of the project or in the copy of before."""
     root = tmp_path / "talk"
-    shutil.copytree(trained_talk, root)
+    if trained is not None:
+        shutil.copytree(trained, root)
     monkeypatch.chdir(root)
-    wrong = Task("talk", "text", {**talk.raw, "evaluate": {"binary": {"yes": ["goood"]}}})
-    with pytest.raises(ConfigError, match=r"tasks\.talk\.evaluate\.binary\.yes.*did you mean 'good'"):
-        compress.main(wrong)
-    assert not (root / "data/compressed/talk").exists()
+    with artifacts.fresh(root / "out") as out:
+        return compress.of_net(task, task.section("compress", compress.Config), WANTED, out)
+
+
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"evaluate": {"binary": {"yes": ["goood"]}}}, r"tasks\.talk\.evaluate\.binary\.yes.*did you mean 'good'"),
+        ({"compress": {"schemes": ["static_in8"]}}, r"talk\.compress\.schemes: found 'static_in8'.*'static_int8'"),
+        ({"compress": {"schemes": ["auto+fp16"]}}, r"talk\.compress\.schemes: found 'auto'; expected one of bf16"),
+    ],
+)
+def test_what_nothing_has_stops_before_anything_is_written(trained_talk, talk, monkeypatch, tmp_path, sections, words):
+    shutil.copytree(trained_talk, tmp_path / "talk")
+    monkeypatch.chdir(tmp_path / "talk")
+    with pytest.raises(ConfigError, match=words):
+        compress.main(Task("talk", "text", {**talk.raw, **sections}))
+    assert not Path("data/compressed/talk").exists()
 
 
 class Convolution(nn.Module):
@@ -141,11 +177,10 @@ class Convolution(nn.Module):
         return self.convolution(images.permute(0, 3, 1, 2).float() / 255).mean(dim=(2, 3))
 
 
-def test_where_nothing_has_an_int8_form_fp32_stays_and_the_reason_says_so(tmp_path):
+def test_where_nothing_has_a_form_in_a_scheme_fp32_stays_and_it_is_said(tmp_path):
     torch.manual_seed(0)
     net = Convolution().eval()
-    graph = tmp_path / "fp32.onnx"
-    export.export(net, IMAGES, graph)
+    export.export(net, IMAGES, tmp_path / "fp32.onnx")
     labels = np.arange(20) % 2
     split = Split(labels, np.eye(2, dtype=np.float32)[labels], images=export.sample(IMAGES, 20))
 
@@ -154,11 +189,189 @@ def test_where_nothing_has_an_int8_form_fp32_stays_and_the_reason_says_so(tmp_pa
             return net(torch.from_numpy(feed["images"])).numpy()
 
     examples = graphs.of_net(split, IMAGES)
-    source = compress.Source(graph, eager, 100, examples, examples, Target("classes", ("a", "b")))
-    settings = compress.Config(calibration="minmax", examples=4, scheme="dynamic_int8")
-    found = compress.compress(
-        source, tmp_path, settings, quality.Config("macro_f1", resamples=100), tmp_path / "profiles"
+    source = Source("net", eager, 100, examples, examples, AB)
+    settings = parse(compress.Config, {"schemes": ["dynamic_int8"], "examples": 8, "target": {"rounds": 10}}, "s")
+    work = compress.begin(Task("toy", "image", {}), source, settings, WANTED, tmp_path)
+    compress.put_into_graphs(work, Made("trained", 20, tmp_path / "fp32.onnx", "trained"), compress.calibration(work))
+    found = compress.finish(work, tmp_path / "profiles")
+    assert found["chosen"] == "fp32" and found["variants"].keys() == {"eager", "fp32"}
+    assert found["left"] == [{"name": "trained", "reason": "nothing in its graph has a form in dynamic_int8"}]
+    assert found["reason"].endswith("there is no other variant")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fp32.onnx", "profiles"]
+
+
+# What users of compression tools meet, planted one by one: each is found, said, and not served.
+
+
+def plant(monkeypatch, spoil):
+    """int8 graphs as they would be if the scheme did this to them before it wrote them."""
+    static = variants.module("static_int8")
+    real = static.compress
+
+    def compress_and_spoil(source, target, *more):
+        real(source, target, *more)
+        model = onnx.load(target)
+        spoil(model)
+        target.write_bytes(model.SerializeToString(deterministic=True))
+
+    monkeypatch.setattr(static, "compress", compress_and_spoil)
+
+
+def against(entry, variant="static_int8"):
+    """What was said against a variant, of which something else is served."""
+    assert entry["chosen"] not in (variant, "eager") and not entry["variants"][entry["chosen"]]["rejected"]
+    return "; ".join(entry["variants"][variant]["rejected"])
+
+
+def test_a_sound_int8_model_is_served(trained_talk, talk, monkeypatch, tmp_path):
+    entry = of_net(trained_talk, changed(talk, **STATIC, min_speedup=0), monkeypatch, tmp_path)
+    assert entry["chosen"] == "static_int8" and entry["notes"] == {"static_int8": "minmax"}
+
+
+def test_corrupted_scales_are_caught_in_the_whole_stage(trained_talk, talk, monkeypatch, tmp_path):
+    def spoil(model):
+        name = next(node.input[1] for node in model.graph.node if node.op_type == "DequantizeLinear")
+        scale = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        scale.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(scale)), name))
+
+    plant(monkeypatch, spoil)
+    shutil.copytree(trained_talk, tmp_path / "talk")
+    monkeypatch.chdir(tmp_path / "talk")
+    compress.main(changed(talk, **STATIC, min_speedup=0))
+    for name in ("net", "baseline"):
+        assert "scales that are no positive numbers" in against(entries(tmp_path / "talk")[name])
+        assert [path.name for path in Path(f"data/compressed/talk/{name}").iterdir()] == ["fp32.onnx"]
+
+
+def test_a_quantiser_that_silently_left_the_weights_fp32_is_caught(trained_talk, talk, monkeypatch, tmp_path):
+    static = variants.module("static_int8")
+    monkeypatch.setattr(static, "compress", lambda source, target, *_: shutil.copyfile(source, target))
+    monkeypatch.setattr(static, "present", lambda graph: 1)
+    entry = of_net(trained_talk, changed(talk, **STATIC, min_speedup=0), monkeypatch, tmp_path)
+    assert "0% of its weights are int8 or uint8; expected 50% at least" in against(entry)
+
+
+def test_a_pruned_model_exported_at_full_size_is_caught(trained_talk, talk, monkeypatch, tmp_path):
+    real, whole = export.export, []
+
+    def at_full_size(net, inputs, path):
+        whole.append(net)
+        real(whole[0] if path.name.startswith("narrowed") else net, inputs, path)
+
+    monkeypatch.setattr(shrinking.export, "export", at_full_size)
+    settings = STATIC | {"prune": {"levels": [0.7], "distil": "off", "epochs": 1}, "min_speedup": 0}
+    entry = of_net(trained_talk, changed(talk, **settings), monkeypatch, tmp_path)
+    assert "it was exported at full size" in against(entry, "narrowed_1-fp32")
+    assert "it was exported at full size" in against(entry, "narrowed_1-static_int8")
+
+
+def test_an_int8_model_that_is_slower_than_fp32_is_caught(trained_talk, talk, monkeypatch, tmp_path):
+    """Its last node waits for products of matrices that add nothing to the answer."""
+
+    def spoil(model):
+        graph, (output,) = model.graph, model.graph.output
+        last = next(node for node in graph.node if node.output[0] == output.name)
+        last.output[0] = "answer"
+        constants = {"side": np.array([300, 300], np.int64), "nothing": np.array(0, np.float32)}
+        graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+        graph.node.extend(
+            [
+                helper.make_node("ReduceMean", ["answer"], ["mean"], keepdims=0),
+                helper.make_node("Expand", ["mean", "side"], ["wide"]),
+                helper.make_node("MatMul", ["wide", "wide"], ["product"]),
+                helper.make_node("ReduceMean", ["product"], ["one"], keepdims=0),
+                helper.make_node("Mul", ["one", "nothing"], ["idle"]),
+                helper.make_node("Add", ["answer", "idle"], [output.name]),
+            ]
+        )
+
+    plant(monkeypatch, spoil)
+    entry = of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
+    found = against(entry)
+    assert "0.0" in found and "× as fast as fp32; at least 1.2× is asked" in found
+
+
+def test_a_class_that_collapses_while_the_average_is_within_its_budget_is_caught(
+    trained_talk, talk, monkeypatch, tmp_path
+):
+    """Every answer is `bad`: half of all are right, as the headline's budget allows, and none that is `good`."""
+
+    def spoil(model):
+        (output,) = model.graph.output
+        last = next(node for node in model.graph.node if node.output[0] == output.name)
+        last.output[0] = "answer"
+        model.graph.initializer.append(numpy_helper.from_array(np.array([50, 0], np.float32), "leaning"))
+        model.graph.node.append(helper.make_node("Add", ["answer", "leaning"], [output.name]))
+
+    plant(monkeypatch, spoil)
+    asked = {"budget": {"max_drop": 0.9}, "min_speedup": 0}
+    found = against(of_net(trained_talk, changed(talk, **STATIC, **asked), monkeypatch, tmp_path))
+    assert found.startswith("recall of good ") and "lower; at most 0.05 may be" in found and "macro_f1" not in found
+
+
+def test_a_graph_that_answers_otherwise_in_a_fresh_process_is_caught(trained_talk, talk, monkeypatch, tmp_path):
+    """Its bytes are right, and what it answers is drawn at every call."""
+
+    def spoil(model):
+        (output,) = model.graph.output
+        last = next(node for node in model.graph.node if node.output[0] == output.name)
+        last.output[0] = "answer"
+        drawn = helper.make_node("RandomNormalLike", ["answer"], ["noise"], scale=0.5, dtype=TensorProto.FLOAT)
+        model.graph.node.extend([drawn, helper.make_node("Add", ["answer", "noise"], [output.name])])
+
+    plant(monkeypatch, spoil)
+    asked = {"budget": {"max_drop": 1, "class_drop": 1}, "min_speedup": 0}
+    found = against(of_net(trained_talk, changed(talk, **STATIC, **asked), monkeypatch, tmp_path))
+    assert "in a fresh process it answers otherwise, by 0." in found
+
+
+def test_where_fp32_does_not_work_nothing_is_served(trained_talk, talk, monkeypatch, tmp_path):
+    monkeypatch.setattr(compress.reloading, "SECONDS", 0.01)
+    with pytest.raises(BudgetError, match="found no graph that works, fp32 neither: it did not answer within"):
+        of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
+
+
+SECTIONS = ("validate", "prepare", "features", "baseline", "tune", "train", "crossvalidate", "suspects")
+
+
+def test_a_budget_that_cannot_be_met_ends_with_4_and_leaves_what_there_was(compressed, talk, monkeypatch, tmp_path):
+    root = tmp_path / "talk"
+    shutil.copytree(compressed, root)
+    (root / "talk.csv").write_text("text,label\na,bad\nb,good\n")
+    block = {name: {} for name in (*SECTIONS, "register")} | talk.raw | {"kind": "text", "model": {"name": "textcnn"}}
+    block |= {"source": {"name": "text_table", "path": "talk.csv"}}
+    block |= changed(talk, **STATIC, budget={"bytes": 10}).raw
+    (root / "params.yaml").write_text(json.dumps({"tasks": {"talk": block}}))
+    before = {path: path.read_bytes() for path in (root / "data").rglob("*") if path.is_file()}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "DANLU_"))}
+    command = [sys.executable, "-m", "pipeline.compress", "talk"]
+    done = subprocess.run(
+        command, cwd=root, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
     )
-    assert found["chosen"] == "fp32" and "int8" not in found["variants"]
-    assert "no operator" in found["reason"] and found["drop"] is None
-    assert not (tmp_path / "int8.onnx").exists()
+    assert done.returncode == 4, done.stderr
+    said = done.stderr.strip().splitlines()[-1]
+    assert said.startswith("compress talk: compress.budget: found no variant that keeps it, the nearest is static_int8")
+    assert "bytes; at most 10 may be" in said and "Traceback" not in done.stderr
+    kept = [path for path in before if path.is_relative_to(root / "data/compressed/talk")]
+    assert len(kept) >= 3 and all(path.read_bytes() == before[path] for path in kept)
+    assert not (root / "data/registered").exists() and not (root / "mlflow.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "one_class", "words"),
+    [
+        ({"examples": 4}, False, "compress.examples: found 4 for calibration; expected 8 at least"),
+        ({}, True, "compress.examples: all 120 examples for calibration are of one class"),
+    ],
+)
+def test_too_little_to_calibrate_by_is_refused(
+    trained_talk, talk, monkeypatch, tmp_path, settings, one_class, words
+):
+    import pandas as pd
+
+    shutil.copytree(trained_talk, tmp_path / "talk")
+    (path,) = (tmp_path / "talk/data/prepared/talk/train").glob("*0.parquet")
+    if one_class:
+        pd.read_parquet(path).assign(label="bad").to_parquet(path)
+    with pytest.raises(DataError, match=words):
+        of_net(None, changed(talk, **settings), monkeypatch, tmp_path)
