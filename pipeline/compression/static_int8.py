@@ -13,13 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from pipeline import graphs
 from pipeline.compression import _calibration
 from pipeline.errors import ConfigError
 from pipeline.graphs import Feed
 
 if TYPE_CHECKING:
-    from onnx import ModelProto
+    from onnx import GraphProto, ModelProto, NodeProto
     from onnxruntime.quantization.calibrate import TensorsData as Ranges
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ def compress(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised = quantizer.model.model
+    _hold_fp32(quantised)
     strip(quantised)
     save(quantised, target)
 
@@ -209,6 +212,59 @@ def _require(model: "ModelProto", names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(f"compress.fp32: found {name!r}; expected a node of the graph; take it out")
+
+
+def _hold_fp32(model: "ModelProto") -> None:
+    """Keeps ONNX Runtime from what it does while it loads a graph: between codes of one scale each it makes int8 of a
+    fp32 convolution's or Gemm's weights, by one scale for all channels. It leaves those that read a scale a channel
+    (WeightBiasQuantization in its sources), so that this gives them one, all of the same value.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    makers = {name: node for node in graph.node for name in node.output}
+    sizes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    for node in list(graph.node):
+        maker = makers.get(node.input[0]) if node.op_type in ("Conv", "Gemm") and node.input[1] in arrays else None
+        if maker is None or maker.op_type != "DequantizeLinear" or arrays[maker.input[1]].size > 1:
+            continue
+        if not _becomes_codes(node.output[0], graph):
+            continue
+        axis, count = _spread(node, arrays[node.input[1]].shape, sizes.get(node.input[0], []))
+        if count < 2:
+            log.info("%s may become int8 when the graph is loaded: what it reads has one channel", node.name)
+            continue
+        name = f"{node.name}_read"
+        constants = {f"{name}_{k}": np.repeat(arrays[part].reshape(1), count) for k, part in enumerate(maker.input[1:])}
+        graph.initializer.extend(numpy_helper.from_array(array, key) for key, array in constants.items())
+        reading = helper.make_node("DequantizeLinear", [maker.input[0], *constants], [name], name, axis=axis)
+        graph.node.insert(list(graph.node).index(node), reading)
+        node.input[0] = name
+        if not any(maker.output[0] in other.input for other in graph.node):
+            graph.node.remove(maker)
+
+
+def _becomes_codes(name: str, graph: "GraphProto") -> bool:
+    """Whether a value is quantised next, after a Relu or a Clip at most."""
+    readers = [node for node in graph.node if name in node.input]
+    if len(readers) != 1:
+        return False
+    (reader,) = readers
+    between = reader.op_type in ("Relu", "Clip") and _becomes_codes(reader.output[0], graph)
+    return between or reader.op_type == "QuantizeLinear"
+
+
+def _spread(node: "NodeProto", weights: tuple[int, ...], read: Sequence[int]) -> tuple[int, int]:
+    """An axis of what a Conv or a Gemm reads, of the shape `read` where that is known, and its length; 0 for unknown.
+
+    The channels where there are several, else the rows of an image, which are as many in every batch.
+    """
+    numbers = {attribute.name: attribute.i for attribute in node.attribute}
+    if node.op_type == "Gemm":
+        return 1, weights[1 if numbers.get("transB") else 0]
+    channels = weights[1] * numbers.get("group", 1)
+    return (1, channels) if channels > 1 else (2, read[2] if len(read) > 2 else 0)
 
 
 def _kept_fp32(model: Any) -> list[str]:

@@ -1,5 +1,6 @@
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 from torch import nn
@@ -211,3 +212,38 @@ def test_where_nothing_passes_it_ends_after_so_many_nodes(sensitive, tmp_path, m
     )
     assert found is None
     assert asked == [4 - k for k in range(tried)]  # of the table and four layers, one fewer each time
+
+
+class Chain(nn.Module):
+    """Layers whose values are quantised before and after: what stays fp32 among them stands between codes."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.first = nn.Conv2d(channels, 16, 3, padding=1)
+        self.second, self.third = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 16, 3, padding=1)
+        self.dense, self.head = nn.Linear(16, 128), nn.Linear(128, 128)
+
+    def forward(self, images):
+        x = (images.permute(0, 3, 1, 2).float() - 128) / 64  # which a graph reads by one DequantizeLinear
+        x = torch.relu(self.third(torch.relu(self.second(torch.relu(self.first(x))))))
+        return self.head(torch.relu(self.dense(x.amax(dim=(2, 3)))))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_what_stays_fp32_is_so_once_the_graph_is_loaded(tmp_path, channels):
+    """ONNX Runtime makes int8 of it by one scale for all channels, unless it is kept from that."""
+    torch.manual_seed(0)
+    inputs = ImageInputs(12, 12, channels, (0.5,) * channels, (0.25,) * channels)
+    source, made = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    export.export(Chain(channels).eval(), inputs, source)
+    _, second, dense, _ = static_int8.quantisable(source)[-4:]
+    static_int8.compress(source, made, static_int8.Config(fp32=(second, dense)), feeds(inputs))
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(tmp_path / "loaded.onnx")
+    onnxruntime.InferenceSession(str(made), options, providers=["CPUExecutionProvider"])
+    model = onnx.load(tmp_path / "loaded.onnx")
+    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    fp32 = [node for node in model.graph.node if stored.get((*node.input, "", "")[1]) == onnx.TensorProto.FLOAT]
+    assert {node.op_type for node in fp32} >= {"Conv", "Gemm"}
+    assert sum(node.op_type in ("Conv", "Gemm", "FusedConv", "FusedGemm") for node in fp32) == 3  # and the pixels'

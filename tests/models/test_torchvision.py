@@ -207,15 +207,15 @@ def test_it_is_exported_and_compressed_by_both_schemes(name, side, tmp_path):
     net = network.network(torchvision, torchvision.Config(name), given, Target("classes", ("a", "b"))).net.eval()
     export.export(net, given, tmp_path / "fp32.onnx")
     fp32 = graphs.answer(graphs.session(tmp_path / "fp32.onnx"))
-    seven = {"images": export.sample(given, 7)}
+    eight = {"images": export.sample(given, 8)}
     with torch.inference_mode():
-        expected = net(torch.from_numpy(seven["images"])).numpy()
-    np.testing.assert_allclose(fp32(seven), expected, atol=1e-4 * max(1, np.abs(expected).max()))
-    feeds = [{"images": seven["images"][k : k + 1]} for k in range(7)]
+        expected = net(torch.from_numpy(eight["images"])).numpy()
+    np.testing.assert_allclose(fp32(eight), expected, atol=1e-4 * max(1, np.abs(expected).max()))
+    feeds = [{"images": eight["images"][k : k + 1]} for k in range(8)]
     for scheme in (static_int8, dynamic_int8):
         scheme.compress(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", scheme.Config(), feeds)
         assert graphs.quantised(tmp_path / "int8.onnx")
-        assert np.isfinite(graphs.answer(graphs.session(tmp_path / "int8.onnx"))(seven)).all()
+        assert np.isfinite(graphs.answer(graphs.session(tmp_path / "int8.onnx"))(eight)).all()
         if scheme is static_int8:
             assert (tmp_path / "int8.onnx").stat().st_size < (tmp_path / "fp32.onnx").stat().st_size / 3
 
