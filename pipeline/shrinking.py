@@ -21,7 +21,7 @@ from pipeline.examples import TextInputs
 from pipeline.fit import fake_int8, loop
 from pipeline.fit.settings import Config as Train
 from pipeline.network import Network
-from pipeline.pruning import cutting, networks, path, sensitivity, tuning
+from pipeline.pruning import cutting, l1, networks, path, sensitivity, tuning
 from pipeline.pruning.cutting import VOCABULARY, Subject
 from pipeline.pruning.networks import Smaller
 from pipeline.pruning.path import Sensitivity
@@ -77,19 +77,38 @@ class Shrinking:
 
         Raises: TrainingError, StoppedError.
         """
-        if not self.settings.levels:
+        if not self.settings.on:
             return
-        self.found = self.sensitivity()
         last: list[Shrunk] = []
-        made = networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1]))
-        for one in made:
-            if not last:
-                self.distilled = one.distilled
-                control = networks.control(self.subject, self.tuner, distilled=one.distilled)
-                self.control_score = self.judge(control)[0]
-                yield self.export("control", control, out)
-            last.append(self.export(one.name, one.made, out, one))
-            yield last[-1]
+        if self.settings.levels:
+            self.found = self.sensitivity()
+            for one in networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1])):
+                if not last:
+                    self.distilled = one.distilled
+                    yield self.control(out)
+                last.append(self.export(one.name, one.made, out, one))
+                yield last[-1]
+        if not last:
+            yield self.control(out)
+        if self.settings.sparse is not None:
+            yield self.sparse(out, self.settings.sparse)
+
+    def control(self, out: Path) -> Shrunk:
+        made = networks.control(self.subject, self.tuner, distilled=self.distilled)
+        self.control_score = self.judge(made)[0]
+        return self.export("control", made, out)
+
+    def sparse(self, out: Path, share: float) -> Shrunk:
+        """The network with a share of its weights at zero, tuned as the others; nothing of it is removed."""
+        made = cutting.cut(self.subject, {})
+        reached = l1.prune(made.net, share)
+        before, held = self.judge(made)[0], l1.hold(made.net)
+        self.tuner.tune("sparse", made, distilled=self.distilled)
+        for handle in held:
+            handle.remove()
+        log.info("sparse: %.0f %% of the weights are zero", 100 * reached)
+        smaller = Smaller("sparse", share, {}, made, self.distilled, before, self.judge(made)[0])
+        return self.export("sparse", made, out, smaller)
 
     def for_int8(self, one: Shrunk, feeds: Sequence[graphs.Feed], out: Path) -> Shrunk:
         """The same network, tuned from the cut on with int8 imitated, as long as the others were.
@@ -130,8 +149,8 @@ class Shrinking:
         return {"sensitivity": _of(self.found) if self.found else None, "levels": rows}
 
     def _row(self, one: Shrunk) -> dict[str, Any]:
-        assert one.smaller is not None and self.found is not None
-        counts = {group.name: group.count for group in self.found.groups}
+        assert one.smaller is not None
+        counts = {group.name: group.count for group in self.found.groups} if self.found else {}
         return {
             "name": one.name,
             "saving": one.smaller.saving,
@@ -216,7 +235,7 @@ def begin(task: Task, settings: Prune, wanted: quality.Config) -> Shrinking:
     digest = hashlib.sha256((models / "weights.safetensors").read_bytes())
     digest.update(repr((training.fingerprint(task, values), settings, wanted)).encode())
     folder = artifacts.STATE / "shrinking" / f"{task.name}-{digest.hexdigest()[:16]}"
-    taught = tuning.answers(loaded.net, data, train=True) if settings.levels else np.zeros((0, 0), np.float32)
+    taught = tuning.answers(loaded.net, data, train=True) if settings.on else np.zeros((0, 0), np.float32)
     tuner = Tuner(data, train, settings, folder, taught)
     return Shrinking(task, settings, subject, data, wanted, about, tuner, folder)
 

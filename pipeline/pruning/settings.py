@@ -20,6 +20,17 @@ class Prune:
     share: float = setting(0.5, above=0, high=1, unit="of the loss that the teacher has in distillation")
     temperature: float = setting(2.0, low=1, high=100, unit="by which logits are divided in distillation")
 
+    sparse: float | None = setting(
+        None,
+        above=0,
+        below=1,
+        unit="share of the weights at zero in one network more, which gets no smaller or faster by it; null: none",
+    )
+
+    @property
+    def on(self) -> bool:
+        return bool(self.levels) or self.sparse is not None
+
     def __post_init__(self) -> None:
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels: found {list(self.levels)}; expected rising shares, such as [0.35, 0.55]")
