@@ -1,13 +1,15 @@
 """What the stage compress chose against what others make of the same networks, at the same drop of the headline.
 
 NNCF's accuracy control and neural-compressor's tuning of the exported network, calibrated on train and judged on
-validation, timed by turns with ours in one process, one thread, batch 1; and official fastText on the texts that the
-reviews' network was trained on, by its error on test and its size. Each peer runs in an interpreter of its own, named by
-an option, and is left out where there is none. Needs the compressed models of the tasks (`danlu run --until compress`).
+validation, timed by turns with ours in one process, one thread, batch 1; in brackets each one's headline on validation
+less fp32's. And official fastText on the texts that the reviews' network was trained on, by its error on test and its
+size. Each peer runs in an interpreter of its own, named by an option, and is left out where there is none. Needs the
+compressed models of the tasks (`danlu run --until compress`).
 """
 
 import argparse
 import json
+import random
 import shutil
 import subprocess
 import tempfile
@@ -80,7 +82,7 @@ def plain_pixels(source: Path, target: Path) -> None:
 
 
 def ask(python: str, script: str, *arguments: str | Path | float) -> dict[str, Any]:
-    """What a peer's script prints as its last line; its log goes to a file of the folder that is its first argument."""
+    """What a peer's script prints as its last line; it works in the folder that is its first argument."""
     command = [python, str(PEERS / script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=arguments[0], check=False)
     if done.returncode:
@@ -125,6 +127,9 @@ def fast_text(task: Task, python: str) -> list[dict[str, Any]]:
             cuts = [texts.Cut.read(shard) for shard in prepared.shards(folder, split)]
             words = [cut.words(k) for cut in cuts for k in range(len(cut.offsets) - 1)]
             lines = [f"__label__{label} {' '.join(found)}\n" for label, found in zip(labels, words, strict=True)]
+            random.Random(0).shuffle(
+                lines
+            )  # fastText reads them as they lie; of one class after the other it learns little
             (Path(name) / f"{split}.txt").write_text("".join(lines), "utf-8")
         told = ask(python, "fasttext_grid.py", name)
     wrong, size = own_error(task)

@@ -32,11 +32,16 @@ def onnx_runtime(path: Path) -> Callable[[exchange.Feed], Any]:
 
 
 def open_vino(path: Path) -> Callable[[exchange.Feed], Any]:
-    """With its own defaults, bf16 for what is not int8 where the CPU has it."""
+    """For batches of one; else with its own defaults, bf16 for what is not int8 where the CPU has it."""
     import openvino
 
+    core = openvino.Core()
+    model = core.read_model(path)
+    shape = model.input(0).partial_shape
+    shape[0] = 1
+    model.reshape(shape)
     threads = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-    request = openvino.Core().compile_model(str(path), "CPU", threads).create_infer_request()
+    request = core.compile_model(model, "CPU", threads).create_infer_request()
     return lambda feed: request.infer(feed)[0]
 
 

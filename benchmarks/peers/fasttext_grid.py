@@ -1,8 +1,8 @@
 """Official fastText on tokenised texts, plain and quantised, in an interpreter that has fasttext.
 
 Argument: a folder with train.txt, validation.txt and test.txt in fastText's own format. Settings are chosen by macro-F1
-on validation. Prints as its last line, in JSON, for each {"bytes", "settings", "validation", "accuracy", "macro_f1"}, the
-last two on test.
+on validation. Prints as its last line, in JSON, for "plain", "quantised" and "smallest" {"bytes", "settings",
+"validation", "accuracy", "macro_f1"}, the last two on test.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """neural-compressor's tuning of an ONNX graph to an accuracy, in an interpreter that has neural-compressor 2.6.
 
 The releases from 3.0 on read no ONNX. Arguments: a folder of exchange.py, and the drop of macro-F1 on validation that
-is allowed. Writes neural-compressor-static.onnx and -dynamic.onnx and prints as its last line, in JSON, for each the CPU
-seconds or why there is none.
+is allowed. Writes neural-compressor-static.onnx and -dynamic.onnx and prints as its last line, in JSON, for each the
+CPU seconds or why there is none.
 """
 
 import json
@@ -65,7 +65,7 @@ def main() -> None:
                 raise ValueError("found no graph that keeps the drop; its log says why")
             model.save(str(folder / f"{name}.onnx"))
             told[name] = {"seconds": time.process_time() - started}
-        except Exception as error:  # noqa: BLE001: what a peer cannot do is part of the answer
+        except Exception as error:  # noqa: BLE001 (what a peer cannot do is part of the answer)
             told[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     print(json.dumps(told))
 

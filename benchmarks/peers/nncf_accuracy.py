@@ -67,7 +67,7 @@ def main() -> None:
         try:
             run(folder, max_drop)
             told[name] = {"seconds": time.process_time() - started}
-        except Exception as error:  # noqa: BLE001: what a peer cannot do is part of the answer
+        except Exception as error:  # noqa: BLE001 (what a peer cannot do is part of the answer)
             told[name] = {"failed": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
     print(json.dumps(told))
 
