@@ -275,13 +275,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the rows there")
     parser.add_argument("--quick", action="store_true", help="few rounds")
     names = [subject.name.split(",")[0] for subject in SUBJECTS]
-    parser.add_argument("--nets", nargs="*", default=names, choices=names, help="random networks; none: no names")
+    parser.add_argument(
+        "--nets",
+        nargs="*",
+        default=names,
+        choices=names,
+        help="networks with random weights; none where no name follows",
+    )
     parser.add_argument("--tasks", nargs="*", help="tasks of params.yaml; all unless given")
     options = parser.parse_args()
     torch.set_num_threads(1)
     rounds, rows = (2 if options.quick else 60), []
     peak = int8_peak() if options.nets else 0.0
-    print(f"{latency.processor()}; int8 peak of one thread {peak / 1e9:.0f} GOP/s; {os.getloadavg()[0]:.1f} at work")
+    if options.nets:
+        print(f"int8 peak of one thread: {peak / 1e9:.0f} GOP/s")
+    print(f"{latency.processor()}, {os.getloadavg()[0]:.1f} at work")
     for subject in SUBJECTS:
         if subject.name.split(",")[0] in options.nets:
             rows += one_subject(subject, rounds, peak)

@@ -139,7 +139,7 @@ def fast_text(task: Task, python: str) -> list[dict[str, Any]]:
         print(f"fastText {kind}: {about}; macro-F1 {figures['macro_f1']:.4f} on test")
         against = f"{task.name} net, {chosen(task, 'net')}, against fastText {kind}"
         rows.append(row(f"{against}, wrong on test", 100 * wrong, 100 * (1 - figures["accuracy"]), 1.0, "%"))
-        rows.append(row(f"{against}, size", size, figures["bytes"], 1.0, "bytes"))
+        rows.append(row(f"{against}, size", size, figures["bytes"], None if kind == "smallest" else 1.0, "bytes"))
     return rows
 
 
