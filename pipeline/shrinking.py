@@ -82,7 +82,7 @@ class Shrinking:
         last: list[Shrunk] = []
         if self.settings.levels:
             self.found = self.sensitivity()
-            for one in networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1])):
+            for one in self._smaller(self.found, lambda: within(last[-1])):
                 if not last:
                     self.distilled = one.distilled
                     yield self.control(out)
@@ -92,6 +92,11 @@ class Shrinking:
             yield self.control(out)
         if self.settings.sparse is not None:
             yield self.sparse(out, self.settings.sparse)
+
+    def _smaller(self, found: Sensitivity, goes_on: Callable[[], bool]) -> Iterator[Smaller]:
+        with tempfile.TemporaryDirectory() as scratch:
+            cost = Cost(self, Path(scratch), found.whole.latency_ms)
+            yield from networks.smaller(self.subject, found, self.tuner, self.judge, cost, lambda _: goes_on())
 
     def control(self, out: Path) -> Shrunk:
         made = networks.control(self.subject, self.tuner, distilled=self.distilled)
@@ -191,25 +196,27 @@ class Cost:
     Each is measured by turns with the whole network's, so that what slows the host down slows both.
     """
 
-    def __init__(self, shrinking: Shrinking, folder: Path):
+    def __init__(self, shrinking: Shrinking, folder: Path, known: float | None = None):
+        """known: the latency of the whole network, where it was measured before."""
         self.shrinking, self.folder = shrinking, folder
-        kind = shrinking.data.target.kind
+        kind, data = shrinking.data.target.kind, shrinking.data
         self.train, self.validation = (
-            graphs.of_net(split, shrinking.data.inputs, kind)
-            for split in (shrinking.data.train, shrinking.data.validation)
+            graphs.of_net(split, data.inputs, kind) for split in (data.train, data.validation)
         )
-        self.whole: tuple[Any, float] | None = None
+        self.examples = self.validation.spread(TIMED)
+        self.whole, self.bytes = self._call(shrinking.subject.trained)
+        self.latency = known or latency.measure({"": self.whole}, self.examples, ROUNDS, time.thread_time)[""].median
 
     def __call__(self, made: Network) -> tuple[float, int]:
+        if made is self.shrinking.subject.trained:
+            return self.latency, self.bytes
+        call, size = self._call(made)
+        found = latency.measure({"whole": self.whole, "cut": call}, self.examples, ROUNDS, time.thread_time)
+        return self.latency * found["cut"].median / found["whole"].median, size
+
+    def _call(self, made: Network) -> tuple[Callable[[graphs.Feed], np.ndarray], int]:
         graph = self._graph(made)
-        call, examples = graphs.answer(graphs.session(graph)), self.validation.spread(TIMED)
-        if self.whole is None:
-            taken = latency.measure({"whole": call}, examples, ROUNDS, time.thread_time)["whole"].median
-            self.whole = call, taken
-            return taken, graph.stat().st_size
-        both = {"whole": self.whole[0], "cut": call}
-        found = latency.measure(both, examples, ROUNDS, time.thread_time)
-        return self.whole[1] * found["cut"].median / found["whole"].median, graph.stat().st_size
+        return graphs.answer(graphs.session(graph)), graph.stat().st_size
 
     def _graph(self, made: Network) -> Path:
         source, target = self.folder / "fp32.onnx", self.folder / "int8.onnx"

@@ -12,7 +12,10 @@ RATIOS = (0.25, 0.5, 0.75)
 @dataclass(frozen=True)
 class Prune:
     levels: tuple[float, ...] = setting(
-        (0.35, 0.55, 0.7), above=0, below=1, unit="shares of the time, of a text's also of the bytes, saved; [] is off"
+        (0.35, 0.55, 0.7, 0.85),
+        above=0,
+        below=1,
+        unit="shares of the time, of a text's also of the bytes, saved; [] is off",
     )
     epochs: int | None = setting(None, low=1, high=10_000, unit="of fine-tuning; null: a third of train.epochs")
     rate: float = setting(0.5, above=0, high=10, unit="times train's learning rate, the highest of fine-tuning")
