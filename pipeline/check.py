@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, folds, quality
+from pipeline import config, folds, quality, variants
 from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
@@ -59,6 +59,8 @@ def _section(task: Task, name: str) -> Any:
             module.require(settings, f"{task.where}.{name}")
         return settings
     parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
+    if name == "compress":
+        variants.check(parsed.schemes, f"{task.where}.compress.schemes")
     if name == "train":
         require_images(parsed.mixing, task.kind, f"{task.where}.train")
         suited.require(parsed, task.kind, f"{task.where}.train")

@@ -88,6 +88,9 @@ def reject(variants: Mapping[str, Variant], limits: Limits, headline: str, min_s
             variant.rejected.append(f"{variant.bytes:,} bytes; at most {limits.bytes:,} may be")
         if not variant.latency_ms:
             continue
+        if not fp32.latency_ms:
+            variant.rejected.append(f"fp32, which it is held to, does not work: {'; '.join(fp32.rejected)}")
+            continue
         faster, of_eager = (other.median(batch) / variant.median(batch) for other in (fp32, eager))
         if limits.speedup is not None and of_eager < limits.speedup:
             variant.rejected.append(f"{of_eager:.1f}× as fast as eager PyTorch; at least {limits.speedup:g}× is asked")
@@ -100,11 +103,17 @@ def reject(variants: Mapping[str, Variant], limits: Limits, headline: str, min_s
 def choose(variants: Mapping[str, Variant], limits: Limits, batch: int) -> str:
     """The smallest that nothing speaks against, which may be fp32.
 
-    Raises: BudgetError with the nearest variant's figures where there is none: fp32 too is too slow or too large.
+    Raises: BudgetError with the nearest variant's figures where there is none: fp32 too is too slow or too large, or
+    no graph works.
     """
     passing = [name for name, one in variants.items() if one.engine != "pytorch" and not one.rejected]
     if passing:
         return min(passing, key=lambda name: (variants[name].bytes, variants[name].median(batch), name))
+    if not any(one.engine != "pytorch" and one.latency_ms for one in variants.values()):
+        raise BudgetError(
+            f"compress: found no graph that works, fp32 neither: {'; '.join(variants['fp32'].rejected)}; expected one; "
+            "what is registered stays"
+        )
     name = nearest(variants, limits, batch)
     one = variants[name]
     found = (

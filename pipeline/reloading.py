@@ -33,7 +33,7 @@ def reload(task: Task, candidate: str, graph: Path, scratch: Path) -> Reloaded:
     scratch.mkdir(parents=True, exist_ok=True)
     job, out = scratch / f"{graph.stem}.json", scratch / f"{graph.stem}.npy"
     digest = hashlib.sha256(graph.read_bytes()).hexdigest()
-    told = {"task": task.name, "block": task.raw, "candidate": candidate, "graph": str(graph), "sha256": digest}
+    told = {"task": task.name, "kind": task.kind, "candidate": candidate, "graph": str(graph), "sha256": digest}
     artifacts.write_json(job, told | {"out": str(out)})
     command = [sys.executable, "-m", "pipeline.reloading", str(job)]
     try:
@@ -52,7 +52,7 @@ def main() -> None:
     from pipeline import graphs, rowwise
 
     job: dict[str, Any] = artifacts.read_json(Path(sys.argv[1]))
-    task = Task(job["task"], job["block"]["kind"], job["block"])
+    task = Task(job["task"], job["kind"], {})
     graph = Path(job["graph"])
     content = graph.read_bytes()
     if hashlib.sha256(content).hexdigest() != job["sha256"]:

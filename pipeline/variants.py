@@ -60,10 +60,8 @@ def schemes(asked: Sequence[str], operators: Sequence[str], *, linear: bool, tex
 
 def check(asked: Sequence[str], where: str) -> None:
     """Raises: ConfigError for a scheme that is no file of pipeline/compression/."""
-    for scheme in asked:
-        for part in scheme.split("+"):
-            if part != "auto":
-                config.plugin("compression", part, where)
+    for part in [part for scheme in asked if scheme != "auto" for part in scheme.split("+")]:
+        config.plugin("compression", part, where)
 
 
 def module(part: str) -> ModuleType:

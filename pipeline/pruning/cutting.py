@@ -81,7 +81,7 @@ def cut(subject: Subject, kept: Mapping[str, int]) -> Network:
         assert subject.counts is not None
         basis = _units.basis(table, subject.counts[: len(table)], kept[DIMENSIONS])
         subject.module.narrow(made.body, basis)
-    for name in sorted(set(kept) - set(SAVES_BYTES), key=lambda name: name == "blocks"):  # whole layers last
+    for name in sorted(set(kept) - set(SAVES_BYTES), key=lambda name: (name == "blocks", name)):  # layers last
         found = {one.name: one for one in _units_of(subject, made)[0]}
         best = found[name].scores().argsort(descending=True, stable=True)[: kept[name]]
         found[name].cut(best.sort().values)
