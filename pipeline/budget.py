@@ -48,7 +48,7 @@ class Device:
     device: Literal["cpu", "cuda"] = "cpu"
     batch_sizes: tuple[int, ...] = setting((1, 32), low=1, high=65_536, unit="examples; the first decides")
     threads: int = setting(1, low=1, high=256, unit="CPU threads while latency is measured")
-    rounds: int = setting(100, low=10, high=100_000, unit="turns of each variant while latency is measured")
+    rounds: int = setting(40, low=10, high=100_000, unit="turns of each variant, 12 answers each, for its latency")
 
     def __post_init__(self) -> None:
         if not self.batch_sizes or len(set(self.batch_sizes)) < len(self.batch_sizes):

@@ -287,7 +287,7 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
 
     for one in at.networks(out, lambda shrunk: work.keeps(f"{shrunk.name}-fp32")):
         take(one)
-        for smaller in ([trained] if one.name == "control" else [one]):
+        for smaller in [trained] if one.name == "control" else [one]:
             if settings.int8_training == "auto" and _misses_int8(work, smaller.name):
                 take(at.for_int8(smaller, known.feeds, out))
     reload(work)

@@ -138,6 +138,7 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
         weights = reader.weights(folders["prepared"], folders["features"], JUDGED)
         terms = {split: graphs.of_terms(weights[split], truth[split]) for split in JUDGED}
         baseline["compressed"] = served("baseline", terms)
+
     def predicted(net: "nn.Module") -> dict[str, np.ndarray]:
         return {split: network.predict(net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
 

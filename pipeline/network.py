@@ -233,5 +233,5 @@ def load(folder: Path) -> Loaded:
     if "cut" in about:
         shapes.restore(built.net, about["cut"], state, f"{folder}/model.json")
     else:
-        built.net.load_state_dict(state)
+        shapes.fill(built.net, state)
     return Loaded(built.net.eval(), list(module.stages(built.body)), built.body, inputs, target)

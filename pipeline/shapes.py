@@ -54,9 +54,17 @@ def restore(net: nn.Module, cut: Cut, state: Mapping[str, Tensor], where: str) -
     for name, part in parts.items():
         _resize(part, f"{name}." if name else "", state)
     try:
-        net.load_state_dict(dict(state))
+        fill(net, state)
     except RuntimeError as error:
         raise _other(where, " ".join(str(error).split())) from None
+
+
+def fill(net: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Loads the weights of a file, which lacks the versions of modules that some ask for: they are this network's."""
+    own = net.state_dict()
+    own.clear()
+    own.update(state)
+    net.load_state_dict(own)
 
 
 def _other(where: str, found: str) -> DataError:

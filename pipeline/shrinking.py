@@ -21,7 +21,7 @@ from pipeline.examples import TextInputs
 from pipeline.fit import fake_int8, loop
 from pipeline.fit.settings import Config as Train
 from pipeline.network import Network
-from pipeline.pruning import cutting, networks, path, sensitivity, tuning
+from pipeline.pruning import cutting, l1, networks, path, sensitivity, tuning
 from pipeline.pruning.cutting import VOCABULARY, Subject
 from pipeline.pruning.networks import Smaller
 from pipeline.pruning.path import Sensitivity
@@ -77,19 +77,43 @@ class Shrinking:
 
         Raises: TrainingError, StoppedError.
         """
-        if not self.settings.levels:
+        if not self.settings.on:
             return
-        self.found = self.sensitivity()
         last: list[Shrunk] = []
-        made = networks.smaller(self.subject, self.found, self.tuner, self.judge, lambda _: within(last[-1]))
-        for one in made:
-            if not last:
-                self.distilled = one.distilled
-                control = networks.control(self.subject, self.tuner, distilled=one.distilled)
-                self.control_score = self.judge(control)[0]
-                yield self.export("control", control, out)
-            last.append(self.export(one.name, one.made, out, one))
-            yield last[-1]
+        if self.settings.levels:
+            self.found = self.sensitivity()
+            for one in self._smaller(self.found, lambda: within(last[-1])):
+                if not last:
+                    self.distilled = one.distilled
+                    yield self.control(out)
+                last.append(self.export(one.name, one.made, out, one))
+                yield last[-1]
+        if not last:
+            yield self.control(out)
+        if self.settings.sparse is not None:
+            yield self.sparse(out, self.settings.sparse)
+
+    def _smaller(self, found: Sensitivity, goes_on: Callable[[], bool]) -> Iterator[Smaller]:
+        with tempfile.TemporaryDirectory() as scratch:
+            cost = Cost(self, Path(scratch), found.whole.latency_ms)
+            yield from networks.smaller(self.subject, found, self.tuner, self.judge, cost, lambda _: goes_on())
+
+    def control(self, out: Path) -> Shrunk:
+        made = networks.control(self.subject, self.tuner, distilled=self.distilled)
+        self.control_score = self.judge(made)[0]
+        return self.export("control", made, out)
+
+    def sparse(self, out: Path, share: float) -> Shrunk:
+        """The network with a share of its weights at zero, tuned as the others; nothing of it is removed."""
+        made = cutting.cut(self.subject, {})
+        reached = l1.prune(made.net, share)
+        before, held = self.judge(made)[0], l1.hold(made.net)
+        self.tuner.tune("sparse", made, distilled=self.distilled)
+        for handle in held:
+            handle.remove()
+        log.info("sparse: %.0f %% of the weights are zero", 100 * reached)
+        smaller = Smaller("sparse", share, {}, made, self.distilled, before, self.judge(made)[0])
+        return self.export("sparse", made, out, smaller)
 
     def for_int8(self, one: Shrunk, feeds: Sequence[graphs.Feed], out: Path) -> Shrunk:
         """The same network, tuned from the cut on with int8 imitated, as long as the others were.
@@ -130,8 +154,8 @@ class Shrinking:
         return {"sensitivity": _of(self.found) if self.found else None, "levels": rows}
 
     def _row(self, one: Shrunk) -> dict[str, Any]:
-        assert one.smaller is not None and self.found is not None
-        counts = {group.name: group.count for group in self.found.groups}
+        assert one.smaller is not None
+        counts = {group.name: group.count for group in self.found.groups} if self.found else {}
         return {
             "name": one.name,
             "saving": one.smaller.saving,
@@ -172,25 +196,27 @@ class Cost:
     Each is measured by turns with the whole network's, so that what slows the host down slows both.
     """
 
-    def __init__(self, shrinking: Shrinking, folder: Path):
+    def __init__(self, shrinking: Shrinking, folder: Path, known: float | None = None):
+        """known: the latency of the whole network, where it was measured before."""
         self.shrinking, self.folder = shrinking, folder
-        kind = shrinking.data.target.kind
+        kind, data = shrinking.data.target.kind, shrinking.data
         self.train, self.validation = (
-            graphs.of_net(split, shrinking.data.inputs, kind)
-            for split in (shrinking.data.train, shrinking.data.validation)
+            graphs.of_net(split, data.inputs, kind) for split in (data.train, data.validation)
         )
-        self.whole: tuple[Any, float] | None = None
+        self.examples = self.validation.spread(TIMED)
+        self.whole, self.bytes = self._call(shrinking.subject.trained)
+        self.latency = known or latency.measure({"": self.whole}, self.examples, ROUNDS, time.thread_time)[""].median
 
     def __call__(self, made: Network) -> tuple[float, int]:
+        if made is self.shrinking.subject.trained:
+            return self.latency, self.bytes
+        call, size = self._call(made)
+        found = latency.measure({"whole": self.whole, "cut": call}, self.examples, ROUNDS, time.thread_time)
+        return self.latency * found["cut"].median / found["whole"].median, size
+
+    def _call(self, made: Network) -> tuple[Callable[[graphs.Feed], np.ndarray], int]:
         graph = self._graph(made)
-        call, examples = graphs.answer(graphs.session(graph)), self.validation.spread(TIMED)
-        if self.whole is None:
-            taken = latency.measure({"whole": call}, examples, ROUNDS, time.thread_time)["whole"].median
-            self.whole = call, taken
-            return taken, graph.stat().st_size
-        both = {"whole": self.whole[0], "cut": call}
-        found = latency.measure(both, examples, ROUNDS, time.thread_time)
-        return self.whole[1] * found["cut"].median / found["whole"].median, graph.stat().st_size
+        return graphs.answer(graphs.session(graph)), graph.stat().st_size
 
     def _graph(self, made: Network) -> Path:
         source, target = self.folder / "fp32.onnx", self.folder / "int8.onnx"
@@ -216,7 +242,7 @@ def begin(task: Task, settings: Prune, wanted: quality.Config) -> Shrinking:
     digest = hashlib.sha256((models / "weights.safetensors").read_bytes())
     digest.update(repr((training.fingerprint(task, values), settings, wanted)).encode())
     folder = artifacts.STATE / "shrinking" / f"{task.name}-{digest.hexdigest()[:16]}"
-    taught = tuning.answers(loaded.net, data, train=True) if settings.levels else np.zeros((0, 0), np.float32)
+    taught = tuning.answers(loaded.net, data, train=True) if settings.on else np.zeros((0, 0), np.float32)
     tuner = Tuner(data, train, settings, folder, taught)
     return Shrinking(task, settings, subject, data, wanted, about, tuner, folder)
 

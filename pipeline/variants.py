@@ -3,7 +3,6 @@
 A scheme is a file of pipeline/compression/, or several joined by `+`, applied one after the other.
 """
 
-import importlib
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -66,7 +65,7 @@ def check(asked: Sequence[str], where: str) -> None:
 
 
 def module(part: str) -> ModuleType:
-    return importlib.import_module(f"pipeline.compression.{part}")
+    return config.plugin("compression", part, "compress.schemes")
 
 
 def stored(scheme: str) -> set[str]:

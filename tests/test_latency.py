@@ -10,7 +10,7 @@ def test_every_callable_answers_the_same_examples_by_turns():
     calls = {name: asked[name].append for name in asked}
     found = latency.measure(calls, examples=[0, 1, 2], rounds=6)
     assert asked["a"] == asked["b"]
-    assert len(asked["a"]) == (latency.WARM_UP + 6) * latency.BLOCK
+    assert len(asked["a"]) == (latency.WARM_UP + 6) * (latency.WARMING + latency.BLOCK)
     assert set(asked["a"]) == {0, 1, 2}
     assert found.keys() == {"a", "b"}
 
@@ -20,7 +20,7 @@ def test_rounds_are_interleaved():
     calls = {name: lambda _, name=name: order.append(name) for name in "ab"}
     latency.measure(calls, examples=[0], rounds=100)
     longest = max(len(run) for run in "".join(order).replace("ab", "a b").replace("ba", "b a").split())
-    assert longest <= 2 * latency.BLOCK
+    assert longest <= 2 * (latency.WARMING + latency.BLOCK)
 
 
 def test_the_slower_is_slower_and_p95_not_below_the_median():

@@ -176,6 +176,19 @@ def test_an_image_network_that_torch_pruning_has_cut_is_loaded_with_equal_answer
     assert (tmp_path / "cut.onnx").stat().st_size < 0.6 * 4 * weights
 
 
+def test_a_network_whose_modules_have_versions_is_loaded_whole_and_cut(tmp_path):
+    settings = torchvision.Config("mnasnet0_5")
+    whole, fresh = (network(torchvision, settings, GREY, TWO) for _ in range(2))
+    arrays = torch.from_numpy(export.sample(GREY))
+    for k in range(2):
+        cut = shapes.differences(fresh.net, whole.net)
+        assert bool(cut) is bool(k)
+        save(tmp_path, whole.net, describe("torchvision", settings, GREY, TWO, cut=cut or None))
+        with torch.inference_mode():
+            assert torch.equal(load(tmp_path).net(arrays), whole.net.eval()(arrays))
+        prune(whole.body)
+
+
 def test_nothing_is_said_of_a_network_that_is_as_its_settings_have_it():
     about = describe("cnn", cnn.Config(), GREY, TWO)
     assert about.keys() == {"name", "kind", "config", "inputs", "target"}

@@ -268,7 +268,9 @@ def _spread(node: "NodeProto", weights: tuple[int, ...], read: Sequence[int]) ->
 
 
 def _kept_fp32(model: Any) -> list[str]:
-    """The names of convolutions over the pixels themselves, and of last layers with a small share of all weights."""
+    """The names of convolutions over the pixels themselves, of last layers with a small share of all weights, and of
+    products of a value with itself, whose largest would leave the others few of the 256 steps.
+    """
     from onnx import numpy_helper
 
     shapes = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in model.graph.initializer}
@@ -280,7 +282,20 @@ def _kept_fp32(model: Any) -> list[str]:
             kept.append(node.name)
         if node.op_type == "Conv" and _channels_read(node, shapes) <= FEW_CHANNELS:
             kept.append(node.name)
-    return kept
+    return kept + _powers(model)
+
+
+def _powers(model: Any) -> list[str]:
+    """The names of nodes that multiply a value by itself, once or several times."""
+    found: list[str] = []
+    of: dict[str, str] = {}  # by the name of a power the value that it is one of
+    for node in model.graph.node:
+        if node.op_type == "Mul":
+            bases = {of.get(name, name) for name in node.input}
+            if len(bases) == 1:
+                found.append(node.name)
+                of[node.output[0]] = bases.pop()
+    return found
 
 
 def _unscaled(model: Any, sizes: Mapping[str, int]) -> tuple[list[str], set[str]]:

@@ -6,6 +6,7 @@ one range a layer. B examples, C channels that a layer writes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -83,20 +84,52 @@ def finish(net: nn.Module) -> nn.Module:
     return net
 
 
-def fold(net: nn.Module) -> None:
-    """Merges each batch norm into the convolution whose values it alone reads; evaluation answers as before."""
+@dataclass(frozen=True)
+class Pair:
+    """A convolution and the batch norm that alone reads what it answers, by their names."""
+
+    convolution: str
+    norm: str
+    bias: bool  # whether the convolution has one of its own
+
+
+def pairs(net: nn.Module) -> list[Pair]:
+    """What `fold` merges; norms that always norm by the batch are not among them."""
     if not any(isinstance(part, _BatchNorm) for part in net.modules()):
-        return
+        return []
+    found = []
     for before, name in _neighbours(net):
         convolution, norm = net.get_submodule(before), net.get_submodule(name)
-        if not (isinstance(convolution, CONVOLUTIONS) and isinstance(norm, _BatchNorm)):
-            continue
-        if norm.running_mean is None or norm.running_var is None:
-            continue  # it always norms by the batch
+        if isinstance(convolution, CONVOLUTIONS) and isinstance(norm, _BatchNorm) and norm.running_var is not None:
+            found.append(Pair(before, name, convolution.bias is not None))
+    return found
+
+
+def fold(net: nn.Module) -> None:
+    """Merges each batch norm into the convolution whose values it alone reads; evaluation answers as before."""
+    for pair in pairs(net):
+        convolution, norm = net.get_submodule(pair.convolution), net.get_submodule(pair.norm)
         held = (norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias)
-        weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *held)
+        weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *held)  # type: ignore[arg-type]
         convolution.weight, convolution.bias = weight, bias.requires_grad_()
-        net.set_submodule(name, nn.Identity())
+        net.set_submodule(pair.norm, nn.Identity())
+
+
+def unfold(net: nn.Module, folded: Sequence[Pair]) -> None:
+    """Puts batch norms back that change nothing, so that the net has the modules and weights of its model's file.
+
+    folded: what `pairs` said before `fold`. Evaluation answers as before, but for rounding.
+    """
+    for pair in folded:
+        convolution = net.get_submodule(pair.convolution)
+        assert isinstance(convolution, CONVOLUTIONS)
+        norm = (nn.BatchNorm1d if isinstance(convolution, nn.Conv1d) else nn.BatchNorm2d)(convolution.out_channels)
+        with torch.no_grad():
+            norm.running_var.fill_(1 - norm.eps)  # type: ignore[union-attr]
+            if not pair.bias and convolution.bias is not None:
+                norm.bias.copy_(convolution.bias)
+                convolution.bias = None
+        net.set_submodule(pair.norm, norm.eval())
 
 
 def _neighbours(net: nn.Module) -> Iterable[tuple[str, str]]:

@@ -35,12 +35,14 @@ LIBRARIES = (
 LATER = {
     *("report", "charts", "spread", "learning", "mistakes", "compress", "evaluate", "register", "examine", "check"),
     *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "searching"),
-    *("compressing", "export"),
+    *("compressing", "export", "budget", "gate", "variants", "reloading", "profiling", "shrinking", "fit/fake_int8"),
     *("graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks", "config", "quality"),
     *("plain", "recognition", "tabular", "columns", "tally", "leakage", "rowwise"),
     *("folding/answering", "folding/figures", "folding/running", "near/images"),
 }
-BESIDE = {"tracking", "examination", "validation", "compression", "sources", "search", "samplers", "pruners"}
+BESIDE = {
+    *("tracking", "examination", "validation", "compression", "pruning", "sources", "search", "samplers", "pruners"),
+}
 """Modules and folders of this package that decide no fold's answers."""
 
 

@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.network import Network
 from pipeline.pruning import cutting, path
 from pipeline.pruning.cutting import SAVES_BYTES, Subject
 from pipeline.pruning.path import Level, Sensitivity
+from pipeline.pruning.sensitivity import Cost, Judge
 from pipeline.pruning.tuning import Tuner
 
 log = logging.getLogger(__name__)
-Judge = Callable[[Network], tuple[float, float]]
-"""A network's headline and its loss on validation."""
+TRIES = 6
+"""How often the parts to cut are chosen again until as much is saved as was asked."""
+ENOUGH = 0.02
+"""Share of the whole cost by which a network may save less than was asked."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,28 @@ def families(sensitivity: Sensitivity) -> list[list[Family]]:
     return found
 
 
-def kept(sensitivity: Sensitivity, together: list[Family], saving: float) -> dict[str, int]:
-    """How many are left of each part when every family saves this share of its cost."""
+def kept(
+    subject: Subject, sensitivity: Sensitivity, together: list[Family], saving: float, cost: Cost
+) -> dict[str, int]:
+    """How many are left of each part when every family saves this share of its cost, or all that can be.
+
+    What single cuts save does not add up where they meet: the network so cut is measured, and what it saves too little
+    is asked for more in the next try.
+    """
+    asked = {family.name: saving for family in together}
     found: dict[str, int] = {}
-    for family in together:
-        found |= path.choose(sensitivity.of(family.of), sensitivity.whole, saving, family.cost)
+    for _ in range(TRIES):
+        before, found = found, {}
+        for family in together:
+            found |= path.choose(sensitivity.of(family.of), sensitivity.whole, asked[family.name], family.cost)
+        if found == before or not found:
+            break
+        whole, (latency, size) = sensitivity.whole, cost(cutting.cut(subject, found))
+        reached = replace(whole, latency_ms=latency, bytes=size)
+        lacks = {f.name: saving - (1 - f.cost(reached) / f.cost(whole)) for f in together}
+        if max(lacks.values()) <= ENOUGH:
+            break
+        asked = {name: asked[name] + max(0.0, lacks[name]) for name in asked}
     return found
 
 
@@ -64,7 +84,12 @@ def control(subject: Subject, tuner: Tuner, *, distilled: bool) -> Network:
 
 
 def smaller(
-    subject: Subject, sensitivity: Sensitivity, tuner: Tuner, judge: Judge, goes_on: Callable[[Smaller], bool]
+    subject: Subject,
+    sensitivity: Sensitivity,
+    tuner: Tuner,
+    judge: Judge,
+    cost: Cost,
+    goes_on: Callable[[Smaller], bool],
 ) -> Iterator[Smaller]:
     """Each family's networks from the first level on, until `goes_on` says of one that it lost too much.
 
@@ -76,7 +101,7 @@ def smaller(
         name = "pruned" if any(family.name == "time" for family in together) else "narrowed"
         last: dict[str, int] = {}
         for level, saving in enumerate(tuner.settings.levels, 1):
-            left = kept(sensitivity, together, saving)
+            left = kept(subject, sensitivity, together, saving, cost)
             if not left or left == last:
                 continue
             last = left

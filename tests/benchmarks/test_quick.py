@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline import compress, parts
+from pipeline import artifacts, compress, parts
 from tests.folding import project
 
 ROOT = Path(__file__).parents[2]
@@ -67,14 +67,29 @@ def test_tokenising(tmp_path):
     assert len(rows) == 9 and all(": 0 of " in row["name"] for row in rows)
 
 
-def test_compression(trained_talk, talk, tmp_path, monkeypatch):
+@pytest.fixture
+def compressed_talk(trained_talk, talk, tmp_path, monkeypatch):
+    """The project after compress, which chose fp32 and says that it takes an hour."""
     root = tmp_path / "talk"
     shutil.copytree(trained_talk, root)
     monkeypatch.chdir(root)
     compress.main(talk)
+    hour = {"bytes": 1, "latency_ms": {"1": {"median": 3.6e6, "p95": 3.6e6}}}
+    entry = {"chosen": "fp32", "variants": {"fp32": hour}}
+    artifacts.write_json(root / "data/compressed/talk/compress.json", {"candidates": {"net": entry}})
     (root / "params.yaml").write_text(PARAMS, "utf-8")
-    rows = quick("compression.py", root)
-    assert {row["goal"] for row in rows} == {5, 3.5, None}
+    return root
+
+
+def test_compress(compressed_talk):
+    rows = quick("compress.py", compressed_talk, "--nets", "TextCNN")
+    drawn, kept = [row for row in rows if "TextCNN" in row["name"]], [row for row in rows if "talk" in row["name"]]
+    assert {row["goal"] for row in drawn} == {5.9, 3.95, 10, None} and len(drawn) == 6 + 5 + 6
+    smaller = {row["name"].partition(", file")[0]: row["ratio"] for row in drawn if "file" in row["name"]}
+    assert smaller["TextCNN, int8"] > 3.9 and smaller["TextCNN, a third of the words, int8"] > 10
+    assert all(0 < row["ratio"] < 1 for row in drawn if "peak" in row["name"])
+    assert [row["goal"] for row in kept] == [5, None, 8, 1]
+    assert kept[2]["ratio"] == 1 and kept[3]["ours"] > 1e6  # per cent away: the plain loop measures itself
 
 
 def test_augmentation(tmp_path):

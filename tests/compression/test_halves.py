@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from pipeline import export, graphs
-from pipeline.compression import bf16, fp16, static_int8
-from pipeline.examples import ImageInputs
+from pipeline.compression import bf16, embedding_int4, fp16
+from pipeline.examples import ImageInputs, TextInputs
 
 IMAGES = ImageInputs(24, 24, 1, (0.5,), (0.25,))
 
@@ -73,13 +73,23 @@ def test_a_weight_too_large_for_fp16_is_named_and_kept(tmp_path, caplog):
     assert bf16.present(tmp_path / "bf16.onnx") == 2
 
 
-def test_scales_of_an_int8_graph_are_not_touched(fp32, tmp_path):
-    feeds = [{"images": row[None]} for row in export.sample(IMAGES, 8)]
-    static_int8.compress(fp32, tmp_path / "int8.onnx", static_int8.Config(), feeds)
-    fp16.compress(tmp_path / "int8.onnx", tmp_path / "both.onnx", fp16.Config(), [])
+class Text(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(400, 32, padding_idx=0), nn.Linear(32, 16)
+
+    def forward(self, ids):
+        return self.head(self.embedding(ids).amax(dim=1))
+
+
+def test_scales_of_a_table_stay_fp32_and_the_rest_does_not(tmp_path):
+    texts = TextInputs(400, 12)
+    export.export(Text().eval(), texts, tmp_path / "fp32.onnx")
+    embedding_int4.compress(tmp_path / "fp32.onnx", tmp_path / "int4.onnx", embedding_int4.Config(), [])
+    fp16.compress(tmp_path / "int4.onnx", tmp_path / "both.onnx", fp16.Config(), [])
     model = onnx.load(tmp_path / "both.onnx")
     halves = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
-    assert not halves & graphs.scales(model).keys()
-    feed = {"images": export.sample(IMAGES, 4)}
-    before, after = (graphs.answer(graphs.session(tmp_path / f"{name}.onnx"))(feed) for name in ("int8", "both"))
+    assert len(halves) == 1 and not halves & graphs.scales(model).keys()
+    feed = {"ids": export.sample(texts, 4)}
+    before, after = (graphs.answer(graphs.session(tmp_path / f"{name}.onnx"))(feed) for name in ("int4", "both"))
     np.testing.assert_allclose(before, after, atol=1e-3)
