@@ -40,7 +40,7 @@ class Config:
     prune: Prune = Prune()
     schemes: tuple[str, ...] = ("auto",)  # auto: those that suit the graph; else files of compression/, joined by +
     calibration: Literal["best", "minmax", "entropy", "percentile"] = "best"  # best: nearest to fp32 on validation
-    examples: int = setting(256, low=1, high=100_000, unit="training examples for calibration")
+    examples: int = setting(256, low=8, high=100_000, unit="training examples for calibration")
     int8_training: Literal["auto", "off"] = "auto"  # auto: fine-tuning for int8 where static int8 misses the budget
     min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph, for any other variant")
 

@@ -364,9 +364,7 @@ def test_a_budget_that_cannot_be_met_ends_with_4_and_leaves_what_there_was(compr
         ({}, True, "compress.examples: all 120 examples for calibration are of one class"),
     ],
 )
-def test_too_little_to_calibrate_by_is_refused(
-    trained_talk, talk, monkeypatch, tmp_path, settings, one_class, words
-):
+def test_too_little_to_calibrate_by_is_refused(trained_talk, talk, monkeypatch, tmp_path, settings, one_class, words):
     import pandas as pd
 
     shutil.copytree(trained_talk, tmp_path / "talk")
