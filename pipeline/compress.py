@@ -178,7 +178,7 @@ def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
             continue
         name = work.add(made, scheme, target, work.asked(target))
         work.notes[name] = found.note
-        if scheme == schemes.STATIC and not work.keeps(name):
+        if scheme == schemes.STATIC and work.keeps(fp32) and not work.keeps(name):
             _mix(work, made, found, known)
 
 
