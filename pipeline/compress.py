@@ -236,6 +236,8 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
     batch = device.batch_sizes[0]
     gate.reject(work.variants, work.limits, work.headline, settings.min_speedup, batch)
     gate.mark_pareto(work.variants, work.headline, batch)
+    for name, one in sorted(work.variants.items(), key=lambda item: item[1].bytes):
+        log.info("%s: %s bytes, %s", name, f"{one.bytes:,}", "; ".join(one.rejected) or "nothing speaks against it")
     chosen = gate.choose(work.variants, work.limits, batch)
     one, median = work.variants[chosen], {n: v.median(batch) for n, v in work.variants.items() if v.latency_ms}
     return {
