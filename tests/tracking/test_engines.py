@@ -47,7 +47,7 @@ def test_a_missing_engine_is_named(make_project, monkeypatch):
     make_project("text")
     monkeypatch.setattr(inference.engine("openvino"), "installed", lambda: False)
     with pytest.raises(
-        RegistryError, match=r"found no openvino, in which this model was measured; .*danlu\[openvino\]"
+        RegistryError, match=r"found no openvino, in which this .*danlu\[openvino\]"
     ):
         loaded("openvino")
 
