@@ -28,9 +28,12 @@ def units(body: nn.Module, images: Tensor, head: nn.Module) -> tuple[list[Units]
 
     names = {module: name for name, module in body.named_modules()}
     answers = [module for module in head.modules() if isinstance(module, ROOTS)][-1:]
-    with _quietly():
-        graph = torch_pruning.DependencyGraph().build_dependency(body, images)
-        groups = list(graph.get_all_groups(ignored_layers=answers, root_module_types=list(ROOTS)))
+    try:
+        with _quietly():
+            graph = torch_pruning.DependencyGraph().build_dependency(body, images)
+            groups = list(graph.get_all_groups(ignored_layers=answers, root_module_types=list(ROOTS)))
+    except Exception as error:  # noqa: BLE001 - as below
+        return [], {"": _refused(error)}
     scored = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None)
     found, left = [], {}
     for group in groups:
@@ -40,10 +43,14 @@ def units(body: nn.Module, images: Tensor, head: nn.Module) -> tuple[list[Units]
             with _quietly():
                 _try(body, images, name)
         except Exception as error:  # noqa: BLE001 - whatever torch-pruning or the network's own code says to it
-            left[name] = f"not cut: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            left[name] = _refused(error)
             continue
         found.append(_group(graph, group, root, name, scored))
     return sorted(found, key=lambda one: list(names.values()).index(one.name)), left
+
+
+def _refused(error: Exception) -> str:
+    return f"not cut: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
 
 
 def _group(graph: Any, group: Any, root: nn.Module, name: str, scored: Any) -> Units:

@@ -30,6 +30,10 @@ ROWS = 256
 """Rows of a vocabulary are kept in multiples of it."""
 
 
+ATTENTION = ("maxvit", "swin", "vit")
+"""Architectures of torchvision that are left: of a Swin, torch-pruning's graph takes all memory."""
+
+
 @dataclass(frozen=True)
 class Part:
     """Something that a network has `count` of, in multiples of `multiple`, and could have fewer of."""
@@ -91,6 +95,8 @@ def cut(subject: Subject, kept: Mapping[str, int]) -> Network:
 def _units_of(subject: Subject, made: Network) -> tuple[list[Units], dict[str, str]]:
     if isinstance(subject.inputs, ImageInputs):
         inputs = subject.inputs
+        if str(getattr(subject.settings, "architecture", "")).startswith(ATTENTION):
+            return [], {"": "not cut: torch-pruning does not know how attention deals its values out to heads"}
         images = torch.zeros(2, inputs.channels, inputs.height, inputs.width)
         return channels.units(made.body.eval(), images, made.stages[-1])
     if hasattr(subject.module, "units"):
