@@ -74,7 +74,8 @@ def _write_net(root):
     from pipeline.fit import loop
     from pipeline.models import textcnn
 
-    settings, data = textcnn.Config(embedding=64, channels=32, kernels=(2, 3)), training.data(Task("talk", "text", {}), TRAIN)
+    settings = textcnn.Config(embedding=64, channels=32, kernels=(2, 3))
+    data = training.data(Task("talk", "text", {}), TRAIN)
     torch.manual_seed(0)
     made = network.network(textcnn, settings, data.inputs, data.target)
     half = torch.where(torch.arange(WORDS) < WORDS // 2, -1.0, 1.0)

@@ -82,17 +82,17 @@ def cut(subject: Subject, kept: Mapping[str, int]) -> Network:
         basis = _units.basis(table, subject.counts[: len(table)], kept[DIMENSIONS])
         subject.module.narrow(made.body, basis)
     for name in sorted(set(kept) - set(SAVES_BYTES), key=lambda name: (name == "blocks", name)):  # layers last
-        found = {one.name: one for one in _units_of(subject, made)[0]}
+        found = {one.name: one for one in _units_of(subject, made, tried=True)[0]}
         best = found[name].scores().argsort(descending=True, stable=True)[: kept[name]]
         found[name].cut(best.sort().values)
     return made
 
 
-def _units_of(subject: Subject, made: Network) -> tuple[list[Units], dict[str, str]]:
+def _units_of(subject: Subject, made: Network, *, tried: bool = False) -> tuple[list[Units], dict[str, str]]:
     if isinstance(subject.inputs, ImageInputs):
         inputs = subject.inputs
         images = torch.zeros(2, inputs.channels, inputs.height, inputs.width)
-        return channels.units(made.body.eval(), images, made.stages[-1])
+        return channels.units(made.body.eval(), images, made.stages[-1], tried=tried)
     if hasattr(subject.module, "units"):
         return subject.module.units(made.body), {}
     return [], {"": f"not cut: pipeline/models/{_name(subject.module)}.py tells of no units"}
