@@ -297,7 +297,6 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
     keep(work, entry)
     at.save(out, entry["network"], made)
-    at.close()
     return entry
 
 
@@ -372,6 +371,7 @@ def linear_source(task: Task, out: Path) -> tuple[Source, int]:
 
 
 def main(task: Task) -> None:
+    from pipeline import shrinking
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
@@ -391,6 +391,7 @@ def main(task: Task) -> None:
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})
         run.log(0, points(entries, wanted.headline))
         run.artifact(out / "compress.json")
+    shrinking.forget(task)  # not before all is written, since a repeated run goes on with it
 
 
 def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, float]:
