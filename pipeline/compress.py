@@ -183,11 +183,11 @@ def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, 
 
 def compile_in_16_bits(work: Work) -> None:
     """Adds what PyTorch makes of the trained network on a GPU, which is told and never served."""
-    from pipeline import eager, graphs
+    from pipeline import graphs
 
     source = work.source
     for name, call in source.compiled.items():
-        scheme = str(eager.HALVES[name]).removeprefix("torch.")
+        scheme = name.removeprefix("torch_")
         try:
             answers = graphs.answers(call, source.validation, source.target.kind)
         except RuntimeError as error:
@@ -362,7 +362,6 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
     keep(work, entry)
     at.save(out, entry["network"], made)
-    at.close()
     return entry
 
 
@@ -421,11 +420,12 @@ def linear_source(task: Task, out: Path, device: str) -> tuple[Source, int]:
 
 
 def main(task: Task) -> None:
-    from pipeline import eager
+    from pipeline import eager, shrinking
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
     schemes.check(settings.schemes, f"{task.where}.compress.schemes")
+    inference.engines(settings.engines, settings.target.device, f"{task.where}.compress.engines")
     eager.require(settings.target.device, f"{task.where}.compress.target.device")
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
@@ -442,6 +442,7 @@ def main(task: Task) -> None:
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})
         run.log(0, points(entries, wanted.headline))
         run.artifact(out / "compress.json")
+    shrinking.forget(task)  # not before all is written, since a repeated run goes on with it
 
 
 def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, float]:

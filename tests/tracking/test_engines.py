@@ -46,9 +46,7 @@ def test_openvino_answers_as_evaluated(make_project):
 def test_a_missing_engine_is_named(make_project, monkeypatch):
     make_project("text")
     monkeypatch.setattr(inference.engine("openvino"), "installed", lambda: False)
-    with pytest.raises(
-        RegistryError, match=r"found no openvino, in which this .*danlu\[openvino\]"
-    ):
+    with pytest.raises(RegistryError, match=r"found no openvino, in which this .*danlu\[openvino\]"):
         loaded("openvino")
 
 
