@@ -8,7 +8,8 @@ import itertools
 import logging
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -84,6 +85,8 @@ def compress(
         ranges = measure(source, config.method, calibration)
     model = onnx.load(source)
     _require(model, config.fp32)
+    kept = [*_kept_fp32(model), *config.fp32]
+    _pool_first(model, kept)
     quantizer = QDQQuantizer(
         model,
         True,  # per channel
@@ -92,7 +95,7 @@ def compress(
         QuantType.QUInt8,
         ranges,
         [],
-        [*_kept_fp32(model), *config.fp32],
+        kept,
         list(OPERATORS),
         {},
     )
@@ -212,6 +215,33 @@ def _require(model: "ModelProto", names: Sequence[str]) -> None:
     for name in names:
         if name not in known:
             raise ConfigError(f"compress.fp32: found {name!r}; expected a node of the graph; take it out")
+
+
+def _pool_first(model: "ModelProto", kept: Collection[str]) -> None:
+    """Puts an activation that rises behind the MaxPool that alone reads it, after a convolution that is `kept` fp32:
+    the same answer. ONNX Runtime moves a QuantizeLinear up through the pool, but not through the activation, and a
+    pool over codes whose channels come first takes many times fp32's time.
+    """
+    graph = model.graph
+    readers = Counter(name for node in graph.node for name in node.input)
+    makers = {name: node for node in graph.node for name in node.output}
+    for pool in [node for node in graph.node if node.op_type == "MaxPool" and len(node.output) == 1]:
+        activation = makers.get(pool.input[0])
+        if activation is None or not _rises(activation) or readers[pool.input[0]] > 1:
+            continue
+        convolution = makers.get(activation.input[0])
+        if convolution is None or convolution.name not in kept or readers[activation.input[0]] > 1:
+            continue
+        pool.input[0], activation.output[0] = activation.input[0], pool.output[0]
+        pool.output[0] = activation.input[0] = f"{pool.name}_pooled"
+        graph.node.remove(pool)
+        graph.node.insert(list(graph.node).index(activation), pool)
+
+
+def _rises(node: "NodeProto") -> bool:
+    """Whether it is an activation, of fixed bounds, of which a larger value never gets a smaller answer."""
+    slope = next((attribute.f for attribute in node.attribute if attribute.name == "alpha"), 0.01)
+    return node.op_type in ("Relu", "Clip") or (node.op_type == "LeakyRelu" and slope >= 0)
 
 
 def _hold_fp32(model: "ModelProto") -> None:
