@@ -88,9 +88,9 @@ class Shrinking:
                     yield self.control(out)
                 last.append(self.export(one.name, one.made, out, one))
                 yield last[-1]
-        if not last:
-            yield self.control(out)
         if self.settings.sparse is not None:
+            if not last:
+                yield self.control(out)
             yield self.sparse(out, self.settings.sparse)
 
     def _smaller(self, found: Sensitivity, goes_on: Callable[[], bool]) -> Iterator[Smaller]:
@@ -185,10 +185,6 @@ class Shrinking:
         save_file(weights, folder / "weights.safetensors")
         artifacts.write_json(folder / "model.json", about)
 
-    def close(self) -> None:
-        for old in self.folder.parent.glob(f"{self.task.name}-{'[0-9a-f]' * 16}"):
-            shutil.rmtree(old, ignore_errors=True)
-
 
 class Cost:
     """The latency of a network's graph, in the form that will be served, and its bytes.
@@ -245,6 +241,12 @@ def begin(task: Task, settings: Prune, wanted: quality.Config) -> Shrinking:
     taught = tuning.answers(loaded.net, data, train=True) if settings.on else np.zeros((0, 0), np.float32)
     tuner = Tuner(data, train, settings, folder, taught)
     return Shrinking(task, settings, subject, data, wanted, about, tuner, folder)
+
+
+def forget(task: Task) -> None:
+    """Drops what was kept to go on with."""
+    for old in (artifacts.STATE / "shrinking").glob(f"{task.name}-{'[0-9a-f]' * 16}"):
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _counts(data: loop.Data) -> np.ndarray | None:

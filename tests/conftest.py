@@ -1,5 +1,6 @@
 """A small text project as train leaves it, which compress and evaluate go on from."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,14 @@ import pytest
 
 from pipeline import artifacts
 from pipeline.config import Task
+from pipeline.fit.settings import Config as Train
+from pipeline.optimizers import adamw
 
 CLASSES = ["bad", "good"]
 WORDS = 400
 VOCABULARY = ["<pad>", "<unk>", *(f"w{k:03}" for k in range(2, WORDS))]
-SIZES = {"train": 60, "validation": 40, "test": 40}
+SIZES = {"train": 120, "validation": 240, "test": 40}
+TRAIN = Train(epochs=3, batch_size=16, device="cpu", optimizer=adamw.Config(learning_rate=0.005))
 
 
 def _texts(count, seed):
@@ -62,44 +66,49 @@ def _write_baseline(root):
 
 
 def _write_net(root):
+    """An embedding whose first value tells the class, and what has learnt to read it."""
     import torch
     from safetensors.torch import save_file
 
-    from pipeline import network
-    from pipeline.examples import TextInputs
+    from pipeline import network, training
+    from pipeline.fit import loop
     from pipeline.models import textcnn
-    from pipeline.targets import Target
 
-    settings, inputs = textcnn.Config(embedding=32, channels=32), TextInputs(WORDS, 16)
+    settings = textcnn.Config(embedding=64, channels=32, kernels=(2, 3))
+    data = training.data(Task("talk", "text", {}), TRAIN)
     torch.manual_seed(0)
-    net = network.network(textcnn, settings, inputs, Target("classes", tuple(CLASSES))).net
+    made = network.network(textcnn, settings, data.inputs, data.target)
     half = torch.where(torch.arange(WORDS) < WORDS // 2, -1.0, 1.0)
-    with torch.no_grad():  # an embedding whose first value tells the class, and a head that reads what follows it
-        net.embedding.weight[2:, 0] = half[2:]
+    with torch.no_grad():
+        made.net.embedding.weight[2:, 0] = half[2:]
+    loop.fit(made.net, made.stages, data, TRAIN)
     folder = root / "data/models/talk"
-    save_file(net.state_dict(), folder / "weights.safetensors")
-    artifacts.write_json(
-        folder / "model.json", network.describe("textcnn", settings, inputs, Target("classes", tuple(CLASSES)))
-    )
+    save_file(made.net.state_dict(), folder / "weights.safetensors")
+    artifacts.write_json(folder / "model.json", network.describe("textcnn", settings, data.inputs, data.target))
+    values = {"model": {"name": "textcnn", **asdict(settings)}, "train": asdict(TRAIN), "pins": {}}
+    artifacts.write_json(root / "data/tuned/talk/values.json", values)
 
 
 @pytest.fixture(scope="session")
 def trained_talk(tmp_path_factory) -> Path:
     """The project's root. Copy it before changing it."""
     root = tmp_path_factory.mktemp("talk")
-    for stage in ("prepared", "features", "baseline", "models"):
+    for stage in ("prepared", "features", "baseline", "tuned", "models"):
         (root / f"data/{stage}/talk").mkdir(parents=True)
     for seed, (split, count) in enumerate(SIZES.items()):
         _write_split(root, split, *_texts(count, seed))
     artifacts.write_json(root / "data/prepared/talk/meta.json", {"kind": "text", "classes": CLASSES, "counts": SIZES})
     _write_features(root / "data/features/talk")
     _write_baseline(root)
-    _write_net(root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        _write_net(root)
     return root
 
 
 @pytest.fixture(scope="session")
 def talk() -> Task:
     """The settings of that project."""
-    sections: dict[str, object] = {"compress": {"examples": 16, "rounds": 100}, "evaluate": {"resamples": 100}}
+    compress = {"examples": 16, "target": {"rounds": 10}, "prune": {"levels": []}}
+    sections: dict[str, object] = {"compress": compress, "evaluate": {"resamples": 100}}
     return Task("talk", "text", sections)

@@ -172,10 +172,11 @@ def fallback(
     passes: Callable[[Path], bool],
     most: int = MOST,
 ) -> tuple[str, ...] | None:
-    """Writes the int8 graph that passes with the fewest nodes left fp32, and returns their names; None for none.
+    """Leaves more and more nodes fp32 until the int8 graph passes; returns their names, or None where none passes.
 
-    Each node is left fp32 alone at first; then together, those first whose graph has the lowest `error`, such as the
-    distance of its answers from fp32's. At most `most` together; `config.fp32` stays fp32 in every graph.
+    First each node is left fp32 alone; then they are together, first those whose graph had the lowest `error`, such as
+    the distance of its answers from fp32's, and at most `most`. `config.fp32` stays fp32 in every graph. `target` has
+    the last graph tried.
     """
     names = [name for name in quantisable(source) if name not in config.fp32]
     errors: dict[str, float] = {}

@@ -3,10 +3,13 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
+from pipeline import artifacts
 from pipeline.network import Network
 from pipeline.pruning import cutting, path
+from pipeline.pruning.channels import UncutError
 from pipeline.pruning.cutting import SAVES_BYTES, Subject
 from pipeline.pruning.path import Level, Sensitivity
 from pipeline.pruning.sensitivity import Cost, Judge
@@ -94,14 +97,19 @@ def smaller(
     """Each family's networks from the first level on, until `goes_on` says of one that it lost too much.
 
     The first network is fine-tuned with and without distillation, where that is to be found out; the rest as it was
-    better.
+    better. What is left of each is kept beside the checkpoints: a repeated run goes on with the same networks, however
+    it would measure them.
     """
     chosen = {"on": True, "off": False}.get(tuner.settings.distil)
     for together in families(sensitivity):
         name = "pruned" if any(family.name == "time" for family in together) else "narrowed"
         last: dict[str, int] = {}
         for level, saving in enumerate(tuner.settings.levels, 1):
-            left = kept(subject, sensitivity, together, saving, cost)
+            try:
+                left = _kept(tuner, f"{name}_{level}", partial(kept, subject, sensitivity, together, saving, cost))
+            except UncutError as error:  # parts that can be cut alone and not together
+                log.warning("%s_%d: not cut: %s", name, level, error)
+                break
             if not left or left == last:
                 continue
             last = left
@@ -110,6 +118,15 @@ def smaller(
             yield found
             if not goes_on(found):
                 break
+
+
+def _kept(tuner: Tuner, name: str, chosen: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """What is left of the parts of a network of that name, chosen once."""
+    path = tuner.folder / f"{name}.json"
+    if not path.is_file():
+        artifacts.write_json(path, chosen())
+    left: dict[str, int] = artifacts.read_json(path)
+    return left
 
 
 def _tuned(
