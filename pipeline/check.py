@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import config, folds, quality, variants
+from pipeline import config, folds, inference, quality, variants
 from pipeline.augmentation.settings import require_images
 from pipeline.config import PARAMS, Task
 from pipeline.errors import ConfigError
@@ -61,6 +61,7 @@ def _section(task: Task, name: str) -> Any:
     parsed = task.section(name, importlib.import_module(f"pipeline.{MODULES[name]}").Config)
     if name == "compress":
         variants.check(parsed.schemes, f"{task.where}.compress.schemes")
+        inference.engines(parsed.engines, parsed.target.device, f"{task.where}.compress.engines")
     if name == "train":
         require_images(parsed.mixing, task.kind, f"{task.where}.train")
         suited.require(parsed, task.kind, f"{task.where}.train")

@@ -15,7 +15,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline import artifacts, budget, gate, latency, metrics, prepared, profiling, quality, reloading, stage
+from pipeline import (
+    artifacts,
+    budget,
+    gate,
+    inference,
+    latency,
+    metrics,
+    prepared,
+    profiling,
+    quality,
+    reloading,
+    stage,
+)
 from pipeline import variants as schemes
 from pipeline.budget import Budget, Device, Limits
 from pipeline.config import Task, setting
@@ -39,14 +51,16 @@ class Config:
     target: Device = Device()
     prune: Prune = Prune()
     schemes: tuple[str, ...] = ("auto",)  # auto: those that suit the graph; else files of compression/, joined by +
+    engines: tuple[str, ...] = ("auto",)  # auto: ONNX Runtime, and what else of engines/ is installed for the device
     calibration: Literal["best", "minmax", "entropy", "percentile"] = "best"  # best: nearest to fp32 on validation
-    examples: int = setting(256, low=1, high=100_000, unit="training examples for calibration")
+    examples: int = setting(256, low=8, high=100_000, unit="training examples for calibration")
     int8_training: Literal["auto", "off"] = "auto"  # auto: fine-tuning for int8 where static int8 misses the budget
     min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph, for any other variant")
 
     def __post_init__(self) -> None:
-        if not self.schemes or len(set(self.schemes)) < len(self.schemes):
-            raise ValueError(f"schemes: found {list(self.schemes)}; expected different ones, or [auto]")
+        for name, found in (("schemes", self.schemes), ("engines", self.engines)):
+            if not found or len(set(found)) < len(found):
+                raise ValueError(f"{name}: found {list(found)}; expected different ones, or [auto]")
 
 
 @dataclass(frozen=True)
@@ -60,6 +74,7 @@ class Source:
     validation: "Examples"
     target: Target
     linear: bool = False
+    compiled: Mapping[str, Callable[["Feed"], np.ndarray]] = field(default_factory=dict)  # in 16 bits, by variant
 
 
 @dataclass(frozen=True)
@@ -82,6 +97,7 @@ class Work:
     wanted: quality.Config
     out: Path
     limits: Limits
+    engines: list[str]  # the first is what others are held to
     variants: dict[str, Variant] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     answers: dict[str, np.ndarray] = field(default_factory=dict)  # of each variant to validation
@@ -92,31 +108,38 @@ class Work:
     def headline(self) -> str:
         return self.wanted.headline
 
-    def asked(self, graph: Path) -> np.ndarray:
-        """What a graph answers to validation, here."""
+    def asked(self, graph: Path, engine: str | None = None) -> np.ndarray:
+        """What a graph answers to validation, here. engine: the first, where none is named."""
         from pipeline import graphs
 
-        kind = self.source.target.kind
-        return graphs.answers(graphs.answer(graphs.session(graph)), self.source.validation, kind)
+        answer = inference.engine(engine or self.engines[0]).load(graph, 1)
+        return graphs.answers(answer, self.source.validation, self.source.target.kind)
 
-    def add(self, made: Made, scheme: str, graph: Path, answers: np.ndarray) -> str:
+    def add(self, made: Made, scheme: str, graph: Path, answers: np.ndarray, engine: str | None = None) -> str:
         """Takes a graph in; returns the variant's name."""
         name = scheme if made.name == "trained" else f"{made.name}-{scheme}"
-        parameters, trained = made.parameters, self.answers["eager"]
+        name += f"@{engine}" if engine else ""
+        size, parameters = graph.stat().st_size, made.parameters
+        self.judge(name, made, scheme, engine or self.engines[0], size, answers)
+        self.variants[name].rejected = gate.faults(graph, schemes.stored(scheme), parameters)
+        self.files[name] = graph
+        return name
+
+    def judge(self, name: str, made: Made, scheme: str, engine: str, size: int, answers: np.ndarray) -> None:
+        """Takes a variant's answers in, and what is lost by them."""
+        truth, target = self.source.validation.truth, self.source.target
         self.variants[name] = Variant(
             network=made.name,
             scheme=scheme,
-            engine="onnxruntime",
-            bytes=graph.stat().st_size,
-            parameters=parameters,
-            validation=quality.figures(self.wanted, self.source.validation.truth, answers, self.source.target),
-            agreement=metrics.of(self.source.target.kind).agreement(answers, trained, self.source.target),
+            engine=engine,
+            bytes=size,
+            parameters=made.parameters,
+            validation=quality.figures(self.wanted, truth, answers, target),
+            agreement=metrics.of(target.kind).agreement(answers, self.answers["eager"], target),
             reference=made.reference,
-            rejected=gate.faults(graph, schemes.stored(scheme), parameters),
         )
-        self.files[name], self.answers[name] = graph, answers
+        self.answers[name] = answers
         self.compare(name)
-        return name
 
     def compare(self, name: str) -> None:
         """Measures what a variant loses against its reference, on the same resamples."""
@@ -148,12 +171,36 @@ def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, 
 
     truth, target = source.validation.truth, source.target
     limits = budget.limits(settings.budget, wanted.headline, truth, target)
-    work = Work(task, source, settings, wanted, out, limits)
+    engines = inference.engines(settings.engines, settings.target.device, f"{task.where}.compress.engines")
+    work = Work(task, source, settings, wanted, out, limits, engines)
     answers = graphs.answers(source.eager, source.validation, target.kind)
     work.answers["eager"] = answers
     figures = quality.figures(wanted, truth, answers, target)
     work.variants["eager"] = Variant("trained", "fp32", "pytorch", source.eager_bytes, 0, figures, 1.0, "trained")
+    compile_in_16_bits(work)
     return work
+
+
+def compile_in_16_bits(work: Work) -> None:
+    """Adds what PyTorch makes of the trained network on a GPU, which is told and never served."""
+    from pipeline import graphs
+
+    source = work.source
+    for name, call in source.compiled.items():
+        scheme = name.removeprefix("torch_")
+        try:
+            answers = graphs.answers(call, source.validation, source.target.kind)
+        except RuntimeError as error:
+            work.left.append({"name": name, "reason": f"PyTorch cannot compile it: {_line(error)}"})
+            continue
+        if not np.isfinite(answers).all():
+            work.left.append({"name": name, "reason": f"in {scheme} an answer is not a finite number"})
+            continue
+        work.judge(name, Made("trained", 0, work.out, "trained"), scheme, "pytorch", source.eager_bytes, answers)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def calibration(work: Work) -> schemes.Calibration:
@@ -178,7 +225,7 @@ def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
             continue
         name = work.add(made, scheme, target, work.asked(target))
         work.notes[name] = found.note
-        if scheme == schemes.STATIC and not work.keeps(name):
+        if scheme == schemes.STATIC and work.keeps(fp32) and not work.keeps(name):
             _mix(work, made, found, known)
 
 
@@ -187,7 +234,7 @@ def suiting(work: Work, graph: Path) -> list[str]:
     from pipeline import graphs
 
     text, operators = work.task.kind == "text", list(graphs.operators(graph))
-    return schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text)
+    return schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text, engines=work.engines)
 
 
 def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibration) -> None:
@@ -207,12 +254,27 @@ def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibratio
         work.notes[name] = mixed.note
 
 
+def put_into_engines(work: Work) -> None:
+    """Every sound graph in the other engines too, where these can run it."""
+    for engine in work.engines[1:]:
+        for name, path in [item for item in work.files.items() if "@" not in item[0]]:
+            one = work.variants[name]
+            if one.rejected:
+                continue
+            try:
+                answers = work.asked(path, engine)
+            except RuntimeError as error:
+                work.left.append({"name": f"{name}@{engine}", "reason": f"{engine} cannot run it: {_line(error)}"})
+                continue
+            work.add(Made(one.network, one.parameters, path, one.reference), one.scheme, path, answers, engine)
+
+
 def reload(work: Work) -> None:
     """Asks every graph once more in a fresh process; what differs or fails speaks against it."""
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in work.files.items():
             one = work.variants[name]
-            found = reloading.reload(work.task, work.source.name, path, Path(scratch))
+            found = reloading.reload(work.task, work.source.name, path, one.engine, Path(scratch))
             one.memory = found.memory
             if found.answers is None:
                 one.rejected.append(found.error)
@@ -226,16 +288,17 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
     Raises: BudgetError where none keeps what the budget asks for.
     """
     settings, source = work.settings, work.source
-    device, sound = (
-        settings.target,
-        {name: path for name, path in work.files.items() if not work.variants[name].rejected},
-    )
-    taken = profiling.profile(source.eager, source.validation, sound, device, profiles)
+    device, known = settings.target, work.variants
+    sound = {name: (known[name].engine, path) for name, path in work.files.items() if not known[name].rejected}
+    torch_calls = {"eager": source.eager} | {name: call for name, call in source.compiled.items() if name in known}
+    taken = profiling.profile(torch_calls, source.validation, sound, device, profiles)
     for name, found in taken.items():
         work.variants[name].latency_ms = found
     batch = device.batch_sizes[0]
     gate.reject(work.variants, work.limits, work.headline, settings.min_speedup, batch)
     gate.mark_pareto(work.variants, work.headline, batch)
+    for name, one in sorted(work.variants.items(), key=lambda item: item[1].bytes):
+        log.info("%s: %s bytes, %s", name, f"{one.bytes:,}", "; ".join(one.rejected) or "nothing speaks against it")
     chosen = gate.choose(work.variants, work.limits, batch)
     one, median = work.variants[chosen], {n: v.median(batch) for n, v in work.variants.items() if v.latency_ms}
     return {
@@ -247,6 +310,8 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
         "chosen": chosen,
         "network": one.network,
         "scheme": one.scheme,
+        "engine": one.engine,
+        "graph": work.files[chosen].name,
         "reason": gate.reason(work.variants, chosen, work.headline, work.limits, batch),
         "speedup": {"vs_eager": median["eager"] / median[chosen], "vs_onnx_fp32": median["fp32"] / median[chosen]},
         "drop": asdict(one.drop) if one.drop else None,
@@ -260,9 +325,10 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
 
 def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
     """The linear model over terms of data/baseline."""
-    source, parameters = linear_source(task, out)
+    source, parameters = linear_source(task, out, settings.target.device)
     work = begin(task, source, settings, wanted, out)
     put_into_graphs(work, Made("trained", parameters, out / "fp32.onnx", "trained"), calibration(work))
+    put_into_engines(work)
     reload(work)
     entry = finish(work, artifacts.STATE / "profiles")
     keep(work, entry)
@@ -274,7 +340,7 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
     from pipeline import shrinking
 
     at = shrinking.begin(task, settings.prune, wanted)
-    source = net_source(task, at.subject.trained, at.data)
+    source = net_source(task, at.subject.trained, at.data, settings.target.device)
     work = begin(task, source, settings, wanted, out)
     known = calibration(work)
     trained = at.export("trained", at.subject.trained, out)
@@ -290,6 +356,7 @@ def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> d
         for smaller in [trained] if one.name == "control" else [one]:
             if settings.int8_training == "auto" and _misses_int8(work, smaller.name):
                 take(at.for_int8(smaller, known.feeds, out))
+    put_into_engines(work)
     reload(work)
     entry = finish(work, artifacts.STATE / "profiles") | at.told(made)
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
@@ -318,62 +385,48 @@ _JUDGES = {"control": "control-fp32", "trained": "fp32"}
 
 def keep(work: Work, entry: Mapping[str, Any]) -> None:
     """Leaves in the stage's folder the graphs that are served, fp32, or on the Pareto front; the others go."""
-    for name, path in work.files.items():
-        if name not in ("fp32", entry["chosen"]) and not (
-            work.variants[name].pareto and not work.variants[name].rejected
-        ):
-            path.unlink(missing_ok=True)
+    front = {name for name, one in work.variants.items() if one.pareto and not one.rejected}
+    kept = {path for name, path in work.files.items() if name in front | {"fp32", entry["chosen"]}}
+    for path in set(work.files.values()) - kept:
+        path.unlink(missing_ok=True)
 
 
-def net_source(task: Task, trained: Any, data: Any) -> Source:
+def net_source(task: Task, trained: Any, data: Any, device: str) -> Source:
     """The trained network as it answers in PyTorch."""
-    import torch
-
-    from pipeline import graphs
+    from pipeline import eager, graphs
 
     kind = data.target.kind
     train, validation = (graphs.of_net(split, data.inputs, kind) for split in (data.train, data.validation))
-
-    def eager(feed: "Feed") -> np.ndarray:
-        with torch.inference_mode():
-            logits: np.ndarray = trained.net(torch.from_numpy(next(iter(feed.values())))).numpy()
-        return logits
-
     size = (artifacts.folder("models", task.name) / "weights.safetensors").stat().st_size
-    return Source("net", eager, size, train, validation, data.target)
+    answer, compiled = eager.answering(trained.net, device), eager.in_16_bits(trained.net, device)
+    return Source("net", answer, size, train, validation, data.target, compiled=compiled)
 
 
-def linear_source(task: Task, out: Path) -> tuple[Source, int]:
+def linear_source(task: Task, out: Path, device: str) -> tuple[Source, int]:
     """The linear model of data/baseline, written into `out`, and its weights; eagerly it is an embedding bag."""
-    import torch
-    from torch.nn import functional
-
-    from pipeline import export
+    from pipeline import eager, export
 
     baseline = artifacts.folder("baseline", task.name)
     with np.load(baseline / "weights.npz") as arrays:
         coefficients, intercept = arrays["coefficients"], arrays["intercept"]
     export.linear(coefficients, intercept, out / "fp32.onnx")
-    padded = np.concatenate([coefficients.T, np.zeros((1, len(intercept)), np.float32)])
-    rows, shift = torch.from_numpy(padded), torch.from_numpy(intercept)
+    net = eager.OfTerms(coefficients, intercept)
     (train, _), (validation, _) = (reloading.examples_of(task, "baseline", split) for split in ("train", "validation"))
-
-    def eager(feed: "Feed") -> np.ndarray:
-        terms, weights = torch.from_numpy(feed["terms"]), torch.from_numpy(feed["weights"])
-        with torch.inference_mode():
-            return (functional.embedding_bag(terms, rows, per_sample_weights=weights, mode="sum") + shift).numpy()
 
     size = (baseline / "weights.npz").stat().st_size
     target = prepared.target(artifacts.folder("prepared", task.name))
-    return Source("baseline", eager, size, train, validation, target, linear=True), padded.size
+    answer, compiled = eager.answering(net, device), eager.in_16_bits(net, device)
+    return Source("baseline", answer, size, train, validation, target, True, compiled), net.rows.numel()
 
 
 def main(task: Task) -> None:
-    from pipeline import shrinking
+    from pipeline import eager, shrinking
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
     schemes.check(settings.schemes, f"{task.where}.compress.schemes")
+    inference.engines(settings.engines, settings.target.device, f"{task.where}.compress.engines")
+    eager.require(settings.target.device, f"{task.where}.compress.target.device")
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
     candidates = {"net": of_net} | ({"baseline": of_linear} if task.kind == "text" else {})
@@ -398,7 +451,7 @@ def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str,
     for name, entry in entries.items():
         found |= {f"{name}/speedup_{key}": value for key, value in entry["speedup"].items()}
         for variant, figures in entry["variants"].items():
-            at = f"{name}/{variant.replace('+', '-')}"
+            at = f"{name}/{variant.replace('+', '-').replace('@', '-')}"
             found |= {f"{at}/bytes": float(figures["bytes"]), f"{at}/{headline}": figures["validation"][headline]}
             found |= {f"{at}/pareto": float(figures["pareto"]), f"{at}/passes": float(not figures["rejected"])}
             found |= {f"{at}/{key}": float(figures[key]) for key in ("agreement", "memory") if figures[key] is not None}

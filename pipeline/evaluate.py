@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, config, metrics, prepared, quality, stage, targets
+from pipeline import artifacts, config, inference, metrics, prepared, quality, stage, targets
 from pipeline.config import Task
 from pipeline.quality import Config, chosen
 from pipeline.targets import Target
@@ -128,8 +128,8 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
     truth = {split: splits[split].truth(kind) for split in JUDGED}
 
     def served(candidate: str, examples: Mapping[str, graphs.Examples]) -> dict[str, np.ndarray]:
-        graph = folders["compressed"] / candidate / f"{compressed[candidate]['chosen']}.onnx"
-        outputs = graphs.answer(graphs.session(graph))
+        entry = compressed[candidate]
+        outputs = inference.engine(entry["engine"]).load(folders["compressed"] / candidate / entry["graph"], 1)
         return {split: graphs.answers(outputs, examples[split], kind) for split in JUDGED}
 
     saved = {split: np.load(folders["baseline"] / f"{split}.probabilities.npy") for split in JUDGED}

@@ -94,7 +94,8 @@ def reject(variants: Mapping[str, Variant], limits: Limits, headline: str, min_s
         faster, of_eager = (other.median(batch) / variant.median(batch) for other in (fp32, eager))
         if limits.speedup is not None and of_eager < limits.speedup:
             variant.rejected.append(f"{of_eager:.1f}× as fast as eager PyTorch; at least {limits.speedup:g}× is asked")
-        if name != "fp32" and variant.bytes >= fp32.bytes:
+        same = variant.bytes == fp32.bytes and variant.engine != fp32.engine  # another engine may be worth it
+        if name != "fp32" and variant.bytes >= fp32.bytes and not same:
             variant.rejected.append("no smaller than fp32")
         if name != "fp32" and faster < min_speedup:
             variant.rejected.append(f"{faster:.2f}× as fast as fp32; at least {min_speedup:g}× is asked")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import batches, rowwise, targets
+from pipeline import batches, targets
+from pipeline.engines.onnxruntime import answer as answer
+from pipeline.engines.onnxruntime import session as session
 from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.targets import Kind
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
     from scipy.sparse import csr_matrix
 
 Feed = dict[str, np.ndarray]
@@ -59,22 +60,6 @@ def of_terms(weights: "csr_matrix", truth: np.ndarray) -> Examples:
         return {"terms": terms, "weights": values}
 
     return Examples(truth, lengths, read)
-
-
-def session(graph: Path, threads: int = 1) -> "InferenceSession":
-    """The graph ready to answer, on so many CPU threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-
-
-def answer(run: "InferenceSession") -> Callable[[Feed], np.ndarray]:
-    """The session as a function from a batch to outputs [B, O]."""
-    return lambda feed: rowwise.run(run, feed)
 
 
 def answers(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, latency
+from pipeline import artifacts, inference, latency
 from pipeline.budget import Device
 
 if TYPE_CHECKING:
@@ -24,34 +24,42 @@ Found = dict[str, dict[str, dict[str, float]]]
 
 
 def profile(
-    eager: Callable[["Feed"], np.ndarray], examples: "Examples", files: Mapping[str, Path], device: Device, kept: Path
+    torch_calls: Mapping[str, Callable[["Feed"], np.ndarray]],
+    examples: "Examples",
+    files: Mapping[str, tuple[str, Path]],
+    device: Device,
+    kept: Path,
 ) -> Found:
-    """The latency of every variant, from an earlier run on this host where the graphs are the same."""
-    digest = hashlib.sha256(f"{latency.processor()} {device}".encode())
-    for name, path in sorted(files.items()):
-        digest.update(name.encode() + path.read_bytes())
+    """The latency of every variant, from an earlier run on this host where the graphs are the same.
+
+    torch_calls: by variant, what PyTorch runs. files: by variant, its engine and its graph.
+    """
+    digest = hashlib.sha256(f"{latency.processor()} {device} {list(torch_calls)}".encode())
+    for name, (engine, path) in sorted(files.items()):
+        digest.update(f"{name} {engine}".encode() + path.read_bytes())
     path = kept / f"{digest.hexdigest()[:32]}.json"
     if path.is_file():
         found: Found = artifacts.read_json(path)
         return found
-    found = _measured(eager, examples, files, device)
+    found = _measured(torch_calls, examples, files, device)
     artifacts.write_json(path, found)
     return found
 
 
 def _measured(
-    eager: Callable[["Feed"], np.ndarray], examples: "Examples", files: Mapping[str, Path], device: Device
+    torch_calls: Mapping[str, Callable[["Feed"], np.ndarray]],
+    examples: "Examples",
+    files: Mapping[str, tuple[str, Path]],
+    device: Device,
 ) -> Found:
     import torch
 
-    from pipeline import graphs
-
-    calls: dict[str, Callable[[Any], object]] = {"eager": eager}
-    calls |= {name: graphs.answer(graphs.session(path, device.threads)) for name, path in files.items()}
+    calls: dict[str, Callable[[Any], object]] = dict(torch_calls)
+    calls |= {name: inference.engine(engine).load(path, device.threads) for name, (engine, path) in files.items()}
     threads = torch.get_num_threads()
     torch.set_num_threads(device.threads)
     # On one thread the thread's own CPU time is what a quiet core needs, however busy this host is.
-    clock = time.thread_time if device.threads == 1 else time.perf_counter
+    clock = time.thread_time if device.threads == 1 and device.device == "cpu" else time.perf_counter
     found: Found = {name: {} for name in calls}
     try:
         for size in device.batch_sizes:

@@ -47,6 +47,8 @@ class Winner:
 
     candidate: str
     variant: str
+    graph: str  # its file's name
+    engine: str
     headline: str
     rows: "pd.DataFrame"  # id, split, label, answer, probability (targets.Answer), sha256, and path or text
     target: Target
@@ -79,14 +81,14 @@ def winner(task: Task) -> Winner:
         for part in parts.each(artifacts.folder("raw", task.name) / "manifest", columns)
     )
     rows = rows[["id", "split", "label", "answer", "probability"]].merge(manifest, on="id", validate="one_to_one")
-    return Winner(chosen, entry["chosen"], report["headline"], rows, target)
+    return Winner(chosen, entry["chosen"], entry["graph"], entry["engine"], report["headline"], rows, target)
 
 
 def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Path]]:
     """The bundle's settings and files: the graph, and what turns raw input into what the graph reads."""
     meta = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")
     features = artifacts.folder("features", task.name)
-    files = {"model.onnx": artifacts.folder("compressed", task.name) / won.candidate / f"{won.variant}.onnx"}
+    files = {"model.onnx": artifacts.folder("compressed", task.name) / won.candidate / won.graph}
     for name in meta["preparation"].get("files", []):
         files[name] = artifacts.folder("prepared", task.name) / name
     settings: dict[str, Any] = {
@@ -94,6 +96,7 @@ def served_files(task: Task, won: Winner) -> tuple[dict[str, Any], dict[str, Pat
         "kind": task.kind,
         "candidate": won.candidate,
         "variant": won.variant,
+        "engine": won.engine,
         **targets.record(targets.recorded(meta)),
         "preparation": meta["preparation"],
     }
@@ -216,11 +219,11 @@ def _version(
         check_served(task, existing.uri, won.rows, won.target)
         return lambda: existing
     example = raw_inputs(task, won.rows.iloc[:2])
-    preparation = bundle.verify(folder, sha256)["preparation"]
+    record = bundle.verify(folder, sha256)
     files: Mapping[str, Path] = {}
     if won.candidate == "net":
         files = trained.files(artifacts.folder("models", task.name), artifacts.folder("features", task.name))
-    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, preparation, files)
+    uri = packaging.log_model(task.kind, folder, sha256, example, asdict(today), run_id, record, files)
     check_served(task, uri, won.rows, won.target)
     return lambda: models.with_sha256(sha256, code) or models.add(uri, run_id, sha256, code)
 

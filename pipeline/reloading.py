@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import artifacts, config, prepared
+from pipeline import artifacts, config, inference, prepared
 from pipeline.config import Task
 
 SECONDS = 1800.0
@@ -28,13 +28,13 @@ class Reloaded:
     error: str = ""
 
 
-def reload(task: Task, candidate: str, graph: Path, scratch: Path) -> Reloaded:
+def reload(task: Task, candidate: str, graph: Path, engine: str, scratch: Path) -> Reloaded:
     """What the graph's file answers to the validation split in a process of its own."""
     scratch.mkdir(parents=True, exist_ok=True)
     job, out = scratch / f"{graph.stem}.json", scratch / f"{graph.stem}.npy"
     digest = hashlib.sha256(graph.read_bytes()).hexdigest()
-    told = {"task": task.name, "kind": task.kind, "candidate": candidate, "graph": str(graph), "sha256": digest}
-    artifacts.write_json(job, told | {"out": str(out)})
+    told = {"task": task.name, "kind": task.kind, "candidate": candidate, "graph": str(graph), "engine": engine}
+    artifacts.write_json(job, told | {"sha256": digest, "out": str(out)})
     command = [sys.executable, "-m", "pipeline.reloading", str(job)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
@@ -49,7 +49,7 @@ def reload(task: Task, candidate: str, graph: Path, scratch: Path) -> Reloaded:
 def main() -> None:
     import psutil
 
-    from pipeline import graphs, rowwise
+    from pipeline import graphs
 
     job: dict[str, Any] = artifacts.read_json(Path(sys.argv[1]))
     task = Task(job["task"], job["kind"], {})
@@ -62,11 +62,11 @@ def main() -> None:
     first = examples.spread(20)
     process = psutil.Process()
     before = process.memory_info().rss
-    run = graphs.session(graph)
+    answer = inference.engine(job["engine"]).load(graph, 1)
     for feed in first:
-        rowwise.run(run, feed)
+        answer(feed)
     memory = max(0, process.memory_info().rss - before)
-    found = graphs.answers(graphs.answer(run), examples, kind)
+    found = graphs.answers(answer, examples, kind)
     if not np.isfinite(found).all():
         sys.exit(f"{graph}: an answer is not a finite number")
     with Path(job["out"]).open("wb") as file:

@@ -4,31 +4,27 @@ In a batch an answer would depend on the other rows, and on padding. This file t
 B examples of a batch, T tokens.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-    from onnxruntime import InferenceSession
 
-KEY = "danlu.rows"
+KEY, ALONE = "danlu.rows", "alone"
 Feed = Mapping[str, np.ndarray]
 
 
 def mark(model: "ModelProto") -> None:
     """Says so in the graph's file, where it measures ranges."""
     if any(node.op_type.startswith("DynamicQuantize") for node in model.graph.node):
-        model.metadata_props.add(key=KEY, value="alone")
+        model.metadata_props.add(key=KEY, value=ALONE)
 
 
-def run(session: "InferenceSession", feed: Feed) -> Any:
-    """The graph's first output for a batch, [B, …]."""
-    names = [session.get_outputs()[0].name]
-    if session.get_modelmeta().custom_metadata_map.get(KEY) != "alone":
-        return session.run(names, dict(feed))[0]
-    return np.concatenate([session.run(names, row)[0] for row in rows(feed)])
+def answering(run: Callable[[Feed], Any], *, alone: bool) -> Callable[[Feed], Any]:
+    """A function from a batch to outputs [B, …], such as an engine's, for a graph that answers rows alone or not."""
+    return (lambda feed: np.concatenate([run(row) for row in rows(feed)])) if alone else run
 
 
 def rows(feed: Feed) -> Iterator[dict[str, np.ndarray]]:

@@ -88,9 +88,9 @@ class Shrinking:
                     yield self.control(out)
                 last.append(self.export(one.name, one.made, out, one))
                 yield last[-1]
-        if not last:
-            yield self.control(out)
         if self.settings.sparse is not None:
+            if not last:
+                yield self.control(out)
             yield self.sparse(out, self.settings.sparse)
 
     def _smaller(self, found: Sensitivity, goes_on: Callable[[], bool]) -> Iterator[Smaller]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import config
+from pipeline import config, inference
 
 if TYPE_CHECKING:
     from pipeline.graphs import Feed
@@ -25,7 +25,7 @@ at every call: of a BERT of 4 layers this was 2.5 times as fast as fp32, by rang
 times the error.
 """
 METHODS = ("minmax", "percentile", "entropy")
-STATIC = "static_int8"
+STATIC, NNCF = "static_int8", "nncf_int8"
 MIXED = "mixed"
 """What a scheme is called of which single nodes stay fp32."""
 
@@ -46,22 +46,29 @@ class Graph:
     note: str = ""  # how an int8 graph was calibrated, which nodes are fp32
 
 
-def schemes(asked: Sequence[str], operators: Sequence[str], *, linear: bool, text: bool) -> list[str]:
-    """The schemes that suit a graph of these operators, or those that are asked for."""
+def schemes(
+    asked: Sequence[str], operators: Sequence[str], *, linear: bool, text: bool, engines: Sequence[str] = ()
+) -> list[str]:
+    """The schemes that suit a graph of these operators and these engines, or those that are asked for."""
     if "auto" not in asked:
         return list(asked)
     if linear:
         return ["fp16", "dynamic_int8"]  # a sum over terms has no activation whose range would need fixing
     int8 = "dynamic_int8" if not set(operators).isdisjoint(RANGING) else STATIC
+    own = []
+    if "openvino" in engines:
+        own = ["bf16", *([NNCF] if int8 == STATIC and module(NNCF).installed() else [])]
     if not text:
-        return ["fp16", int8]
-    return ["fp16", int8, "embedding_int8", "embedding_int4", f"embedding_int4+{int8}"]
+        return ["fp16", int8, *own]
+    return ["fp16", int8, *own, "embedding_int8", "embedding_int4", f"embedding_int4+{int8}"]
 
 
 def check(asked: Sequence[str], where: str) -> None:
-    """Raises: ConfigError for a scheme that is no file of pipeline/compression/."""
+    """Raises: ConfigError for a scheme that is no file of pipeline/compression/, or lacks a package."""
     for part in [part for scheme in asked if scheme != "auto" for part in scheme.split("+")]:
-        config.plugin("compression", part, where)
+        found = config.plugin("compression", part, where)
+        if hasattr(found, "installed"):
+            inference.require_installed(found, part, where)
 
 
 def module(part: str) -> ModuleType:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import compress, export, graphs, prepared, quality
+from pipeline import compress, eager, export, graphs, inference, prepared, quality
 from pipeline.compress import Made, Source
 from pipeline.config import Task, parse
 from pipeline.errors import ConfigError, DataError
@@ -32,6 +32,7 @@ def test_the_settings_are_read_and_an_impossible_one_is_named():
     for section, words in (
         ({"budget": {"max_drop": 2}}, r"compress\.budget\.max_drop: found 2"),
         ({"schemes": []}, r"compress\.schemes: found \[\]"),
+        ({"engines": []}, r"compress\.engines: found \[\]; expected different ones, or \[auto\]"),
         ({"schemes": ["fp16", "fp16"]}, r"compress\.schemes: found \['fp16', 'fp16'\]; expected different"),
         ({"prune": {"levels": [0.5, 0.3]}}, r"compress\.prune\.levels: found \[0\.5, 0\.3\]; expected rising"),
         ({"calibration": "mean"}, r"compress\.calibration: found 'mean'; expected one of best"),
@@ -134,6 +135,7 @@ def test_a_kept_profile_is_used_and_decides(trained_talk, talk, monkeypatch, tmp
     [
         ({"evaluate": {"binary": {"yes": ["goood"]}}}, r"tasks\.talk\.evaluate\.binary\.yes.*did you mean 'good'"),
         ({"compress": {"schemes": ["static_in8"]}}, r"talk\.compress\.schemes: found 'static_in8'.*'static_int8'"),
+        ({"compress": {"engines": ["tensorrt"]}}, r"talk\.compress\.engines: found 'tensorrt'; expected auto, or of "),
         ({"compress": {"schemes": ["auto+fp16"]}}, r"talk\.compress\.schemes: found 'auto'; expected one of bf16"),
     ],
 )
@@ -143,6 +145,65 @@ def test_what_nothing_has_stops_before_anything_is_written(trained_talk, talk, m
     with pytest.raises(ConfigError, match=words):
         compress.main(Task("talk", "text", {**talk.raw, **sections}))
     assert not Path("data/compressed/talk").exists()
+
+
+def test_where_openvino_is_installed_each_graph_is_measured_in_it_too(trained_talk, talk, monkeypatch, tmp_path):
+    pytest.importorskip("openvino")
+    entry = of_net(trained_talk, changed(talk, **STATIC, min_speedup=0), monkeypatch, tmp_path)
+    variants = entry["variants"]
+    assert variants.keys() == {"eager", "fp32", "static_int8", "fp32@openvino", "static_int8@openvino"}
+    for name in ("fp32", "static_int8"):
+        ours, other = variants[name], variants[f"{name}@openvino"]
+        assert (ours["engine"], other["engine"]) == ("onnxruntime", "openvino")
+        assert ours["bytes"] == other["bytes"] and other["scheme"] == ours["scheme"] and other["memory"] > 0
+        assert ours["latency_ms"]["1"] != other["latency_ms"]["1"]
+    assert entry["graph"] == "static_int8.onnx" and entry["engine"] == variants[entry["chosen"]]["engine"]
+    assert (tmp_path / "talk/out/static_int8.onnx").is_file()
+    points = compress.points({"net": entry}, "macro_f1")
+    assert "net/fp32-openvino/bytes" in points and not any("@" in name for name in points)
+
+
+def test_openvino_is_served_where_it_is_the_faster_one(trained_talk, talk, monkeypatch, tmp_path):
+    """The same bytes and the same file, whichever engine is chosen."""
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(compress.profiling, "_measured", lambda calls, examples, files, device: {
+        name: {"1": {"median": 0.1 if name == "fp32@openvino" else 1.0, "p95": 1.0}} for name in [*calls, *files]
+    })  # fmt: skip
+    entry = of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
+    assert (entry["chosen"], entry["engine"], entry["graph"]) == ("fp32@openvino", "openvino", "fp32.onnx")
+    assert entry["speedup"]["vs_onnx_fp32"] == pytest.approx(10)
+
+
+def test_a_graph_that_an_engine_cannot_run_is_left_out_of_it_and_said(trained_talk, talk, monkeypatch, tmp_path):
+    openvino = inference.engine("openvino")
+
+    def load(graph, threads):
+        raise RuntimeError("no such\noperator")
+
+    monkeypatch.setattr(openvino, "installed", lambda: True)
+    monkeypatch.setattr(openvino, "load", load)
+    entry = of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
+    assert not any("@" in name for name in entry["variants"])
+    assert {"name": "fp32@openvino", "reason": "openvino cannot run it: no such operator"} in entry["left"]
+
+
+def test_what_pytorch_compiles_is_told_and_never_served(trained_talk, talk, monkeypatch, tmp_path):
+    """As on a GPU: here of the CPU, without code of its own. A compiler's error leaves the one out, with its reason."""
+    compiled = eager.compiled
+
+    def on_cpu(net, device):
+        def fails(feed):
+            raise RuntimeError("no kernel")
+
+        return {"torch_bf16": compiled(net, device, torch.bfloat16, "eager"), "torch_fp16": fails}
+
+    monkeypatch.setattr(eager, "in_16_bits", on_cpu)
+    entry = of_net(trained_talk, changed(talk, **STATIC, engines=["onnxruntime"]), monkeypatch, tmp_path)
+    found = entry["variants"]["torch_bf16"]
+    assert found["engine"] == "pytorch" and found["scheme"] == "bf16" and not found["pareto"]
+    assert found["latency_ms"]["32"]["median"] > 0 and 0.9 < found["agreement"] <= 1
+    assert entry["variants"][entry["chosen"]]["engine"] == "onnxruntime" and "torch_fp16" not in entry["variants"]
+    assert {"name": "torch_fp16", "reason": "PyTorch cannot compile it: no kernel"} in entry["left"]
 
 
 class Convolution(nn.Module):
@@ -208,7 +269,7 @@ def test_a_budget_that_cannot_be_met_ends_with_4_and_leaves_what_there_was(compr
 @pytest.mark.parametrize(
     ("settings", "one_class", "words"),
     [
-        ({"examples": 4}, False, "compress.examples: found 4 for calibration; expected 8 at least"),
+        ({"examples": 4}, False, "compress.examples: found 4; expected a whole number ≥ 8"),
         ({}, True, "compress.examples: all 120 examples for calibration are of one class"),
     ],
 )
@@ -219,5 +280,5 @@ def test_too_little_to_calibrate_by_is_refused(trained_talk, talk, monkeypatch, 
     (path,) = (tmp_path / "talk/data/prepared/talk/train").glob("*0.parquet")
     if one_class:
         pd.read_parquet(path).assign(label="bad").to_parquet(path)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises((ConfigError, DataError), match=words):
         of_net(None, changed(talk, **settings), monkeypatch, tmp_path)

@@ -41,6 +41,14 @@ def test_the_smallest_that_passes_is_chosen_and_not_the_fastest():
     assert "6.0× as fast as eager PyTorch" in words and "8.0× smaller" in words
 
 
+@pytest.mark.parametrize(("speed", "chosen"), [(1.3, "other"), (1.1, "fp32")])
+def test_the_same_bytes_in_another_engine_may_be_worth_its_speed(speed, chosen):
+    """It loses nothing, so what is no smaller is no argument; of the same engine it is."""
+    every = judged(other=variant(4000, speed, engine="openvino"), same=variant(4000, 9.0))
+    assert gate.choose(every, LIMITS, 1) == chosen
+    assert every["same"].rejected == ["no smaller than fp32"]
+
+
 @pytest.mark.parametrize(
     ("one", "words"),
     [

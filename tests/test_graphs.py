@@ -5,9 +5,11 @@ import torch
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from pipeline import export, graphs
+from pipeline import export, graphs, network
 from pipeline.compression import dynamic_int8, embedding_int4, static_int8
 from pipeline.examples import Split, TextInputs
+from pipeline.models import lstm
+from pipeline.targets import Target
 from pipeline.texts import Texts
 
 COEFFICIENTS = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 3.0, -1.0, 2.0]], np.float32)
@@ -62,36 +64,48 @@ def test_what_is_inside_a_graph(tmp_path):
     assert graphs.quantised(tmp_path / "linear.onnx") == 0
 
 
+TEXTS = TextInputs(100, 8)
+
+
 class Words(nn.Module):
     def __init__(self):
         super().__init__()
         self.embedding = nn.Embedding(100, 32, padding_idx=0)
         self.mix = nn.Linear(32, 64, bias=False)
-        self.lstm = nn.LSTM(64, 32, batch_first=True)
-        self.head = nn.Linear(32, 2)
+        self.head = nn.Linear(64, 32)
 
     def forward(self, ids):
-        return self.head(self.lstm(torch.relu(self.mix(self.embedding(ids))))[0].amax(dim=1))
+        return self.head(torch.relu(self.mix(self.embedding(ids))).amax(dim=1))
 
 
 @pytest.fixture(scope="module")
 def words(tmp_path_factory):
+    """The graphs of two networks: by matrices, and recurrent."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("words") / "fp32.onnx"
-    export.export(Words().eval(), TextInputs(100, 8), path)
-    return path
+    folder = tmp_path_factory.mktemp("words")
+    settings = lstm.Config(embedding=32, width=32, directions="one", pooling="max")
+    recurrent = network.network(lstm, settings, TEXTS, Target("classes", ("a", "b"))).net
+    for name, net in {"matrices": Words(), "recurrent": recurrent}.items():
+        export.export(net.eval(), TEXTS, folder / f"{name}.onnx")
+    return folder
 
 
-@pytest.mark.parametrize("scheme", [static_int8, dynamic_int8, embedding_int4])
+@pytest.mark.parametrize(
+    ("scheme", "net", "scales"),
+    [
+        (static_int8, "matrices", 6),
+        (dynamic_int8, "matrices", 3),
+        (dynamic_int8, "recurrent", 4),
+        (embedding_int4, "recurrent", 1),
+    ],
+)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
-def test_a_graph_with_one_corrupted_scale_is_unsound(words, tmp_path, scheme, bad):
+def test_a_graph_with_one_corrupted_scale_is_unsound(words, tmp_path, scheme, net, scales, bad):
     made = tmp_path / "made.onnx"
-    ids = [{"ids": row[None]} for row in export.sample(TextInputs(100, 8), 8)]
-    scheme.compress(words, made, scheme.Config(), ids)
+    scheme.compress(words / f"{net}.onnx", made, scheme.Config(), [{"ids": r[None]} for r in export.sample(TEXTS, 8)])
     assert graphs.unsound(made) == []
-    model = onnx.load(made)
-    read = graphs.scales(model)
-    assert len(read) >= {static_int8: 5, dynamic_int8: 5, embedding_int4: 1}[scheme]
+    read = graphs.scales(onnx.load(made))
+    assert len(read) >= scales, sorted(read)
     for name, node in read.items():
         broken = onnx.load(made)
         tensor = next(tensor for tensor in broken.graph.initializer if tensor.name == name)
@@ -103,13 +117,13 @@ def test_a_graph_with_one_corrupted_scale_is_unsound(words, tmp_path, scheme, ba
 
 
 def test_the_share_of_weights_that_are_stored_so(words, tmp_path):
-    table, matrix, recurrent, head = 100 * 32, 32 * 64, 4 * 32 * (64 + 32), 32 * 2
-    biases = 8 * 32 + 2
-    every = table + matrix + recurrent + head + biases
-    assert graphs.share(words, {"float32"}) == 1
-    embedding_int4.compress(words, tmp_path / "table.onnx", embedding_int4.Config(), [])
+    source = words / "matrices.onnx"
+    table, matrices, bias = 100 * 32, 32 * 64 + 64 * 32, 32
+    every = table + matrices + bias
+    assert graphs.share(source, {"float32"}) == 1
+    embedding_int4.compress(source, tmp_path / "table.onnx", embedding_int4.Config(), [])
     assert graphs.share(tmp_path / "table.onnx", {"uint8"}) == pytest.approx(table / every)  # two codes a byte
     assert graphs.quantised(tmp_path / "table.onnx") == 0  # its operators compute in fp32
-    dynamic_int8.compress(words, tmp_path / "int8.onnx", dynamic_int8.Config(), [])
-    expected = (table + matrix + recurrent + head) / every
+    dynamic_int8.compress(source, tmp_path / "int8.onnx", dynamic_int8.Config(), [])
+    expected = (table + matrices) / every
     assert graphs.share(tmp_path / "int8.onnx", {"int8", "uint8"}) == pytest.approx(expected, abs=0.01)

@@ -37,11 +37,12 @@ LATER = {
     *("fetch", "validate", "expectations", "tune", "crossvalidate", "suspects", "suspicion", "searching"),
     *("compressing", "export", "budget", "gate", "variants", "reloading", "profiling", "shrinking", "fit/fake_int8"),
     *("graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks", "config", "quality"),
-    *("plain", "recognition", "tabular", "columns", "tally", "leakage", "rowwise"),
+    *("plain", "recognition", "tabular", "columns", "tally", "leakage", "rowwise", "eager", "inference"),
     *("folding/answering", "folding/figures", "folding/running", "near/images"),
 }
 BESIDE = {
-    *("tracking", "examination", "validation", "compression", "pruning", "sources", "search", "samplers", "pruners"),
+    *("tracking", "examination", "validation", "compression", "engines", "pruning", "sources", "search", "samplers"),
+    "pruners",
 }
 """Modules and folders of this package that decide no fold's answers."""
 

@@ -4,9 +4,8 @@ A convolution's channels go with the norm behind it, with every layer that reads
 all others that write into it. B images, C channels, H height and W width in pixels.
 """
 
-import copy
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,61 +15,53 @@ from torch import Tensor, nn
 from pipeline.models._units import Units
 
 ROOTS = (nn.Conv2d, nn.Linear)
-PLACES = 1_000_000
-"""Values of flattened maps that may hang on a group; a thousand channels of 28×28 pixels are fewer."""
 
 
-def units(
-    body: nn.Module, images: Tensor, head: nn.Module, *, tried: bool = False
-) -> tuple[list[Units], dict[str, str]]:
-    """The groups of a network that reads float `images` [B, C, H, W], and by name those left alone with the reason.
+class UncutError(Exception):
+    """What torch-pruning, or the network after it, says to a cut that breaks the network."""
 
-    Outputs of `head`, the last stage, are what the network answers and stay. A group that cannot be halved without
-    breaking the network, such as the values of an attention, is left; where no dependencies can be found, the whole
-    network is. tried: each group was found to be possible before, and is not tried again.
+
+def units(body: nn.Module, images: Tensor, head: nn.Module) -> list[Units]:
+    """The groups of a network that reads float `images` [B, C, H, W]; what `head`, the last stage, answers stays.
+
+    Raises: UncutError for a network that torch-pruning cannot read; so does a cut that breaks the network, such as one
+    of the values of an attention.
     """
     import torch_pruning
 
     names = {module: name for name, module in body.named_modules()}
     answers = [module for module in head.modules() if isinstance(module, ROOTS)][-1:]
-    try:
-        with _quietly():
-            graph = torch_pruning.DependencyGraph().build_dependency(body, images)
-            groups = list(graph.get_all_groups(ignored_layers=answers, root_module_types=list(ROOTS)))
-    except Exception as error:  # noqa: BLE001 - whatever torch-pruning or the network's own code says to it
-        return [], {"": _reason(error)}
+    with _refusing(), _quietly():
+        graph = torch_pruning.DependencyGraph().build_dependency(body, images)
+        groups = list(graph.get_all_groups(ignored_layers=answers, root_module_types=list(ROOTS)))
     scored = torch_pruning.importance.GroupMagnitudeImportance(p=2, normalizer=None)
-    found, left = [], {}
-    for group in groups:
+
+    def one(group: Any) -> Units:
         root = group[0].dep.target.module
-        name = names.get(root, "")
-        try:
-            if not tried:
-                _try(body, images, name)
-        except Exception as error:  # noqa: BLE001 - likewise
-            left[name] = _reason(error)
-            continue
-        found.append(_group(graph, group, root, name, scored))
-    return sorted(found, key=lambda one: list(names.values()).index(one.name)), left
+        count = _count(root)
+
+        def scores() -> Tensor:
+            with _quietly():
+                found: Tensor = scored(group)
+            return found.detach().float().view(count, -1).sum(dim=1)
+
+        def cut(kept: Tensor) -> None:
+            with _refusing(), _quietly(), torch.no_grad():
+                _remove(graph, root, kept)
+                body.eval()(images)
+
+        return Units(names.get(root, ""), "channels", count, scores, cut)
+
+    order = list(names.values())
+    return sorted(map(one, groups), key=lambda found: order.index(found.name))
 
 
-def _reason(error: Exception) -> str:
-    return f"not cut: {type(error).__name__}: {' '.join(str(error).split())[:120]}"
-
-
-def _group(graph: Any, group: Any, root: nn.Module, name: str, scored: Any) -> Units:
-    count = _count(root)
-
-    def scores() -> Tensor:
-        with _quietly():
-            found: Tensor = scored(group)
-        return found.detach().float().view(count, -1).sum(dim=1)
-
-    def cut(kept: Tensor) -> None:
-        with _quietly():
-            _remove(graph, root, kept)
-
-    return Units(name, "channels", count, scores, cut)
+@contextmanager
+def _refusing() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever torch-pruning or the network's own code raises
+        raise UncutError(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}") from error
 
 
 def _count(layer: nn.Module) -> int:
@@ -88,39 +79,9 @@ def _remove(graph: Any, root: nn.Module, kept: Tensor) -> None:
     group.prune()
 
 
-def _try(body: nn.Module, images: Tensor, name: str) -> None:
-    """Halves one group of a copy and runs it. Raises: whatever breaks."""
-    import torch_pruning
-
-    tried = copy.deepcopy(body)
-    root = tried.get_submodule(name)
-    with _quietly():
-        graph = torch_pruning.DependencyGraph().build_dependency(tried, images)
-        _remove(graph, root, torch.arange(max(1, _count(root) // 2)))
-        with torch.inference_mode():
-            tried.eval()(images)
-
-
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without torch-pruning's warnings of parameters that it meets outside of layers; with an end to its reshapes.
-
-    Windows of attention, as Swin has them, multiply the places that it follows at each layer, until memory ends.
-    """
-    from torch_pruning.dependency import index_mapping
-
-    flatten: Any = index_mapping._FlattenIndexMapping
-    follow = flatten.__call__
-
-    def bounded(mapping: Any, places: Sequence[Any]) -> Any:
-        if not mapping.reverse and len(places) * mapping._stride > PLACES:
-            raise ValueError(f"over {PLACES:,} places hang on one group of channels")
-        return follow(mapping, places)
-
-    flatten.__call__ = bounded
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        flatten.__call__ = follow
+    """Without torch-pruning's warnings of parameters that it meets outside of layers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -20,6 +20,7 @@ from pipeline.models import _units
 from pipeline.models._units import Units
 from pipeline.network import Inputs, Network
 from pipeline.pruning import channels
+from pipeline.pruning.channels import UncutError
 from pipeline.targets import Target
 
 VOCABULARY, DIMENSIONS = "vocabulary", "embedding"
@@ -28,6 +29,10 @@ SAVES_BYTES = (VOCABULARY, DIMENSIONS)
 """What saves bytes rather than time."""
 ROWS = 256
 """Rows of a vocabulary are kept in multiples of it."""
+
+
+ATTENTION = ("maxvit", "swin", "vit")
+"""Architectures of torchvision that are left: of a Swin, torch-pruning's graph takes all memory."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,16 @@ class Subject:
 
 
 def parts(subject: Subject) -> tuple[list[Part], dict[str, str]]:
-    """All that can be cut, and by name what is left alone, with the reason."""
-    found, left = _units_of(subject, subject.trained)
+    """All that can be cut, as far as is known before it is tried, and by name what is left alone, with the reason."""
+    found: list[Units] = []
+    left: dict[str, str] = {}
+    if reason := _uncut(subject):
+        left[""] = f"not cut: {reason}"
+    else:
+        try:
+            found = _units_of(subject, subject.trained)
+        except UncutError as error:
+            left[""] = f"not cut: {error}"
     listed = [Part(one.name, one.kind, one.count, one.multiple) for one in found]
     if subject.counts is not None and hasattr(subject.module, "embedding"):
         table = subject.module.embedding(subject.trained.body)
@@ -74,7 +87,10 @@ def parts(subject: Subject) -> tuple[list[Part], dict[str, str]]:
 
 
 def cut(subject: Subject, kept: Mapping[str, int]) -> Network:
-    """The trained network with so many left of each part that is named; the trained one itself is not touched."""
+    """The trained network with so many left of each part that is named; the trained one itself is not touched.
+
+    Raises: UncutError where torch-pruning cannot cut a part.
+    """
     made = _with_rows(subject, kept[VOCABULARY]) if VOCABULARY in kept else _copied(subject)
     if DIMENSIONS in kept:
         table = subject.module.embedding(made.body).weight
@@ -82,20 +98,29 @@ def cut(subject: Subject, kept: Mapping[str, int]) -> Network:
         basis = _units.basis(table, subject.counts[: len(table)], kept[DIMENSIONS])
         subject.module.narrow(made.body, basis)
     for name in sorted(set(kept) - set(SAVES_BYTES), key=lambda name: (name == "blocks", name)):  # layers last
-        found = {one.name: one for one in _units_of(subject, made, tried=True)[0]}
+        found = {one.name: one for one in _units_of(subject, made)}
         best = found[name].scores().argsort(descending=True, stable=True)[: kept[name]]
         found[name].cut(best.sort().values)
     return made
 
 
-def _units_of(subject: Subject, made: Network, *, tried: bool = False) -> tuple[list[Units], dict[str, str]]:
+def _uncut(subject: Subject) -> str:
+    """Why a network has no units to remove, or nothing."""
+    if not isinstance(subject.inputs, ImageInputs):
+        file = f"pipeline/models/{_name(subject.module)}.py"
+        return "" if hasattr(subject.module, "units") else f"{file} tells of no units"
+    if str(getattr(subject.settings, "architecture", "")).startswith(ATTENTION):
+        return "torch-pruning does not know how attention deals its values out to heads"
+    return ""
+
+
+def _units_of(subject: Subject, made: Network) -> list[Units]:
     if isinstance(subject.inputs, ImageInputs):
         inputs = subject.inputs
         images = torch.zeros(2, inputs.channels, inputs.height, inputs.width)
-        return channels.units(made.body.eval(), images, made.stages[-1], tried=tried)
-    if hasattr(subject.module, "units"):
-        return subject.module.units(made.body), {}
-    return [], {"": f"not cut: pipeline/models/{_name(subject.module)}.py tells of no units"}
+        return channels.units(made.body.eval(), images, made.stages[-1])
+    found: list[Units] = subject.module.units(made.body)
+    return found
 
 
 def _name(module: ModuleType) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from pipeline import artifacts
 from pipeline.network import Network
 from pipeline.pruning import cutting, path
+from pipeline.pruning.channels import UncutError
 from pipeline.pruning.cutting import SAVES_BYTES, Subject
 from pipeline.pruning.path import Level, Sensitivity
 from pipeline.pruning.sensitivity import Cost, Judge
@@ -104,7 +105,11 @@ def smaller(
         name = "pruned" if any(family.name == "time" for family in together) else "narrowed"
         last: dict[str, int] = {}
         for level, saving in enumerate(tuner.settings.levels, 1):
-            left = _kept(tuner, f"{name}_{level}", partial(kept, subject, sensitivity, together, saving, cost))
+            try:
+                left = _kept(tuner, f"{name}_{level}", partial(kept, subject, sensitivity, together, saving, cost))
+            except UncutError as error:  # parts that can be cut alone and not together
+                log.warning("%s_%d: not cut: %s", name, level, error)
+                break
             if not left or left == last:
                 continue
             last = left

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pipeline import pulse
 from pipeline.network import Network
 from pipeline.pruning import cutting
+from pipeline.pruning.channels import UncutError
 from pipeline.pruning.cutting import Subject
 from pipeline.pruning.path import Group, Level, Sensitivity
 from pipeline.pruning.settings import RATIOS
@@ -29,9 +30,15 @@ def measure(subject: Subject, headline: str, judge: Judge, cost: Cost) -> tuple[
             kept = part.kept(ratio)
             if kept is None or any(level.kept == kept for level in levels):
                 continue
-            made = cutting.cut(subject, {part.name: kept})
+            try:
+                made = cutting.cut(subject, {part.name: kept})
+            except UncutError as error:
+                left[part.name] = f"not cut: {error}"
+                break
             levels.append(Level(ratio, kept, *judge(made), *cost(made)))
             pulse.beat()
+        if part.name in left:
+            continue
         groups.append(Group(part.name, part.kind, part.count, levels))
         told = ", ".join(f"{level.kept} of {part.count}: {level.score:.3f}" for level in levels)
         log.info("sensitivity of %s: %s %s", part.name, headline, told)

@@ -12,7 +12,7 @@ RATIOS = (0.25, 0.5, 0.75)
 @dataclass(frozen=True)
 class Prune:
     levels: tuple[float, ...] = setting(
-        (0.35, 0.55, 0.7, 0.85),
+        (0.3, 0.45, 0.6, 0.75, 0.85),
         above=0,
         below=1,
         unit="shares of the time, of a text's also of the bytes, saved; [] is off",

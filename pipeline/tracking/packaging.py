@@ -9,13 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline import inference
 from pipeline.tracking import bundle as manifest
-from pipeline.tracking import store, trained
+from pipeline.tracking import serving, store, trained
 
 CODE = (
     "__init__.py",
     "errors.py",
     "targets.py",
+    "engines/__init__.py",
+    "engines/onnxruntime.py",
+    "engines/onnxruntime_cuda.py",
+    "engines/openvino.py",
     "features/__init__.py",
     "features/cleaning.py",
     "features/colours.py",
@@ -39,7 +44,7 @@ CODE = (
     "tracking/bundle.py",
     "tracking/serving.py",
 )
-SERVING = ("mlflow", "numpy", "pandas", "onnxruntime")  # what any served model needs
+SERVING = ("mlflow", "numpy", "pandas")  # what any served model needs beside its engine
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -47,11 +52,14 @@ def served_file(kind: str) -> Path:
     return PACKAGE / "tracking" / f"served_{kind}.py"
 
 
-def requirements(kind: str, preparation: Mapping[str, Any]) -> list[str]:
-    """The packages, with their versions here, that a model needs whose inputs are prepared so; no other."""
+def requirements(kind: str, record: Mapping[str, Any]) -> list[str]:
+    """The packages, with their versions here, that a model of this bundle needs; no other."""
     images = ["pillow", "simplejpeg"]
-    own = images if kind == "image" else [name for name in preparation["versions"] if not name.endswith("sha256")]
-    return [f"{name}=={version(name)}" for name in (*SERVING, *own)]
+    own = images
+    if kind == "text":
+        own = [name for name in record["preparation"]["versions"] if not name.endswith("sha256")]
+    package = inference.engine(serving.engine(record)).PACKAGE
+    return [f"{name}=={version(name)}" for name in (*SERVING, package, *own)]
 
 
 def code_sha256(kind: str) -> str:
@@ -69,12 +77,13 @@ def log_model(
     example: Sequence[str],
     measured: Mapping[str, Any],
     run_id: str,
-    preparation: Mapping[str, Any],
+    record: Mapping[str, Any],
     files: Mapping[str, Path],
 ) -> str:
     """Logs the model into a run and returns its URI.
 
     example: at least two raw inputs (one row alone would fix the batch size in what readers copy).
+    record: what the bundle's manifest says.
     measured: the test predictions, kept beside the bundle for later comparisons.
     files: of the trained network, for those who go on from it; none where no network is served.
     """
@@ -101,7 +110,7 @@ def log_model(
                 artifacts=beside,
                 code_paths=[str(code)],
                 input_example=list(example),
-                pip_requirements=requirements(kind, preparation),
+                pip_requirements=requirements(kind, record),
                 model_config={"sha256": sha256},
                 metadata={"kind": kind, "sha256": sha256},
             )

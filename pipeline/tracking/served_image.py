@@ -31,7 +31,7 @@ class ServedImage(PythonModel):
         self.record = bundle.verify(folder, (context.model_config or {}).get("sha256"))
         settings = self.record["preparation"]
         self.limits = decoding.Limits(settings["max_bytes"], settings["max_pixels"])
-        self.graph = serving.Graph(folder / "model.onnx")
+        self.graph = serving.Graph(folder / "model.onnx", serving.engine(self.record))
 
     def predict(self, context: Any, model_input: list[str | bytes], params: dict[str, Any] | None = None) -> Any:
         contents = [content(row, k) for k, row in enumerate(serving.rows(model_input))]

@@ -33,7 +33,7 @@ class ServedText(PythonModel):
         module = importlib.import_module(f"pipeline.tokenisers.{settings['tokeniser']['name']}")
         self.tokeniser = module.build(module.Config(**_tuples(settings["tokeniser"])), folder)
         same_words(settings["versions"], self.tokeniser.versions | cleaning.versions(self.steps))
-        self.graph = serving.Graph(folder / "model.onnx")
+        self.graph = serving.Graph(folder / "model.onnx", serving.engine(self.record))
         if self.record["candidate"] == "net":
             words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
             self.index = {word: k for k, word in enumerate(words)}

@@ -3,6 +3,7 @@
 It travels with the model: no torch, no pickle, nothing of the pipeline but what travels too.
 """
 
+import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import rowwise, targets
+from pipeline import targets
+from pipeline.errors import RegistryError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,17 +21,28 @@ ROWS_AT_ONCE = 32  # so that a large request does not hold all its arrays at the
 
 
 class Graph:
-    """An ONNX graph with one output, [B, O]."""
+    """An ONNX graph with one output, [B, O], in the engine in which it was measured.
 
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
+    Raises: RegistryError where that is not installed.
+    """
 
-        onnxruntime.set_default_logger_severity(3)
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    def __init__(self, path: Path, engine: str = "onnxruntime") -> None:
+        runs = importlib.import_module(f"pipeline.engines.{engine}")
+        if not runs.installed():
+            raise RegistryError(
+                f"{path}: found no {runs.PACKAGE}, in which this model was measured; expected it; {runs.INSTALL}, or "
+                "install what the model's requirements name"
+            )
+        self._answer = runs.load(path)
 
     def logits(self, **inputs: NDArray[Any]) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = rowwise.run(self._session, inputs)
+        found: NDArray[np.float32] = self._answer(inputs)
         return found
+
+
+def engine(record: Mapping[str, Any]) -> str:
+    """The engine that a bundle names; older ones name none."""
+    return str(record.get("engine", "onnxruntime"))
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:

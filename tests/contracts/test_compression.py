@@ -44,6 +44,8 @@ def feeds(count=12):
 @pytest.fixture(scope="module", params=SCHEMES)
 def made(request, fp32, tmp_path_factory):
     module = importlib.import_module(f"pipeline.compression.{request.param}")
+    if hasattr(module, "installed") and not module.installed():
+        pytest.skip(f"{request.param} is not installed")
     target = tmp_path_factory.mktemp(request.param) / "made.onnx"
     module.compress(fp32, target, config.parse(module.Config, {}, "compress"), feeds())
     return module, target
@@ -66,7 +68,7 @@ def test_padding_still_counts_for_nothing(fp32, made):
     """Row 0 of the table is zero, and the toy has no bias before its maximum."""
     before, after = (graphs.answer(graphs.session(path)) for path in (fp32, made[1]))
     nothing = {"ids": np.zeros((1, 3), np.int64)}
-    np.testing.assert_allclose(after(nothing), before(nothing), atol=1e-3)
+    np.testing.assert_allclose(after(nothing), before(nothing), atol=2e-3)
 
 
 def test_the_answers_stay_near(fp32, made):

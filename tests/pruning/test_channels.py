@@ -9,8 +9,9 @@ from torch import nn
 
 from pipeline import network
 from pipeline.examples import ImageInputs
-from pipeline.pruning import channels
-from pipeline.pruning.cutting import Part
+from pipeline.pruning import channels, cutting
+from pipeline.pruning.channels import UncutError
+from pipeline.pruning.cutting import Part, Subject
 from pipeline.targets import Target
 
 INPUTS = ImageInputs(32, 32, 3, (0.5,) * 3, (0.25,) * 3)
@@ -38,12 +39,12 @@ def images(count=2):
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-def units(body, head, *, tried=False):
-    return channels.units(body, images(), head, tried=tried)
+def units(body, head):
+    return channels.units(body, images(), head)
 
 
-def of(made, *, tried=False):
-    return units(made.body, made.stages[-1], tried=tried)
+def of(made):
+    return units(made.body, made.stages[-1])
 
 
 def answers(body):
@@ -52,8 +53,7 @@ def answers(body):
 
 
 def test_a_residual_streams_channels_are_one_group_and_a_blocks_own_another():
-    found, left = of(built("resnet"))
-    assert left == {}
+    found = of(built("resnet"))
     assert {one.name: one.count for one in found} == {
         "stem.0": 16,
         "blocks.0.body.0": 16,
@@ -68,22 +68,22 @@ def test_a_residual_streams_channels_are_one_group_and_a_blocks_own_another():
 
 
 def test_channels_are_cut_through_flattened_maps():
-    found, left = of(built("cnn"))
-    assert left == {} and {one.name: one.count for one in found} == {"blocks.0.0": 16, "blocks.1.0": 32, "dense.1": 48}
+    found = of(built("cnn"))
+    assert {one.name: one.count for one in found} == {"blocks.0.0": 16, "blocks.1.0": 32, "dense.1": 48}
 
 
 @every
 def test_half_of_each_group_leaves_a_network_that_answers_the_same_question(name):
     made = built(name)
     whole = sum(value.numel() for value in made.body.parameters())
-    listed, left = of(made)
-    assert left == {} and len(listed) > 2
+    listed = of(made)
+    assert len(listed) > 2
     for one in listed:
-        found = {other.name: other for other in of(made, tried=True)[0]}
+        found = {other.name: other for other in of(made)}
         assert list(found) == [other.name for other in listed]  # after each cut, under the same names
         assert found[one.name].count == one.count
         found[one.name].cut(torch.arange(0, one.count, 2))
-    assert {o.name: o.count for o in of(made, tried=True)[0]} == {o.name: -(-o.count // 2) for o in listed}
+    assert {o.name: o.count for o in of(made)} == {o.name: -(-o.count // 2) for o in listed}
     after = answers(made.body)
     assert after.shape == (3, 3) and after.isfinite().all()
     assert sum(value.numel() for value in made.body.parameters()) < 0.4 * whole
@@ -95,7 +95,7 @@ def test_half_of_each_group_leaves_a_network_that_answers_the_same_question(name
 def test_channels_that_nothing_reads_are_cut_without_a_trace(name):
     """Whatever a convolution writes is zero for the dropped half, the norm behind it included."""
     made = built(name)
-    for one in of(made)[0]:
+    for one in of(made):
         body = copy.deepcopy(made.body)
         head = body.get_submodule(_name(made, made.stages[-1]))
         dropped = torch.arange(1, one.count, 2)
@@ -103,7 +103,7 @@ def test_channels_that_nothing_reads_are_cut_without_a_trace(name):
             with torch.no_grad():
                 for value in part.parameters(recurse=False):
                     value[dropped] = 0
-        before, (found,) = answers(body), [o for o in units(body, head)[0] if o.name == one.name]
+        before, (found,) = answers(body), [o for o in units(body, head) if o.name == one.name]
         found.cut(torch.arange(0, one.count, 2))
         torch.testing.assert_close(answers(body), before, atol=1e-4, rtol=1e-4)
         assert not torch.allclose(answers(body), answers(made.body), atol=1e-3)
@@ -130,7 +130,7 @@ def _group(body, name, channel=0):
 @few
 def test_a_channel_whose_weights_are_zero_is_the_least_important(name):
     made = built(name)
-    for one in of(made)[0]:
+    for one in of(made):
         scores = one.scores()
         assert scores.shape == (one.count,) and scores.dtype is torch.float32 and (scores > 0).all()
         body = copy.deepcopy(made.body)
@@ -142,7 +142,7 @@ def test_a_channel_whose_weights_are_zero_is_the_least_important(name):
                         value[places] = 0
                     elif value.ndim > 1:
                         value[:, places] = 0
-        (found,) = [other for other in units(body, head)[0] if other.name == one.name]
+        (found,) = [other for other in units(body, head) if other.name == one.name]
         assert found.scores().argmin() == 5
 
 
@@ -162,35 +162,38 @@ class Folded(nn.Module):
         return self.head(torch.relu(self.last(x)).mean(dim=(2, 3)))
 
 
-def test_what_cannot_be_cut_is_named_with_the_reason_and_the_rest_is_cut():
+def test_a_cut_that_breaks_the_network_is_refused_and_the_rest_is_cut():
     torch.manual_seed(0)
     net = Folded().eval()
-    found, left = units(net, net.head)
-    assert list(left) == ["middle"] and left["middle"].startswith("not cut: RuntimeError: shape '[2, 8, 4, 32, 32]'")
-    assert [one.name for one in found] == ["first", "last"]
-    for one in units(net, net.head, tried=True)[0]:
-        if one.name in ("first", "last"):
-            one.cut(torch.arange(one.count // 2))
+    found = {one.name: one for one in units(net, net.head)}
+    assert list(found) == ["first", "middle", "last"]
+    broken = copy.deepcopy(net)
+    middle = units(broken, broken.head)[1]
+    with pytest.raises(UncutError, match=r"RuntimeError: shape '\[2, 8, 4, 32, 32\]'"):
+        middle.cut(torch.arange(16))
+    for name in ("first", "last"):
+        {one.name: one for one in units(net, net.head)}[name].cut(torch.arange(found[name].count // 2))
     assert answers(net).shape == (3, 3) and net.first.out_channels == 16 and net.last.out_channels == 24
 
 
 @pytest.mark.parametrize(
     ("architecture", "words"),
-    [("shufflenet_v2_x0_5", "ZeroDivisionError: "), ("swin_t", "ValueError: over 1,000,000 places hang on one group")],
+    [("shufflenet_v2_x0_5", "ZeroDivisionError: "), ("swin_t", "does not know how attention")],
 )
-def test_a_network_without_dependencies_that_could_be_found_is_left_whole(architecture, words):
+def test_a_network_that_cannot_be_read_is_left_whole_and_named(architecture, words):
     module = importlib.import_module("pipeline.models.torchvision")
-    made = network.network(module, module.Config(architecture=architecture), INPUTS, ABC)
+    settings = module.Config(architecture=architecture)
+    made = network.network(module, settings, INPUTS, ABC)
     before = copy.deepcopy(made.net.state_dict())
-    found, left = of(made)
-    assert found == [] and left[""].startswith(f"not cut: {words}")
+    found, left = cutting.parts(Subject(module, settings, INPUTS, ABC, made))
+    assert found == [] and left[""].startswith("not cut: ") and words in left[""]
     assert all(torch.equal(value, before[key]) for key, value in made.net.state_dict().items())
 
 
 def test_a_search_for_groups_leaves_the_network_as_it_was():
     made = built("resnet")
     before, expected = copy.deepcopy(made.net.state_dict()), answers(made.body)
-    for one in of(made)[0]:
+    for one in of(made):
         one.scores()
     assert all(torch.equal(value, before[key]) for key, value in made.net.state_dict().items())
     assert torch.equal(answers(made.body), expected) and not made.net.training

@@ -110,7 +110,8 @@ def reports(name, classes, ids, labels, logits, candidate):
     table.to_parquet(folder / "predictions.parquet")
     artifacts.write_json(folder / "report.json", {"classes": classes, "chosen": candidate, "headline": "accuracy"})
     _trained(name)
-    entry = {"candidates": {candidate: {"variants": {"int8": {}}, "chosen": "int8"}}}
+    chosen = {"variants": {"int8": {}}, "chosen": "int8", "engine": "onnxruntime", "graph": "int8.onnx"}
+    entry = {"candidates": {candidate: chosen}}
     artifacts.write_json(artifacts.folder("compressed", name) / "compress.json", entry)
 
 
