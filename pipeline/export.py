@@ -46,6 +46,8 @@ def export(net: "nn.Module", inputs: ImageInputs | TextInputs, path: Path) -> No
     net = net.eval()
     image = isinstance(inputs, ImageInputs)
     batch = torch.from_numpy(sample(inputs))
+    if image:  # by channels in memory: what pools all of a map would else be written with a copy that changes nothing
+        batch = batch.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     dynamic = {0: torch.export.Dim.DYNAMIC} if image else {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     with quietly():
         program = torch.onnx.export(

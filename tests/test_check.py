@@ -135,7 +135,13 @@ BAD: list[tuple[str, str, Any, str]] = [
     ("solar", "tune", {"trial": 1}, "did you mean 'trials'"),
     ("solar", "compress", {"budget": {"max_drop": NAN}}, "max_drop"),
     ("solar", "compress", {"budget": 0.01}, "expected a mapping"),
-    ("solar", "compress", {"scheme": "int7"}, "expected one of"),
+    ("solar", "compress", {"scheme": "int7"}, "did you mean 'schemes'"),
+    ("solar", "compress", {"schemes": ["in8"]}, "schemes: found 'in8'; expected one of bf16, dynamic_int8"),
+    ("solar", "compress", {"schemes": ["fp16", "static_int"]}, "did you mean 'static_int8'"),
+    ("solar", "compress", {"schemes": []}, "expected different ones, or [auto]"),
+    ("solar", "compress", {"prune": {"levels": [0.5, 0.5]}}, "prune.levels: found [0.5, 0.5]; expected rising"),
+    ("solar", "compress", {"prune": {"levels": [1.0]}}, "prune.levels[0]"),
+    ("solar", "compress", {"target": {"batch_sizes": []}}, "target.batch_sizes: found []; expected different"),
     ("solar", "evaluate", {"headline": "acuracy"}, "did you mean 'accuracy'"),
     ("solar", "evaluate", {"binary": ["mono_defect"]}, "expected a mapping"),
     ("solar", "register", {"promote": True}, "promote"),
@@ -295,12 +301,12 @@ def test_two_tasks_under_one_registered_name_are_refused(tmp_path: Path) -> None
 
 def test_a_stage_by_itself_checks_the_whole_file_first(tmp_path: Path) -> None:
     """A typo in a later stage's section is found before any work."""
-    written(tmp_path / "params.yaml", "solar", "compress", {"scheme": "nonsense"})
+    written(tmp_path / "params.yaml", "solar", "compress", {"schemes": ["nonsense"]})
     (tmp_path / "pipeline").symlink_to(ROOT / "pipeline")
     command = [sys.executable, "-m", "pipeline.tune", "solar"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("tune solar: params.yaml: tasks.solar.compress.scheme: found 'nonsense'")
+    assert done.stderr.startswith("tune solar: params.yaml: tasks.solar.compress.schemes: found 'nonsense'")
     assert not (tmp_path / "data").exists()
 
 

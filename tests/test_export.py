@@ -111,6 +111,24 @@ def test_a_text_graph_takes_any_length_and_ignores_padding(tmp_path):
     assert answer({"ids": ids[:, :1]}).shape == (1, 2)
 
 
+class Averaged(nn.Module):
+    """Ends as ResNet does; by channels last, torch makes the map's mean with a copy of strides of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.pool, self.head = nn.Conv2d(1, 16, 3), nn.AdaptiveAvgPool2d((1, 1)), nn.Linear(16, 2)
+
+    def forward(self, images):
+        return self.head(torch.flatten(self.pool(torch.relu(self.first(images))), 1))
+
+
+def test_the_mean_of_a_map_is_one_operator(tmp_path):
+    torch.manual_seed(0)
+    export.export(network.Normalised(Averaged(), IMAGES).eval(), IMAGES, tmp_path / "fp32.onnx")
+    found = graphs.operators(tmp_path / "fp32.onnx")
+    assert found["ReduceMean"] == 1 and not {"Gather", "Range", "Shape"} & set(found)
+
+
 class Drifting(nn.Module):
     """Answers something else each time it is asked, as no graph can."""
 

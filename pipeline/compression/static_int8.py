@@ -8,6 +8,7 @@ import itertools
 import logging
 import math
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline import graphs
-from pipeline.compression import _calibration
+from pipeline.compression import _calibration, _maps, _pixels
 from pipeline.errors import ConfigError
 from pipeline.graphs import Feed
 
@@ -55,7 +56,8 @@ HEAD_SHARE = 0.02
 """A last layer with at most this share of the weights stays fp32: it costs no size, a faster graph, surer answers."""
 FEW_CHANNELS = 4
 """A convolution that reads at most so many channels stays fp32: gathering its windows byte by byte costs int8 more
-than its arithmetic saves (2.7 times fp32's time for 5×5 over one channel), and it is the one that int8 blurs most."""
+than its arithmetic saves (2.7 times fp32's time for 5×5 over one channel), and it is the one that int8 blurs most. One
+over several channels of the pixels with a wide answer is the exception: see `_pixels.stem`."""
 CHUNK = 16
 """Calibration batches whose activations are held at once."""
 
@@ -84,6 +86,13 @@ def compress(
         ranges = measure(source, config.method, calibration)
     model = onnx.load(source)
     _require(model, config.fp32)
+    kept = [*_kept_fp32(model), *config.fp32]
+    overrides: dict[str, Any] = {}
+    stem = _pixels.stem(model)
+    if stem is not None and stem.convolution.name not in kept:
+        model, overrides = _pixels.read_levels(model, stem)
+    _maps.pool_first(model, kept)
+    _maps.average(model, kept, set(ranges.keys()))
     quantizer = QDQQuantizer(
         model,
         True,  # per channel
@@ -92,14 +101,15 @@ def compress(
         QuantType.QUInt8,
         ranges,
         [],
-        [*_kept_fp32(model), *config.fp32],
+        kept,
         list(OPERATORS),
-        {},
+        {"TensorQuantOverrides": overrides},
     )
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised = quantizer.model.model
     _hold_fp32(quantised)
+    _answer_in_fp32(quantised)
     strip(quantised)
     save(quantised, target)
 
@@ -215,6 +225,26 @@ def _require(model: "ModelProto", names: Sequence[str]) -> None:
             raise ConfigError(f"compress.fp32: found {name!r}; expected a node of the graph; take it out")
 
 
+def _answer_in_fp32(model: "ModelProto") -> None:
+    """Takes the last codes out where a product of matrices makes the output, which it can make in fp32 in as much time:
+    256 steps would make answers equal that are not, and cut those off that calibration has not seen.
+    """
+    graph = model.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    nodes: list[NodeProto] = []
+    name = graph.output[0].name
+    for wanted in (("DequantizeLinear",), ("QuantizeLinear",), ("Gemm", "MatMul")):
+        if name not in makers or makers[name].op_type not in wanted or readers[name] > 1:
+            return
+        nodes.append(makers[name])
+        name = makers[name].input[0]
+    nodes[2].output[0] = graph.output[0].name
+    for node in nodes[:2]:
+        graph.node.remove(node)
+    _pixels.drop_unread(model)
+
+
 def _hold_fp32(model: "ModelProto") -> None:
     """Keeps ONNX Runtime from what it does while it loads a graph: between codes of one scale each it makes int8 of a
     fp32 convolution's or Gemm's weights, by one scale for all channels. It leaves those that read a scale a channel
@@ -269,19 +299,21 @@ def _spread(node: "NodeProto", weights: tuple[int, ...], read: Sequence[int]) ->
 
 
 def _kept_fp32(model: Any) -> list[str]:
-    """The names of convolutions over the pixels themselves, of last layers with a small share of all weights, and of
-    products of a value with itself, whose largest would leave the others few of the 256 steps.
+    """The names of convolutions over the pixels themselves but for a wide one, of last layers with a small share of all
+    weights, and of products of a value with itself, whose largest would leave the others few of the 256 steps.
     """
     from onnx import numpy_helper
 
     shapes = {tensor.name: numpy_helper.to_array(tensor).shape for tensor in model.graph.initializer}
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     kept, outputs = _unscaled(model, sizes)
+    stem = _pixels.stem(model)
     for node in model.graph.node:
         last = outputs & set(node.output) and node.op_type in ("Gemm", "MatMul", "Add")
         if last and sum(sizes.get(name, 0) for name in node.input) <= HEAD_SHARE * sum(sizes.values()):
             kept.append(node.name)
-        if node.op_type == "Conv" and _channels_read(node, shapes) <= FEW_CHANNELS:
+        few = node.op_type == "Conv" and _channels_read(node, shapes) <= FEW_CHANNELS
+        if few and (stem is None or node.name != stem.convolution.name):
             kept.append(node.name)
     return kept + _powers(model)
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from pipeline import export, graphs, network
-from pipeline.compression import static_int8
+from pipeline.compression import _maps, _pixels, static_int8
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.models import resnet
@@ -247,3 +247,164 @@ def test_what_stays_fp32_is_so_once_the_graph_is_loaded(tmp_path, channels):
     fp32 = [node for node in model.graph.node if stored.get((*node.input, "", "")[1]) == onnx.TensorProto.FLOAT]
     assert {node.op_type for node in fp32} >= {"Conv", "Gemm"}
     assert sum(node.op_type in ("Conv", "Gemm", "FusedConv", "FusedGemm") for node in fp32) == 3  # and the pixels'
+
+
+COLOURS = ImageInputs(24, 24, 3, (0.2, 0.5, 0.7), (0.3, 0.25, 0.2))
+"""Whose means differ, so that padding differs from any one grey level."""
+
+
+class Pooled(nn.Module):
+    """A stem as ResNet's: the pool after the activation."""
+
+    def __init__(self, inputs, width, rises=True, again=False):
+        super().__init__()
+        self.stem = nn.Conv2d(inputs.channels, width, 7, 2, (2, 3))
+        self.pool, self.next = nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, 32, 3, padding=1)
+        self.squeeze, self.head = nn.Conv2d(32, 32, 1), nn.Linear(32, 256)
+        self.rises, self.again = rises, again
+
+    def forward(self, images):
+        x = self.stem(images)
+        x = torch.relu(x) if self.rises else torch.abs(x)
+        x = self.next(self.pool(x) + (x[..., ::2, ::2] if self.again else 0))
+        x = torch.relu(x)
+        x = x + self.squeeze(x.mean(dim=(2, 3), keepdim=True))
+        return self.head(torch.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def pooled(inputs, width, path, **how):
+    torch.manual_seed(0)
+    export.export(network.Normalised(Pooled(inputs, width, **how), inputs).eval(), inputs, path)
+    return path
+
+
+def logits(model, path, inputs):
+    export.save(model, path)
+    answer = graphs.answer(graphs.session(path))
+    return [answer({"images": export.sample(inputs, count)}) for count in (1, 3)]
+
+
+def after(model, operator):
+    """The operators of the nodes that read what the first such node makes."""
+    made = next(node.output[0] for node in model.graph.node if node.op_type == operator)
+    return [node.op_type for node in model.graph.node if made in node.input]
+
+
+def test_an_activation_goes_behind_the_pool_that_reads_it_for_the_same_answers(tmp_path):
+    model = onnx.load(pooled(COLOURS, 32, tmp_path / "fp32.onnx"))
+    before = logits(model, tmp_path / "before.onnx", COLOURS)
+    _maps.pool_first(model, static_int8._kept_fp32(model))
+    onnx.checker.check_model(model, full_check=True)
+    assert after(model, "Conv") == ["MaxPool"] and after(model, "MaxPool") == ["Relu"]
+    for one, other in zip(before, logits(model, tmp_path / "after.onnx", COLOURS)):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", [{"rises": False}, {"again": True}])
+def test_a_pool_stays_where_the_activation_may_fall_or_is_read_twice(tmp_path, how):
+    model = onnx.load(pooled(COLOURS, 32, tmp_path / "fp32.onnx", **how))
+    before = model.SerializeToString(deterministic=True)
+    _maps.pool_first(model, static_int8._kept_fp32(model))
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_a_pool_over_codes_stays_behind_its_activation(tmp_path):
+    model = onnx.load(pooled(COLOURS, 64, tmp_path / "fp32.onnx"))  # whose first convolution becomes int8
+    _maps.pool_first(model, static_int8._kept_fp32(model))
+    assert after(model, "Conv") == ["Relu"] and after(model, "Relu") == ["MaxPool"]
+
+
+def loaded(path, folder):
+    """The graph as ONNX Runtime runs it, before it is laid out for this CPU."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(folder / "loaded.onnx")
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return onnx.load(folder / "loaded.onnx")
+
+
+@pytest.mark.parametrize(("width", "made_by"), [(32, {"Conv", "FusedConv"}), (64, {"QLinearConv"})])
+def test_what_the_pool_reads_once_loaded(tmp_path, width, made_by):
+    """fp32 of an fp32 convolution, codes of an int8 one: no QuantizeLinear between."""
+    source, made = pooled(COLOURS, width, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
+    static_int8.compress(source, made, static_int8.Config(), feeds(COLOURS))
+    model = loaded(made, tmp_path)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    pool = next(node for node in model.graph.node if node.op_type.endswith("MaxPool"))
+    assert makers[pool.input[0]].op_type in made_by
+
+
+def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path):
+    source = pooled(COLOURS, 64, tmp_path / "fp32.onnx")
+    model = onnx.load(source)
+    before = logits(model, tmp_path / "before.onnx", COLOURS)
+    model, overrides = _pixels.read_levels(model, _pixels.stem(model))
+    onnx.checker.check_model(model, full_check=True)
+    found = logits(model, tmp_path / "after.onnx", COLOURS)
+    scale = np.abs(before[0]).max()
+    for one, other in zip(before, found):
+        np.testing.assert_allclose(one, other, atol=1e-5 * scale)
+    assert [item["scale"].shape for (item,) in overrides.values()] == [()]
+
+
+def test_where_all_means_are_alike_the_padding_is_the_convolutions_own(tmp_path):
+    alike = ImageInputs(24, 24, 3, (0.5,) * 3, (0.3, 0.25, 0.2))
+    model = onnx.load(pooled(alike, 64, tmp_path / "fp32.onnx"))
+    before = logits(model, tmp_path / "before.onnx", alike)
+    model, _ = _pixels.read_levels(model, _pixels.stem(model))
+    assert "Expand" not in {node.op_type for node in model.graph.node}
+    for one, other in zip(before, logits(model, tmp_path / "after.onnx", alike)):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize(("inputs", "width", "int8"), [(COLOURS, 64, True), (COLOURS, 32, False), (IMAGES, 64, False)])
+def test_a_wide_convolution_over_colours_is_int8(tmp_path, inputs, width, int8):
+    source, made = pooled(inputs, width, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
+    first = next(node.name for node in onnx.load(source).graph.node if node.op_type == "Conv")
+    assert (first in static_int8.quantisable(source)) == int8
+    ranges = static_int8.measure(source, "minmax", feeds(inputs))
+    static_int8.compress(source, made, static_int8.Config(), [], ranges)
+    model = onnx.load(made)
+    convolution = next(node for node in model.graph.node if node.name == first)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    assert (convolution.input[1] in makers) == int8
+    read = makers[convolution.input[0]]
+    assert makers[read.input[0]].op_type == "Transpose"  # of the pixels: they are quantised by nothing
+    before, found = (graphs.answer(graphs.session(path)) for path in (source, made))
+    for feed in feeds(inputs):
+        assert np.abs(before(feed) - found(feed)).max() < 0.05 * np.abs(before(feed)).max()
+    static_int8.compress(source, made, static_int8.Config(fp32=(first,)), [], ranges)
+    model = onnx.load(made)
+    convolution = next(node for node in model.graph.node if node.name == first)
+    assert convolution.input[1] in {tensor.name for tensor in model.graph.initializer}
+
+
+def test_a_wide_stem_gives_the_same_bytes_again(tmp_path):
+    source = pooled(COLOURS, 64, tmp_path / "fp32.onnx")
+    for name in ("one", "two"):
+        static_int8.compress(source, tmp_path / name, static_int8.Config(), feeds(COLOURS))
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_mean_of_a_map_is_int8_where_int8_reads_it(tmp_path):
+    source, made = pooled(COLOURS, 32, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
+    ranges = static_int8.measure(source, "minmax", feeds(COLOURS))
+    static_int8.compress(source, made, static_int8.Config(), [], ranges)
+    assert graphs.operators(made)["GlobalAveragePool"] == 2 and "ReduceMean" not in graphs.operators(made)
+    head = next(node.name for node in onnx.load(source).graph.node if node.op_type == "Gemm")
+    static_int8.compress(source, made, static_int8.Config(fp32=(head,)), [], ranges)
+    found = graphs.operators(made)
+    assert found["GlobalAveragePool"] == found["ReduceMean"] == 1
+
+
+def test_answers_of_an_int8_head_are_not_codes(tmp_path):
+    """One would have 256 values at most, and cut off what calibration has not seen."""
+    source, made = pooled(COLOURS, 32, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
+    head = next(node.name for node in onnx.load(source).graph.node if node.op_type == "Gemm")
+    assert head in static_int8.quantisable(source)
+    static_int8.compress(source, made, static_int8.Config(), feeds(COLOURS))
+    last = next(node for node in onnx.load(made).graph.node if node.output[0] == "logits")
+    assert last.name == head
+    answers = graphs.answer(graphs.session(made))({"images": export.sample(COLOURS, 8)})
+    assert len(np.unique(answers)) > 1000
+    assert "QGemm" in {node.op_type for node in loaded(made, tmp_path).graph.node}

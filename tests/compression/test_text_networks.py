@@ -8,13 +8,16 @@ import pytest
 import torch
 
 from pipeline import compress, config, export, graphs, models, network, quality
+from pipeline.config import Task
 from pipeline.examples import Split, TextInputs
 from pipeline.targets import Target
 from tests.contracts.test_models import SMALL_BERT
 
 INPUTS = TextInputs(2000, 16)
 TARGET = Target("classes", ("a", "b"))
-SETTINGS = compress.Config(calibration="minmax", examples=8)
+SETTINGS = config.parse(
+    compress.Config, {"calibration": "minmax", "examples": 8, "min_speedup": 0, "target": {"rounds": 10}}, "compress"
+)
 DYNAMIC = {"rnn", "lstm", "gru", "transformer", "hugging_face"}
 SMALL = {"hugging_face": {"encoder": SMALL_BERT}}
 LEFT = {"rnn": 0.4, "gru": 0.6, "linear": 0.4}
@@ -47,23 +50,20 @@ def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
         with torch.inference_mode():
             return net(torch.from_numpy(feed["ids"])).numpy()
 
-    operators = graphs.operators(tmp_path / "fp32.onnx")
-    ranging = not operators.keys().isdisjoint(compress.RANGING)
-    source = compress.Source(tmp_path / "fp32.onnx", eager, 10**6, examples, examples, TARGET, ranging=ranging)
-    found = compress.compress(
-        source,
-        tmp_path,
-        SETTINGS,
-        quality.settled(quality.Config(resamples=100), "classes", "evaluate"),
-        tmp_path / "profiles",
-    )
-    assert found["scheme"].startswith("dynamic_int8" if name in DYNAMIC else "static_int8")
-    before, after = (graphs.answer(graphs.session(tmp_path / f"{kind}.onnx")) for kind in ("fp32", "int8"))
+    source = compress.Source("net", eager, 10**6, examples, examples, TARGET)
+    wanted = quality.settled(quality.Config(resamples=100), "classes", "evaluate")
+    work = compress.begin(Task("talk", "text", {}), source, SETTINGS, wanted, tmp_path)
+    made = compress.Made("trained", sum(p.numel() for p in net.parameters()), tmp_path / "fp32.onnx", "trained")
+    compress.put_into_graphs(work, made, compress.calibration(work))
+    found, int8 = compress.finish(work, tmp_path / "profiles"), "dynamic_int8" if name in DYNAMIC else "static_int8"
+    assert {"eager", "fp32", "fp16", int8} <= found["variants"].keys()
+    assert not found["variants"]["fp32"]["rejected"] and found["chosen"] in found["variants"]
+    before, after = (graphs.answer(graphs.session(work.files[kind])) for kind in ("fp32", int8))
     one = examples.read(np.arange(7))
     assert np.abs(before(one) - after(one)).max() < 0.05 * max(1, np.abs(before(one)).max())
-    left, whole = (graphs.weight_bytes(tmp_path / f"{kind}.onnx")["float32"] for kind in ("int8", "fp32"))
+    left, whole = (graphs.weight_bytes(work.files[kind])["float32"] for kind in (int8, "fp32"))
     assert left < LEFT.get(name, 0.15) * whole
-    assert (tmp_path / "int8.onnx").stat().st_size < 0.8 * (tmp_path / "fp32.onnx").stat().st_size
+    assert work.files[int8].stat().st_size < 0.8 * work.files["fp32"].stat().st_size
 
 
 def test_every_lstm_of_a_graph_gets_int8_weights(tmp_path):

@@ -14,7 +14,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
-STEADY = {"min_speedup": 0}  # a tiny net's speed-up is within the noise of its measurement, which would choose
+STEADY: dict[str, Any] = {  # a tiny net's speed-up is within the noise of its measurement, which would choose
+    "min_speedup": 0,
+    "target": {"rounds": 10},
+    "prune": {"levels": []},
+}
 SMALL = {  # what keeps two tasks within two minutes on two cores
     "cells": {"prepare": {"side": 32}, "train": {"epochs": 2}, "compress": STEADY},
     "opinions": {

@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "layer_decay": 0.9,
         "freeze": {"epochs": 1},
     },
-    "compress": {"min_speedup": 0},
+    "compress": {"min_speedup": 0, "target": {"rounds": 10}, "prune": {"levels": []}},
     "evaluate": {"resamples": 100},
 }
 TEXTS = ["质量很好，非常喜欢！", "太差了，后悔", "Good phone iPhone6s 好", "房间很旧 😀 服务差", "ｇｏｏｄ 喜"]

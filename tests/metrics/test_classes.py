@@ -89,6 +89,23 @@ def test_a_paired_gain_is_narrower_than_the_two_intervals_and_signed_towards_the
         metrics.paired_gain(labels, weak, strong, "f1", TARGET)
 
 
+def test_paired_gains_of_several_metrics_are_those_of_each_alone_and_narrower_at_a_lower_level():
+    labels, weak = predictions(300, 0.5)
+    strong = weak.copy()
+    strong[:40] = np.eye(3)[labels[:40]]
+    wanted = ["macro_f1", "recall/c", "log_loss"]
+    found = metrics.paired_gains(labels, weak, strong, wanted, TARGET, seed=3, resamples=200)
+    assert list(found) == wanted
+    for metric in wanted:
+        assert found[metric] == metrics.paired_gain(labels, weak, strong, metric, TARGET, seed=3, resamples=200)
+    inner = metrics.paired_gains(labels, weak, strong, wanted, TARGET, seed=3, resamples=200, level=0.9)
+    for metric in wanted:
+        assert found[metric].low < inner[metric].low < inner[metric].value < inner[metric].high < found[metric].high
+        assert inner[metric].value == found[metric].value
+    with pytest.raises(ConfigError, match="metric: found 'recall/d'"):
+        metrics.paired_gains(labels, weak, strong, ["macro_f1", "recall/d"], TARGET)
+
+
 @pytest.mark.parametrize(
     ("labels", "probabilities", "message"),
     [
