@@ -244,7 +244,7 @@ def served(task: config.Task, rounds: int) -> list[dict[str, Any]]:
     folder = artifacts.folder("compressed", task.name)
     entry = artifacts.read_json(folder / "compress.json")["candidates"]["net"]
     chosen = entry["chosen"]
-    files = {kind: folder / "net" / f"{kind}.onnx" for kind in ("fp32", chosen)}
+    files = {"fp32": folder / "net" / "fp32.onnx", chosen: folder / "net" / entry["graph"]}
     median = timed(loaded.net, files, examples, rounds, 1)
     sizes = {kind: path.stat().st_size for kind, path in files.items()}
     name, goals = f"{task.name} net, {chosen}", Goals(12, None, 12) if task.kind == "image" else Goals(5, None, 8)

@@ -44,14 +44,14 @@ def hand_over(task: Task, folder: Path) -> int:
         arrays = next(iter(examples.read(rows).values()))
         np.savez(folder / f"{name}.npz", examples=arrays, labels=examples.truth[rows])
     nets = artifacts.folder("compressed", task.name) / "net"
-    shutil.copy(nets / f"{chosen(task, 'net')}.onnx", folder / "ours.onnx")
+    shutil.copy(nets / chosen(task, "net", "graph"), folder / "ours.onnx")
     plain_pixels(nets / "fp32.onnx", folder / "fp32.onnx")
     return count
 
 
-def chosen(task: Task, candidate: str) -> str:
+def chosen(task: Task, candidate: str, key: str = "chosen") -> str:
     found = artifacts.read_json(artifacts.folder("compressed", task.name) / "compress.json")
-    return str(found["candidates"][candidate]["chosen"])
+    return str(found["candidates"][candidate][key])
 
 
 def plain_pixels(source: Path, target: Path) -> None:
@@ -147,7 +147,7 @@ def own_error(task: Task) -> tuple[float, int]:
     """The share of test examples that the chosen graph answers wrongly; and its bytes with its vocabulary's."""
     loaded = network.load(artifacts.folder("models", task.name))
     examples = graphs.of_net(split_of(task, "test"), loaded.inputs)
-    graph = artifacts.folder("compressed", task.name) / "net" / f"{chosen(task, 'net')}.onnx"
+    graph = artifacts.folder("compressed", task.name) / "net" / chosen(task, "net", "graph")
     answers = graphs.answers(graphs.answer(graphs.session(graph)), examples)
     words = artifacts.folder("features", task.name) / "vocabulary.json"
     wrong = float(np.mean(answers.argmax(axis=1) != examples.truth))

@@ -6,7 +6,8 @@ kept in `.danlu/profiles` by the graphs' bytes and the host's CPU, so that a kil
 """
 
 import logging
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import numpy as np
 from pipeline import artifacts, inference, prepared, quality, reloading, stage, weighing
 from pipeline import variants as schemes
 from pipeline.config import Task
+from pipeline.errors import BudgetError
 from pipeline.weighing import Config, Made, Source, Work
 
 if TYPE_CHECKING:
@@ -38,11 +40,16 @@ def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -
     return entry
 
 
-def of_net(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
-    """The trained network of data/models, its smaller ones and the control."""
+def of_net(
+    task: Task, settings: Config, wanted: quality.Config, out: Path, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """The trained network of data/models, its smaller ones and the control.
+
+    Raises: StoppedError where `stop` says so while one is trained.
+    """
     from pipeline import shrinking
 
-    at = shrinking.begin(task, settings.prune, wanted)
+    at = shrinking.begin(task, settings.prune, wanted, settings.target, stop)
     source = net_source(task, at.subject.trained, at.data, settings.target.device)
     work = weighing.begin(task, source, settings, wanted, out)
     known = weighing.calibration(work)
@@ -120,7 +127,7 @@ def linear_source(task: Task, out: Path, device: str = "cpu") -> tuple[Source, i
 
 
 def main(task: Task) -> None:
-    from pipeline import eager, shrinking
+    from pipeline import eager, shrinking, training
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
@@ -129,20 +136,42 @@ def main(task: Task) -> None:
     eager.require(settings.target.device, f"{task.where}.compress.target.device")
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
-    candidates = {"net": of_net} | ({"baseline": of_linear} if task.kind == "text" else {})
+    candidates: dict[str, Callable[[Path], dict[str, Any]]] = {
+        "net": lambda out: of_net(task, settings, wanted, out, stop)
+    }
+    if task.kind == "text":
+        candidates["baseline"] = lambda out: of_linear(task, settings, wanted, out)
     with (
+        training.stopping() as stop,
         Run(task.name, "compress", asdict(settings), live=False) as run,
         artifacts.fresh(artifacts.folder("compressed", task.name)) as out,
     ):
-        entries = {}
-        for name, work in candidates.items():
-            (out / name).mkdir()
-            entries[name] = work(task, settings, wanted, out / name)
-            log.info("%s: %s", name, entries[name]["reason"])
+        entries = _each(candidates, out)
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})
         run.log(0, points(entries, wanted.headline))
         run.artifact(out / "compress.json")
     shrinking.forget(task)  # not before all is written, since a repeated run goes on with it
+
+
+def _each(candidates: Mapping[str, Callable[[Path], dict[str, Any]]], out: Path) -> dict[str, Any]:
+    """The entries of the candidates that keep the budget; the others are not served.
+
+    Raises: BudgetError where none does.
+    """
+    entries, errors = {}, []
+    for name, work in candidates.items():
+        (out / name).mkdir()
+        try:
+            entries[name] = work(out / name)
+        except BudgetError as error:
+            errors.append(error)
+            log.warning("%s is not served: %s", name, error)
+            shutil.rmtree(out / name)
+            continue
+        log.info("%s: %s", name, entries[name]["reason"])
+    if not entries:
+        raise errors[0]
+    return entries
 
 
 def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str, float]:

@@ -129,6 +129,8 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
 
     def served(candidate: str, examples: Mapping[str, graphs.Examples]) -> dict[str, np.ndarray]:
         entry = compressed[candidate]
+        where = f"{folders['compressed']}/compress.json: {candidate}"
+        inference.require_installed(inference.engine(entry["engine"]), entry["engine"], where)
         outputs = inference.engine(entry["engine"]).load(folders["compressed"] / candidate / entry["graph"], 1)
         return {split: graphs.answers(outputs, examples[split], kind) for split in JUDGED}
 
@@ -143,7 +145,7 @@ def collect(task: Task) -> tuple[dict[str, Answers], dict[str, np.ndarray]]:
         return {split: network.predict(net, splits[split], loaded.inputs, loaded.target) for split in JUDGED}
 
     read = {split: graphs.of_net(splits[split], loaded.inputs, kind) for split in JUDGED}
-    of_net = {"trained": predicted(loaded.net), "compressed": served("net", read)}
+    of_net = {"trained": predicted(loaded.net)} | ({"compressed": served("net", read)} if "net" in compressed else {})
     control = folders["compressed"] / "net" / "control"
     if control.is_dir():
         of_net["control"] = predicted(network.load(control).net)

@@ -12,7 +12,7 @@ from pipeline.metrics import Interval
 
 STORED = 0.5
 """Share of a graph's weights that must be stored as its scheme says: the rest may have no such form."""
-LARGER, CONSTANTS = 1.1, 20_000
+LARGER, CONSTANTS = 1.1, 5_000
 """Times a network's weights, and so many constants more, that its graph may hold."""
 
 
@@ -51,7 +51,7 @@ def faults(graph: Path, stored: Collection[str], parameters: int) -> list[str]:
         found.append(f"scales that are no positive numbers: {', '.join(bad[:3])}")
     every, share = sum(graphs.numbers(graph).values()), graphs.share(graph, stored)
     if stored and share < STORED:
-        found.append(f"{share:.0%} of its weights are {' or '.join(sorted(stored))}; expected {STORED:.0%} at least")
+        found.append(f"{share:.1%} of its weights are {' or '.join(sorted(stored))}; expected {STORED:.0%} at least")
     if every > LARGER * parameters + CONSTANTS:
         found.append(f"it has {every:,} weights, where its network has {parameters:,}: it was exported at full size")
     return found
@@ -61,11 +61,11 @@ def keeps(variant: Variant, limits: Limits, headline: str) -> list[str]:
     """The reasons of quality that speak against a variant."""
     found = []
     lower = "lower" if metrics.sign(headline) > 0 else "higher"
-    if variant.drop is not None and bound(variant.drop, limits) > limits.max_drop:
+    if variant.drop is not None and not bound(variant.drop, limits) <= limits.max_drop:
         at = "" if limits.bound == "point" else f" at the upper end of its {limits.level:.0%} interval"
         found.append(f"{headline} {bound(variant.drop, limits):.4f} {lower}{at}; at most {limits.max_drop:g} may be")
     for name, drop in variant.class_drops.items():
-        if drop.value > limits.class_drops[name]:
+        if not drop.value <= limits.class_drops[name]:
             found.append(f"recall of {name} {drop.value:.3f} lower; at most {limits.class_drops[name]:g} may be")
     if limits.disagreement is not None and 1 - variant.agreement > limits.disagreement:
         found.append(f"{1 - variant.agreement:.1%} of its answers differ; at most {limits.disagreement:.1%} may")

@@ -36,8 +36,11 @@ class Examples:
 
     def spread(self, count: int) -> list[Feed]:
         """Up to `count` examples, each a batch of one, evenly spread over the split."""
-        rows = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
-        return [self.read(np.array([row])) for row in rows]
+        return [self.read(np.array([row])) for row in self.places(count)]
+
+    def places(self, count: int) -> np.ndarray:
+        """The rows of those, int64."""
+        return np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
 
 
 def of_net(split: Split, inputs: ImageInputs | TextInputs, kind: Kind = "classes") -> Examples:

@@ -3,6 +3,7 @@
 """
 
 from collections.abc import Sequence
+from importlib import metadata
 from types import ModuleType
 
 from pipeline import config
@@ -31,6 +32,19 @@ def engines(asked: Sequence[str], device: str, where: str) -> list[str]:
     for name in (known[0], *others):
         require_installed(engine(name), name, where)
     return [known[0], *others]
+
+
+def package(module: ModuleType) -> str:
+    """The name under which an engine's package is installed here."""
+    others = [name for name in getattr(module, "OTHERS", ()) if _installed(name)]
+    return module.PACKAGE if _installed(module.PACKAGE) or not others else others[0]
+
+
+def _installed(name: str) -> bool:
+    try:
+        return bool(metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return False
 
 
 def require_installed(module: ModuleType, name: str, where: str) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,8 @@ def profile(
 
     torch_calls: by variant, what PyTorch runs. files: by variant, its engine and its graph.
     """
-    digest = hashlib.sha256(f"{latency.processor()} {device} {list(torch_calls)}".encode())
+    versions = [f"{package} {version(package)}" for package in ("torch", *_packages(files))]
+    digest = hashlib.sha256(f"{latency.processor()} {device} {list(torch_calls)} {versions}".encode())
     for name, (engine, path) in sorted(files.items()):
         digest.update(f"{name} {engine}".encode() + path.read_bytes())
     path = kept / f"{digest.hexdigest()[:32]}.json"
@@ -44,6 +46,10 @@ def profile(
     found = _measured(torch_calls, examples, files, device)
     artifacts.write_json(path, found)
     return found
+
+
+def _packages(files: Mapping[str, tuple[str, Path]]) -> list[str]:
+    return sorted({inference.package(inference.engine(engine)) for engine, _ in files.values()})
 
 
 def _measured(

@@ -15,7 +15,21 @@ from typing import Any
 import numpy as np
 from safetensors.torch import save_file
 
-from pipeline import artifacts, batches, config, export, graphs, latency, network, quality, shapes, training, variants
+from pipeline import (
+    artifacts,
+    batches,
+    config,
+    export,
+    graphs,
+    latency,
+    network,
+    profiling,
+    quality,
+    shapes,
+    training,
+    variants,
+)
+from pipeline.budget import Device
 from pipeline.config import Task
 from pipeline.examples import TextInputs
 from pipeline.fit import fake_int8, loop
@@ -31,6 +45,7 @@ from pipeline.pruning.tuning import Tuner
 log = logging.getLogger(__name__)
 TIMED, ROUNDS, FEEDS = 50, 20, 8
 """Examples and turns by which a cut's latency is measured, and examples by which its int8 graph is calibrated."""
+CPU = Device()
 
 
 @dataclass(frozen=True)
@@ -54,10 +69,14 @@ class Shrinking:
     about: Mapping[str, Any]  # model.json of the trained network
     tuner: Tuner
     folder: Path
+    device: Device
     left: dict[str, str] = field(default_factory=dict)  # by name: why it was not cut
     found: Sensitivity | None = None
     control_score: float | None = None
-    distilled: bool = False  # how the smaller networks are fine-tuned
+    distilled: bool = field(init=False)  # how networks are fine-tuned
+
+    def __post_init__(self) -> None:
+        self.distilled = self.settings.distil == "on"
 
     def export(self, name: str, made: Network, out: Path, smaller: Smaller | None = None) -> Shrunk:
         graph = out / ("fp32.onnx" if name == "trained" else f"{name}-fp32.onnx")
@@ -112,7 +131,7 @@ class Shrinking:
         for handle in held:
             handle.remove()
         log.info("sparse: %.0f %% of the weights are zero", 100 * reached)
-        smaller = Smaller("sparse", share, {}, made, self.distilled, before, self.judge(made)[0])
+        smaller = Smaller("sparse", 0.0, {}, made, self.distilled, before, self.judge(made)[0])
         return self.export("sparse", made, out, smaller)
 
     def for_int8(self, one: Shrunk, feeds: Sequence[graphs.Feed], out: Path) -> Shrunk:
@@ -187,7 +206,7 @@ class Shrinking:
 
 
 class Cost:
-    """The latency of a network's graph, in the form that will be served, and its bytes.
+    """The latency of a network's graph on the CPU, int8 where it has convolutions, else fp32, and its bytes.
 
     Each is measured by turns with the whole network's, so that what slows the host down slows both.
     """
@@ -199,48 +218,68 @@ class Cost:
         self.train, self.validation = (
             graphs.of_net(split, data.inputs, kind) for split in (data.train, data.validation)
         )
-        self.examples = self.validation.spread(TIMED)
+        device = shrinking.device
+        self.examples = profiling.batches_of(self.validation, device.batch_sizes[0])[:TIMED]
+        self.threads, self.clock = device.threads, time.thread_time if device.threads == 1 else time.perf_counter
         self.whole, self.bytes = self._call(shrinking.subject.trained)
-        self.latency = known or latency.measure({"": self.whole}, self.examples, ROUNDS, time.thread_time)[""].median
+        self.latency = known or latency.measure({"": self.whole}, self.examples, ROUNDS, self.clock)[""].median
 
     def __call__(self, made: Network) -> tuple[float, int]:
         if made is self.shrinking.subject.trained:
             return self.latency, self.bytes
         call, size = self._call(made)
-        found = latency.measure({"whole": self.whole, "cut": call}, self.examples, ROUNDS, time.thread_time)
+        found = latency.measure({"whole": self.whole, "cut": call}, self.examples, ROUNDS, self.clock)
         return self.latency * found["cut"].median / found["whole"].median, size
 
     def _call(self, made: Network) -> tuple[Callable[[graphs.Feed], np.ndarray], int]:
         graph = self._graph(made)
-        return graphs.answer(graphs.session(graph)), graph.stat().st_size
+        return graphs.answer(graphs.session(graph, self.threads)), graph.stat().st_size
 
     def _graph(self, made: Network) -> Path:
         source, target = self.folder / "fp32.onnx", self.folder / "int8.onnx"
         export.export(made.net, self.shrinking.data.inputs, source)
         operators = list(graphs.operators(source))
-        text = isinstance(self.shrinking.data.inputs, TextInputs)
-        if text or variants.STATIC not in variants.schemes(("auto",), operators, linear=False, text=text):
+        if isinstance(self.shrinking.data.inputs, TextInputs):
+            return source
+        if variants.STATIC not in variants.schemes(("auto",), operators, linear=False, text=False):
             return source
         known = variants.Calibration(self.train.spread(FEEDS), ("minmax",), lambda _: np.zeros(1))
         return target if variants.write(source, target, variants.STATIC, known) else source
 
 
-def begin(task: Task, settings: Prune, wanted: quality.Config) -> Shrinking:
+def begin(
+    task: Task,
+    settings: Prune,
+    wanted: quality.Config,
+    device: Device = CPU,
+    stop: Callable[[], bool] = lambda: False,
+) -> Shrinking:
     """The trained network of data/models, what it learnt from, and how it is trained on."""
     models = artifacts.folder("models", task.name)
     values = artifacts.read_json(artifacts.folder("tuned", task.name) / "values.json")
     about, loaded = artifacts.read_json(models / "model.json"), network.load(models)
     module, own = config.named("models", {"name": about["name"], **about["config"]}, f"{models}/model.json")
-    train = config.parse(Train, values["train"], "data/tuned: train")
+    train = _found(config.parse(Train, values["train"], "data/tuned: train"), about)
     data = training.data(task, train)
     trained = Network(loaded.net, loaded.stages, loaded.body)
     subject = Subject(module, own, loaded.inputs, loaded.target, trained, _counts(data))
     digest = hashlib.sha256((models / "weights.safetensors").read_bytes())
-    digest.update(repr((training.fingerprint(task, values), settings, wanted)).encode())
+    digest.update(repr((training.fingerprint(task, values), replace(settings, levels=()), wanted, device)).encode())
+    for code in (*sorted(Path(cutting.__file__).parent.glob("*.py")), Path(shapes.__file__), Path(export.__file__)):
+        digest.update(code.read_bytes())
     folder = artifacts.STATE / "shrinking" / f"{task.name}-{digest.hexdigest()[:16]}"
     taught = tuning.answers(loaded.net, data, train=True) if settings.on else np.zeros((0, 0), np.float32)
-    tuner = Tuner(data, train, settings, folder, taught)
-    return Shrinking(task, settings, subject, data, wanted, about, tuner, folder)
+    tuner = Tuner(data, train, settings, folder, taught, stop)
+    return Shrinking(task, settings, subject, data, wanted, about, tuner, folder, device)
+
+
+def _found(train: Train, about: Mapping[str, Any]) -> Train:
+    """With the batch size and the rate that training found, where it was to find them: the same for every network."""
+    if train.batch_size == "auto":
+        train = replace(train, batch_size=int(about["choices"]["batch_size"].split()[0]))
+    if train.optimizer.learning_rate == "auto":
+        train = replace(train, optimizer=replace(train.optimizer, learning_rate=about["learning_rate"]))
+    return train
 
 
 def forget(task: Task) -> None:

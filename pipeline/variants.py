@@ -49,9 +49,12 @@ class Graph:
 def schemes(
     asked: Sequence[str], operators: Sequence[str], *, linear: bool, text: bool, engines: Sequence[str] = ()
 ) -> list[str]:
-    """The schemes that suit a graph of these operators and these engines, or those that are asked for."""
-    if "auto" not in asked:
-        return list(asked)
+    """The schemes that are asked for, auto standing for those that suit a graph of these operators and engines."""
+    suiting = _suiting(operators, linear=linear, text=text, engines=engines)
+    return list(dict.fromkeys(name for scheme in asked for name in (suiting if scheme == "auto" else [scheme])))
+
+
+def _suiting(operators: Sequence[str], *, linear: bool, text: bool, engines: Sequence[str]) -> list[str]:
     if linear:
         return ["fp16", "dynamic_int8"]  # a sum over terms has no activation whose range would need fixing
     int8 = "dynamic_int8" if not set(operators).isdisjoint(RANGING) else STATIC
@@ -76,8 +79,10 @@ def module(part: str) -> ModuleType:
 
 
 def stored(scheme: str) -> set[str]:
-    """The types in which a scheme stores weights."""
-    parts = [part for part in scheme.split("+") if part not in ("fp32", MIXED, "trained")]
+    """The types in which a scheme stores weights; none where it promises a table alone."""
+    parts = [part for part in scheme.split("+") if part not in ("fp32", MIXED)]
+    if all(part.startswith("embedding_") for part in parts):
+        return set()
     return {name for part in parts for name in module(part).STORED}
 
 
@@ -107,7 +112,7 @@ def _calibrated(source: Path, target: Path, calibration: Calibration) -> str:
         static.compress(source, target, static.Config(method), calibration.feeds)
         found[method] = (distance(calibration.answers(target), expected), target.read_bytes())
         log.debug("int8 calibrated by %s: answers %.5f away from fp32", method, found[method][0])
-    best = min(found, key=lambda method: found[method][0])
+    best = min(found, key=lambda method: (not found[method][0] < np.inf, found[method][0]))  # a NaN is last
     target.write_bytes(found[best][1])
     return best
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from pipeline.graphs import Examples, Feed
 
 log = logging.getLogger(__name__)
-DRIFTED = 1e-4
-"""Between an answer here and in a fresh process: more says that the graph answers by chance."""
+DRIFTED = 1e-3
+"""Between any answer here and in a fresh process: more says that the graph answers by chance."""
+WORTH = 0.1
+"""Share of the weights left in fp32 from which on it is told."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +147,22 @@ class Work:
         one.class_drops = {key: drops[metric] for key, metric in measured.items() if key != self.headline}
 
     def keeps(self, name: str) -> bool:
-        """Whether a variant is within the budget of quality."""
-        return not gate.keeps(self.variants[name], self.limits, self.headline)
+        """Whether a variant is there, and within the budget of quality."""
+        return name in self.variants and not gate.keeps(self.variants[name], self.limits, self.headline)
+
+    def unfit(self, answers: np.ndarray) -> str:
+        """Why answers cannot be judged at all, or nothing."""
+        if not np.isfinite(answers).all():
+            return "an answer is not a finite number"
+        truth, target = self.source.validation.truth, self.source.target
+        if self.headline not in quality.figures(self.wanted, truth, answers, target):
+            return f"its answers are so alike that {self.headline} is not defined"
+        return ""
+
+    def leave(self, name: str, reason: str, graph: Path) -> None:
+        """Names what is no variant, and takes its file away."""
+        self.left.append({"name": name, "reason": reason})
+        graph.unlink(missing_ok=True)
 
 
 def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, out: Path) -> Work:
@@ -193,24 +209,41 @@ def calibration(work: Work) -> schemes.Calibration:
 
     settings, source = work.settings, work.source
     feeds = source.train.spread(settings.examples)
-    _calibration.check(feeds, source.train.truth)
+    if not source.linear and any(name in scheme for scheme in settings.schemes for name in ("auto", "static", "nncf")):
+        _calibration.check(feeds, source.train.truth[source.train.places(settings.examples)])
     methods = schemes.METHODS if settings.calibration == "best" else (settings.calibration,)
     return schemes.Calibration(feeds, methods, work.asked)
 
 
 def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
     """Every scheme that suits a network's graph, and int8 with nodes in fp32 where int8 alone loses too much."""
-    fp32 = work.add(made, "fp32", made.graph, work.asked(made.graph))
+    answers = work.asked(made.graph)
+    if reason := work.unfit(answers):
+        work.leave(made.name, reason, made.graph)
+        return
+    fp32 = work.add(made, "fp32", made.graph, answers)
     for scheme in suiting(work, made.graph):
         target = made.graph.with_name(f"{fp32.removesuffix('fp32')}{scheme}.onnx")
-        found = schemes.write(made.graph, target, scheme, known)
-        if found is None:
-            work.left.append({"name": made.name, "reason": f"nothing in its graph has a form in {scheme}"})
+        try:
+            found = schemes.write(made.graph, target, scheme, known)
+            reason = work.unfit(answers := work.asked(target)) if found else "nothing in its graph has such a form"
+        except Exception as error:  # noqa: BLE001 - what a scheme or the engine raises speaks against this variant alone
+            found, reason = None, f"it cannot be made: {type(error).__name__}: {_line(error)}"
+        if found is None or reason:
+            work.leave(target.stem, reason, target)
             continue
-        name = work.add(made, scheme, target, work.asked(target))
-        work.notes[name] = found.note
+        name = work.add(made, scheme, target, answers)
+        work.notes[name] = "; ".join(filter(None, (found.note, _in_fp32(target, scheme))))
         if scheme == schemes.STATIC and work.keeps(fp32) and not work.keeps(name):
             _mix(work, made, found, known)
+
+
+def _in_fp32(graph: Path, scheme: str) -> str:
+    """How much of a graph's weights a scheme has left in fp32, where it is worth a word."""
+    from pipeline import graphs
+
+    share = 1 - graphs.share(graph, schemes.stored(scheme))
+    return f"{share:.0%} of its weights stay fp32, which have no such form" if share > WORTH else ""
 
 
 def suiting(work: Work, graph: Path) -> list[str]:
@@ -262,8 +295,13 @@ def reload(work: Work) -> None:
             one.memory = found.memory
             if found.answers is None:
                 one.rejected.append(found.error)
-            elif (away := schemes.distance(found.answers, work.answers[name])) > DRIFTED * work.source.target.std:
-                one.rejected.append(f"in a fresh process it answers otherwise, by {away:.2g} on average")
+            elif not (away := float(np.abs(found.answers - work.answers[name]).max())) <= DRIFTED * _spread(work):
+                one.rejected.append(f"in a fresh process it answers otherwise, by up to {away:.2g}")
+
+
+def _spread(work: Work) -> float:
+    """In which answers are told: 1 for probabilities, a standard deviation for a value."""
+    return work.source.target.std
 
 
 def finish(work: Work, profiles: Path) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import copy
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline import compress, graphs, network, quality, shrinking, variants
+from pipeline import artifacts, compress, config, graphs, network, quality, shrinking, variants
+from pipeline.fit.settings import Config as Train
 from pipeline.pruning import l1, sensitivity
 from pipeline.pruning.settings import Prune
 from tests.compressing_talk import STATIC, WANTED, changed, entries
@@ -169,3 +171,14 @@ def test_a_killed_stage_goes_on_with_what_it_measured_cut_and_trained(trained_ta
     assert (root / "data/compressed/talk/net/control/weights.safetensors").is_file()
     served = found["network"]
     assert served == "trained" or network.load(root / f"data/compressed/talk/net/{served}").net
+
+
+def test_what_training_found_for_itself_is_the_same_for_every_network(root, talk, monkeypatch):
+    monkeypatch.chdir(root)
+    values = artifacts.read_json(root / "data/tuned/talk/values.json")
+    about = {"learning_rate": 0.0125, "choices": {"batch_size": "32 (the largest that fits)"}}
+    train = config.parse(Train, values["train"], "train")
+    auto = replace(train, batch_size="auto", optimizer=replace(train.optimizer, learning_rate="auto"))
+    found = shrinking._found(auto, about)
+    assert found.optimizer.learning_rate == 0.0125 and found.batch_size == 32
+    assert shrinking._found(train, about) == train

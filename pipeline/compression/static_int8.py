@@ -222,7 +222,7 @@ def _require(model: "ModelProto", names: Sequence[str]) -> None:
     known = {node.name for node in model.graph.node}
     for name in names:
         if name not in known:
-            raise ConfigError(f"compress.fp32: found {name!r}; expected a node of the graph; take it out")
+            raise ConfigError(f"static_int8: found {name!r} among the nodes to leave fp32; expected nodes of the graph")
 
 
 def _answer_in_fp32(model: "ModelProto") -> None:

@@ -14,7 +14,7 @@ from pipeline.rowwise import Feed
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-PACKAGE = "onnxruntime"
+PACKAGE, OTHERS = "onnxruntime", ("onnxruntime-gpu",)
 INSTALL = "pip install onnxruntime"
 
 

@@ -140,4 +140,5 @@ def _with_rows(subject: Subject, rows: int) -> Network:
 
 
 def parameters(net: nn.Module) -> int:
-    return sum(weights.numel() for weights in net.parameters())
+    """All numbers that a graph of it has: weights, and buffers such as a norm's statistics."""
+    return sum(held.numel() for held in (*net.parameters(), *net.buffers()) if held.is_floating_point())

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from pipeline import artifacts
+from pipeline.errors import TrainingError
 from pipeline.network import Network
 from pipeline.pruning import cutting, path
 from pipeline.pruning.channels import UncutError
@@ -106,14 +107,20 @@ def smaller(
         last: dict[str, int] = {}
         for level, saving in enumerate(tuner.settings.levels, 1):
             try:
-                left = _kept(tuner, f"{name}_{level}", partial(kept, subject, sensitivity, together, saving, cost))
+                left = _kept(tuner, f"{name}-{saving:g}", partial(kept, subject, sensitivity, together, saving, cost))
             except UncutError as error:  # parts that can be cut alone and not together
                 log.warning("%s_%d: not cut: %s", name, level, error)
                 break
             if not left or left == last:
                 continue
             last = left
-            found = _tuned(f"{name}_{level}", saving, subject, left, tuner, judge, chosen)
+            try:
+                found = replace(
+                    _tuned(f"{name}-{saving:g}", saving, subject, left, tuner, judge, chosen), name=f"{name}_{level}"
+                )
+            except TrainingError as error:
+                log.warning("%s_%d: %s", name, level, error)
+                break
             chosen = found.distilled
             yield found
             if not goes_on(found):

@@ -41,9 +41,8 @@ class Tuner:
     def config(self, *, distilled: bool) -> Config:
         """The settings of the training, shorter, at a lower rate, with a teacher where asked for."""
         train, settings = self.train, self.settings
-        optimizer, rate = train.optimizer, train.optimizer.learning_rate
-        if rate != "auto":
-            optimizer = replace(optimizer, learning_rate=rate * settings.rate)
+        assert train.optimizer.learning_rate != "auto", "it has been found"
+        optimizer = replace(train.optimizer, learning_rate=train.optimizer.learning_rate * settings.rate)
         teacher = Teacher(model=TEACHER, share=settings.share, temperature=settings.temperature)
         return replace(
             train,

@@ -58,7 +58,7 @@ def requirements(kind: str, record: Mapping[str, Any]) -> list[str]:
     own = images
     if kind == "text":
         own = [name for name in record["preparation"]["versions"] if not name.endswith("sha256")]
-    package = inference.engine(serving.engine(record)).PACKAGE
+    package = inference.package(inference.engine(serving.engine(record)))
     return [f"{name}=={version(name)}" for name in (*SERVING, package, *own)]
 
 

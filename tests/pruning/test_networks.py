@@ -121,7 +121,7 @@ def test_distillation_is_taken_where_its_validation_loss_is_lower(subject_and_da
     assert losses["on"] != losses["off"] and first.distilled is (losses["on"] < losses["off"])
     assert judge(data)(first.made)[1] == min(losses.values())
     suffix = "-distilled" if first.distilled else ""
-    assert tuned[:3] == ["narrowed_1", "narrowed_1-distilled", f"narrowed_2{suffix}"]  # found out once
+    assert tuned[:3] == ["narrowed-0.3", "narrowed-0.3-distilled", f"narrowed-0.5{suffix}"]  # found out once
     assert second.distilled is first.distilled
 
 
@@ -135,7 +135,7 @@ def test_the_control_loses_nothing_and_is_trained_for_the_same_epochs(subject_an
     before = {name: value.clone() for name, value in subject.trained.net.state_dict().items()}
     control = networks.control(subject, made, distilled=False)
     next(iter(networks.smaller(subject, TEXT, made, judge(data), cost_of(subject), lambda one: False)))
-    assert {len(fit.history) for fit in fits.values()} == {2} and {"control", "narrowed_1"} <= fits.keys()
+    assert {len(fit.history) for fit in fits.values()} == {2} and {"control", "narrowed-0.3"} <= fits.keys()
     assert cutting.parameters(control.net) == cutting.parameters(subject.trained.net)
     after = subject.trained.net.state_dict()
     assert all(before[name].equal(value) for name, value in after.items())

@@ -42,12 +42,6 @@ def test_the_rate_is_lower_the_epochs_are_fewer_and_nothing_starts_or_freezes(su
     assert found.teacher is None and (found.loss, found.batch_size) == (long.loss, long.batch_size)
 
 
-def test_a_rate_that_training_finds_for_itself_stays_so(subject_and_data, tmp_path):
-    made = of(subject_and_data, tmp_path)
-    auto = replace(TRAIN, optimizer=replace(TRAIN.optimizer, learning_rate="auto"))
-    assert replace(made, train=auto).config(distilled=False).optimizer.learning_rate == "auto"
-
-
 @pytest.mark.parametrize(("asked", "epochs", "tuned"), [(None, 30, 10), (None, 4, 2), (None, 1, 2), (7, 30, 7)])
 def test_a_third_of_the_epochs_unless_so_many_are_asked_for(asked, epochs, tuned):
     assert Prune(epochs=asked).tuned(epochs) == tuned
