@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import compress, eager, export, graphs, inference, prepared, quality
-from pipeline.compress import Made, Source
+from pipeline import compress, eager, export, graphs, inference, prepared, quality, weighing
 from pipeline.config import Task, parse
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import ImageInputs, Split
 from pipeline.targets import Target
+from pipeline.weighing import Made, Source
 from tests.compressing_talk import STATIC, WANTED, changed, entries, of_net
 
 ROOT = Path(__file__).parents[1]
@@ -166,7 +166,7 @@ def test_where_openvino_is_installed_each_graph_is_measured_in_it_too(trained_ta
 def test_openvino_is_served_where_it_is_the_faster_one(trained_talk, talk, monkeypatch, tmp_path):
     """The same bytes and the same file, whichever engine is chosen."""
     pytest.importorskip("openvino")
-    monkeypatch.setattr(compress.profiling, "_measured", lambda calls, examples, files, device: {
+    monkeypatch.setattr(weighing.profiling, "_measured", lambda calls, examples, files, device: {
         name: {"1": {"median": 0.1 if name == "fp32@openvino" else 1.0, "p95": 1.0}} for name in [*calls, *files]
     })  # fmt: skip
     entry = of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)
@@ -231,9 +231,9 @@ def test_where_nothing_has_a_form_in_a_scheme_fp32_stays_and_it_is_said(tmp_path
     examples = graphs.of_net(split, IMAGES)
     source = Source("net", eager, 100, examples, examples, AB)
     settings = parse(compress.Config, {"schemes": ["dynamic_int8"], "examples": 8, "target": {"rounds": 10}}, "s")
-    work = compress.begin(Task("toy", "image", {}), source, settings, WANTED, tmp_path)
-    compress.put_into_graphs(work, Made("trained", 20, tmp_path / "fp32.onnx", "trained"), compress.calibration(work))
-    found = compress.finish(work, tmp_path / "profiles")
+    work = weighing.begin(Task("toy", "image", {}), source, settings, WANTED, tmp_path)
+    weighing.put_into_graphs(work, Made("trained", 20, tmp_path / "fp32.onnx", "trained"), weighing.calibration(work))
+    found = weighing.finish(work, tmp_path / "profiles")
     assert found["chosen"] == "fp32" and found["variants"].keys() == {"eager", "fp32"}
     assert found["left"] == [{"name": "trained", "reason": "nothing in its graph has a form in dynamic_int8"}]
     assert found["reason"].endswith("there is no other variant")

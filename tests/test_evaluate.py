@@ -17,7 +17,7 @@ LABELS = {"validation": np.arange(40) % 2, "test": np.arange(60) % 2}
 
 
 def answers(right, *, compressed=None, control=None):
-    """Probabilities that are right for a share of each split, for `trained` and for the others that are given."""
+    """Probabilities that are right for a share of each split: of `trained`, and of the others where they are given."""
 
     def by_split(share):
         found = {}

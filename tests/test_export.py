@@ -116,7 +116,7 @@ class Averaged(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first, self.pool, self.head = nn.Conv2d(1, 16, 3), nn.AdaptiveAvgPool2d((1, 1)), nn.Linear(16, 2)
+        self.first, self.pool, self.head = nn.Conv2d(3, 16, 3), nn.AdaptiveAvgPool2d((1, 1)), nn.Linear(16, 2)
 
     def forward(self, images):
         return self.head(torch.flatten(self.pool(torch.relu(self.first(images))), 1))
@@ -124,7 +124,8 @@ class Averaged(nn.Module):
 
 def test_the_mean_of_a_map_is_one_operator(tmp_path):
     torch.manual_seed(0)
-    export.export(network.Normalised(Averaged(), IMAGES).eval(), IMAGES, tmp_path / "fp32.onnx")
+    inputs = ImageInputs(32, 32, 3, (0.4,) * 3, (0.2,) * 3)
+    export.export(network.Normalised(Averaged(), inputs).eval(), inputs, tmp_path / "fp32.onnx")
     found = graphs.operators(tmp_path / "fp32.onnx")
     assert found["ReduceMean"] == 1 and not {"Gather", "Range", "Shape"} & set(found)
 

@@ -129,11 +129,11 @@ def test_without_levels_nothing_is_made(root, talk, monkeypatch, tmp_path):
     assert at.told({}) == {"sensitivity": None, "levels": []}
 
 
-def test_where_every_part_is_left_the_control_alone_is_made(root, talk, monkeypatch, tmp_path):
+def test_where_every_part_is_left_nothing_is_trained(root, talk, monkeypatch, tmp_path):
     monkeypatch.chdir(root)
     monkeypatch.setattr(shrinking.cutting, "parts", lambda subject: ([], {"all": "not cut: planted"}))
     at = shrinking.begin(talk, Prune(levels=(0.5,), epochs=1, rate=0.1), WANTED)
-    assert [one.name for one in at.networks(tmp_path, lambda one: True)] == ["control"]
+    assert [one.name for one in at.networks(tmp_path, lambda one: True)] == []
     assert at.left == {"all": "not cut: planted"}
 
 

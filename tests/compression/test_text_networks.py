@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import compress, config, export, graphs, models, network, quality
+from pipeline import compress, config, export, graphs, models, network, quality, weighing
 from pipeline.config import Task
 from pipeline.examples import Split, TextInputs
 from pipeline.targets import Target
@@ -50,12 +50,12 @@ def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
         with torch.inference_mode():
             return net(torch.from_numpy(feed["ids"])).numpy()
 
-    source = compress.Source("net", eager, 10**6, examples, examples, TARGET)
+    source = weighing.Source("net", eager, 10**6, examples, examples, TARGET)
     wanted = quality.settled(quality.Config(resamples=100), "classes", "evaluate")
-    work = compress.begin(Task("talk", "text", {}), source, SETTINGS, wanted, tmp_path)
-    made = compress.Made("trained", sum(p.numel() for p in net.parameters()), tmp_path / "fp32.onnx", "trained")
-    compress.put_into_graphs(work, made, compress.calibration(work))
-    found, int8 = compress.finish(work, tmp_path / "profiles"), "dynamic_int8" if name in DYNAMIC else "static_int8"
+    work = weighing.begin(Task("talk", "text", {}), source, SETTINGS, wanted, tmp_path)
+    made = weighing.Made("trained", sum(p.numel() for p in net.parameters()), tmp_path / "fp32.onnx", "trained")
+    weighing.put_into_graphs(work, made, weighing.calibration(work))
+    found, int8 = weighing.finish(work, tmp_path / "profiles"), "dynamic_int8" if name in DYNAMIC else "static_int8"
     assert {"eager", "fp32", "fp16", int8} <= found["variants"].keys()
     assert not found["variants"]["fp32"]["rejected"] and found["chosen"] in found["variants"]
     before, after = (graphs.answer(graphs.session(work.files[kind])) for kind in ("fp32", int8))

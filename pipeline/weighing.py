@@ -1,0 +1,315 @@
+"""Every graph of a candidate: written, judged on validation, asked again in a fresh process, timed, and one chosen.
+
+N examples, B of a batch, O outputs.
+"""
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline import budget, gate, inference, latency, metrics, profiling, quality, reloading
+from pipeline import variants as schemes
+from pipeline.budget import Budget, Device, Limits
+from pipeline.config import Task, setting
+from pipeline.gate import Variant
+from pipeline.metrics import Interval
+from pipeline.pruning.settings import Prune
+from pipeline.targets import Target
+
+if TYPE_CHECKING:
+    from pipeline.graphs import Examples, Feed
+
+log = logging.getLogger(__name__)
+DRIFTED = 1e-4
+"""Between an answer here and in a fresh process: more says that the graph answers by chance."""
+
+
+@dataclass(frozen=True)
+class Config:
+    budget: Budget = Budget()
+    target: Device = Device()
+    prune: Prune = Prune()
+    schemes: tuple[str, ...] = ("auto",)  # auto: those that suit the graph; else files of compression/, joined by +
+    engines: tuple[str, ...] = ("auto",)  # auto: ONNX Runtime, and what else of engines/ is installed for the device
+    calibration: Literal["best", "minmax", "entropy", "percentile"] = "best"  # best: nearest to fp32 on validation
+    examples: int = setting(256, low=8, high=100_000, unit="training examples for calibration")
+    int8_training: Literal["auto", "off"] = "auto"  # auto: fine-tuning for int8 where static int8 misses the budget
+    min_speedup: float = setting(1.2, low=0, high=100, unit="times faster than the fp32 graph, for any other variant")
+
+    def __post_init__(self) -> None:
+        for name, found in (("schemes", self.schemes), ("engines", self.engines)):
+            if not found or len(set(found)) < len(found):
+                raise ValueError(f"{name}: found {list(found)}; expected different ones, or [auto]")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is compressed: a trained model's own answers, and the examples that calibrate and judge it."""
+
+    name: str  # of the candidate: net or baseline
+    eager: Callable[["Feed"], np.ndarray]  # a batch → outputs [B, O] in PyTorch
+    eager_bytes: int
+    train: "Examples"
+    validation: "Examples"
+    target: Target
+    linear: bool = False
+    compiled: Mapping[str, Callable[["Feed"], np.ndarray]] = field(default_factory=dict)  # in 16 bits, by variant
+
+
+@dataclass(frozen=True)
+class Made:
+    """A network to put into graphs."""
+
+    name: str  # trained, control, pruned_1, …
+    parameters: int
+    graph: Path  # fp32
+    reference: str  # trained or control: whose quality it is to keep
+
+
+@dataclass
+class Work:
+    """One candidate on its way through the stage."""
+
+    task: Task
+    source: Source
+    settings: Config
+    wanted: quality.Config
+    out: Path
+    limits: Limits
+    engines: list[str]  # the first is what others are held to
+    variants: dict[str, Variant] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    answers: dict[str, np.ndarray] = field(default_factory=dict)  # of each variant to validation
+    notes: dict[str, str] = field(default_factory=dict)
+    left: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def headline(self) -> str:
+        return self.wanted.headline
+
+    def asked(self, graph: Path, engine: str | None = None) -> np.ndarray:
+        """What a graph answers to validation, here. engine: the first, where none is named."""
+        from pipeline import graphs
+
+        answer = inference.engine(engine or self.engines[0]).load(graph, 1)
+        return graphs.answers(answer, self.source.validation, self.source.target.kind)
+
+    def add(self, made: Made, scheme: str, graph: Path, answers: np.ndarray, engine: str | None = None) -> str:
+        """Takes a graph in; returns the variant's name."""
+        name = scheme if made.name == "trained" else f"{made.name}-{scheme}"
+        name += f"@{engine}" if engine else ""
+        size, parameters = graph.stat().st_size, made.parameters
+        self.judge(name, made, scheme, engine or self.engines[0], size, answers)
+        self.variants[name].rejected = gate.faults(graph, schemes.stored(scheme), parameters)
+        self.files[name] = graph
+        return name
+
+    def judge(self, name: str, made: Made, scheme: str, engine: str, size: int, answers: np.ndarray) -> None:
+        """Takes a variant's answers in, and what is lost by them."""
+        truth, target = self.source.validation.truth, self.source.target
+        self.variants[name] = Variant(
+            network=made.name,
+            scheme=scheme,
+            engine=engine,
+            bytes=size,
+            parameters=made.parameters,
+            validation=quality.figures(self.wanted, truth, answers, target),
+            agreement=metrics.of(target.kind).agreement(answers, self.answers["eager"], target),
+            reference=made.reference,
+        )
+        self.answers[name] = answers
+        self.compare(name)
+
+    def compare(self, name: str) -> None:
+        """Measures what a variant loses against its reference, on the same resamples."""
+        one, target = self.variants[name], self.source.target
+        before = self.answers["control-fp32" if one.reference == "control" else "eager"]
+        measured = {self.headline: self.headline} | {name: f"recall/{name}" for name in self.limits.class_drops}
+        gains = metrics.paired_gains(
+            self.source.validation.truth,
+            before,
+            self.answers[name],
+            list(measured.values()),
+            target,
+            seed=self.wanted.seed,
+            resamples=self.wanted.resamples,
+            level=self.limits.level,
+        )
+        drops = {key: Interval(0 - gain.value, 0 - gain.high, 0 - gain.low) for key, gain in gains.items()}
+        one.drop = drops[self.headline]
+        one.class_drops = {key: drops[metric] for key, metric in measured.items() if key != self.headline}
+
+    def keeps(self, name: str) -> bool:
+        """Whether a variant is within the budget of quality."""
+        return not gate.keeps(self.variants[name], self.limits, self.headline)
+
+
+def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, out: Path) -> Work:
+    """The work with the trained model's eager answers, which all others are held to."""
+    from pipeline import graphs
+
+    truth, target = source.validation.truth, source.target
+    limits = budget.limits(settings.budget, wanted.headline, truth, target)
+    engines = inference.engines(settings.engines, settings.target.device, f"{task.where}.compress.engines")
+    work = Work(task, source, settings, wanted, out, limits, engines)
+    answers = graphs.answers(source.eager, source.validation, target.kind)
+    work.answers["eager"] = answers
+    figures = quality.figures(wanted, truth, answers, target)
+    work.variants["eager"] = Variant("trained", "fp32", "pytorch", source.eager_bytes, 0, figures, 1.0, "trained")
+    compile_in_16_bits(work)
+    return work
+
+
+def compile_in_16_bits(work: Work) -> None:
+    """Adds what PyTorch makes of the trained network on a GPU, which is told and never served."""
+    from pipeline import graphs
+
+    source = work.source
+    for name, call in source.compiled.items():
+        scheme = name.removeprefix("torch_")
+        try:
+            answers = graphs.answers(call, source.validation, source.target.kind)
+        except RuntimeError as error:
+            work.left.append({"name": name, "reason": f"PyTorch cannot compile it: {_line(error)}"})
+            continue
+        if not np.isfinite(answers).all():
+            work.left.append({"name": name, "reason": f"in {scheme} an answer is not a finite number"})
+            continue
+        work.judge(name, Made("trained", 0, work.out, "trained"), scheme, "pytorch", source.eager_bytes, answers)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+def calibration(work: Work) -> schemes.Calibration:
+    """Raises: DataError for too few examples, a number that is not finite, or one class alone."""
+    from pipeline.compression import _calibration
+
+    settings, source = work.settings, work.source
+    feeds = source.train.spread(settings.examples)
+    _calibration.check(feeds, source.train.truth)
+    methods = schemes.METHODS if settings.calibration == "best" else (settings.calibration,)
+    return schemes.Calibration(feeds, methods, work.asked)
+
+
+def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
+    """Every scheme that suits a network's graph, and int8 with nodes in fp32 where int8 alone loses too much."""
+    fp32 = work.add(made, "fp32", made.graph, work.asked(made.graph))
+    for scheme in suiting(work, made.graph):
+        target = made.graph.with_name(f"{fp32.removesuffix('fp32')}{scheme}.onnx")
+        found = schemes.write(made.graph, target, scheme, known)
+        if found is None:
+            work.left.append({"name": made.name, "reason": f"nothing in its graph has a form in {scheme}"})
+            continue
+        name = work.add(made, scheme, target, work.asked(target))
+        work.notes[name] = found.note
+        if scheme == schemes.STATIC and work.keeps(fp32) and not work.keeps(name):
+            _mix(work, made, found, known)
+
+
+def suiting(work: Work, graph: Path) -> list[str]:
+    """The schemes to try on a graph."""
+    from pipeline import graphs
+
+    text, operators = work.task.kind == "text", list(graphs.operators(graph))
+    return schemes.schemes(work.settings.schemes, operators, linear=work.source.linear, text=text, engines=work.engines)
+
+
+def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibration) -> None:
+    """Static int8 with some nodes in fp32, where so it keeps the budget."""
+    tried = found.path.with_name(f"{found.path.stem}+{schemes.MIXED}.onnx")
+
+    def passes(graph: Path) -> bool:
+        return work.keeps(work.add(made, f"{schemes.STATIC}+{schemes.MIXED}", graph, work.asked(graph)))
+
+    mixed = schemes.mixed(made.graph, found, tried, known, passes)
+    name = tried.stem
+    if mixed is None:
+        for held in (work.variants, work.files, work.answers):
+            held.pop(name, None)
+        work.left.append({"name": made.name, "reason": "int8 loses too much, whichever few nodes stay fp32"})
+    else:
+        work.notes[name] = mixed.note
+
+
+def put_into_engines(work: Work) -> None:
+    """Every sound graph in the other engines too, where these can run it."""
+    for engine in work.engines[1:]:
+        for name, path in [item for item in work.files.items() if "@" not in item[0]]:
+            one = work.variants[name]
+            if one.rejected:
+                continue
+            try:
+                answers = work.asked(path, engine)
+            except RuntimeError as error:
+                work.left.append({"name": f"{name}@{engine}", "reason": f"{engine} cannot run it: {_line(error)}"})
+                continue
+            work.add(Made(one.network, one.parameters, path, one.reference), one.scheme, path, answers, engine)
+
+
+def reload(work: Work) -> None:
+    """Asks every graph once more in a fresh process; what differs or fails speaks against it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, path in work.files.items():
+            one = work.variants[name]
+            found = reloading.reload(work.task, work.source.name, path, one.engine, Path(scratch))
+            one.memory = found.memory
+            if found.answers is None:
+                one.rejected.append(found.error)
+            elif (away := schemes.distance(found.answers, work.answers[name])) > DRIFTED * work.source.target.std:
+                one.rejected.append(f"in a fresh process it answers otherwise, by {away:.2g} on average")
+
+
+def finish(work: Work, profiles: Path) -> dict[str, Any]:
+    """The choice among all variants: the entry of compress.json.
+
+    Raises: BudgetError where none keeps what the budget asks for.
+    """
+    settings, source = work.settings, work.source
+    device, known = settings.target, work.variants
+    sound = {name: (known[name].engine, path) for name, path in work.files.items() if not known[name].rejected}
+    torch_calls = {"eager": source.eager} | {name: call for name, call in source.compiled.items() if name in known}
+    taken = profiling.profile(torch_calls, source.validation, sound, device, profiles)
+    for name, found in taken.items():
+        work.variants[name].latency_ms = found
+    batch = device.batch_sizes[0]
+    gate.reject(work.variants, work.limits, work.headline, settings.min_speedup, batch)
+    gate.mark_pareto(work.variants, work.headline, batch)
+    for name, one in sorted(work.variants.items(), key=lambda item: item[1].bytes):
+        log.info("%s: %s bytes, %s", name, f"{one.bytes:,}", "; ".join(one.rejected) or "nothing speaks against it")
+    chosen = gate.choose(work.variants, work.limits, batch)
+    one, median = work.variants[chosen], {n: v.median(batch) for n, v in work.variants.items() if v.latency_ms}
+    return {
+        "budget": asdict(work.limits) | {"min_speedup": settings.min_speedup},
+        "target": asdict(device) | {"processor": latency.processor()},
+        "judged": {"examples": len(source.validation), "classes": list(work.limits.class_drops)},
+        "variants": {name: asdict(variant) for name, variant in work.variants.items()},
+        "notes": {name: note for name, note in work.notes.items() if note},
+        "chosen": chosen,
+        "network": one.network,
+        "scheme": one.scheme,
+        "engine": one.engine,
+        "graph": work.files[chosen].name,
+        "reason": gate.reason(work.variants, chosen, work.headline, work.limits, batch),
+        "speedup": {"vs_eager": median["eager"] / median[chosen], "vs_onnx_fp32": median["fp32"] / median[chosen]},
+        "drop": asdict(one.drop) if one.drop else None,
+        "max_drop": work.limits.max_drop,
+        "needed_examples": gate.needed(one.drop, work.limits, len(source.validation)),
+        "left": work.left,
+        "sensitivity": None,
+        "levels": [],
+    }
+
+
+def keep(work: Work, entry: Mapping[str, Any]) -> None:
+    """Leaves in the stage's folder the graphs that are served, fp32, or on the Pareto front; the others go."""
+    front = {name for name, one in work.variants.items() if one.pareto and not one.rejected}
+    kept = {path for name, path in work.files.items() if name in front | {"fp32", entry["chosen"]}}
+    for path in set(work.files.values()) - kept:
+        path.unlink(missing_ok=True)
