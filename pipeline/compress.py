@@ -102,7 +102,7 @@ def net_source(task: Task, trained: Any, data: Any, device: str) -> Source:
     return Source("net", answer, size, train, validation, data.target, compiled=compiled)
 
 
-def linear_source(task: Task, out: Path, device: str) -> tuple[Source, int]:
+def linear_source(task: Task, out: Path, device: str = "cpu") -> tuple[Source, int]:
     """The linear model of data/baseline, written into `out`, and its weights; eagerly it is an embedding bag."""
     from pipeline import eager, export
 

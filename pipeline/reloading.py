@@ -28,7 +28,7 @@ class Reloaded:
     error: str = ""
 
 
-def reload(task: Task, candidate: str, graph: Path, engine: str, scratch: Path) -> Reloaded:
+def reload(task: Task, candidate: str, graph: Path, scratch: Path, engine: str = "onnxruntime") -> Reloaded:
     """What the graph's file answers to the validation split in a process of its own."""
     scratch.mkdir(parents=True, exist_ok=True)
     job, out = scratch / f"{graph.stem}.json", scratch / f"{graph.stem}.npy"

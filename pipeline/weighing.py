@@ -258,7 +258,7 @@ def reload(work: Work) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in work.files.items():
             one = work.variants[name]
-            found = reloading.reload(work.task, work.source.name, path, one.engine, Path(scratch))
+            found = reloading.reload(work.task, work.source.name, path, Path(scratch), one.engine)
             one.memory = found.memory
             if found.answers is None:
                 one.rejected.append(found.error)

@@ -46,7 +46,8 @@ def eager(feed):
 
 
 def profile(files, kept, device=DEVICE, call=eager):
-    return profiling.profile(call, examples(), files, device, kept)
+    known = {name: ("onnxruntime", path) for name, path in files.items()}
+    return profiling.profile({"eager": call}, examples(), known, device, kept)
 
 
 def test_every_variant_has_a_median_and_a_p95_of_every_batch_size(files, tmp_path):
