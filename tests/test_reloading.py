@@ -36,7 +36,7 @@ def at(project, monkeypatch, tmp_path):
 
 
 def reload(task, candidate, graph, scratch):
-    return reloading.reload(task, candidate, graph, "onnxruntime", scratch)
+    return reloading.reload(task, candidate, graph, scratch, "onnxruntime")
 
 
 def doctored(path, target, change):
