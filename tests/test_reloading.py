@@ -25,7 +25,7 @@ def project(trained_talk, talk, tmp_path_factory):
         patch.chdir(root)
         loaded = network.load(root / "data/models/talk")
         export.export(loaded.net, loaded.inputs, root / "graphs/net.onnx")
-        compress.linear_source(talk, root / "graphs")
+        compress.linear_source(talk, root / "graphs", "cpu")
     return root
 
 
@@ -33,6 +33,10 @@ def project(trained_talk, talk, tmp_path_factory):
 def at(project, monkeypatch, tmp_path):
     monkeypatch.chdir(project)
     return project / "graphs"
+
+
+def reload(task, candidate, graph, scratch):
+    return reloading.reload(task, candidate, graph, scratch, "onnxruntime")
 
 
 def doctored(path, target, change):
@@ -53,20 +57,21 @@ def test_the_answers_and_the_memory_of_a_fresh_process(at, talk, tmp_path):
     data = training.data(talk, TRAIN)
     examples = graphs.of_net(data.validation, data.inputs)
     here = graphs.answers(graphs.answer(graphs.session(at / "net.onnx")), examples)
-    found = reloading.reload(talk, "net", at / "net.onnx", tmp_path)
+    found = reload(talk, "net", at / "net.onnx", tmp_path)
     assert found.error == "" and found.answers.shape == (240, 2) and np.array_equal(found.answers, here)
     assert 0 < found.memory < 500e6
 
 
 def test_a_linear_model_answers_as_the_baseline_did(at, project, talk, tmp_path):
-    found = reloading.reload(talk, "baseline", at / "fp32.onnx", tmp_path)
+    found = reload(talk, "baseline", at / "fp32.onnx", tmp_path)
     expected = np.load(project / "data/baseline/talk/validation.probabilities.npy")
     np.testing.assert_allclose(found.answers, expected, atol=1e-5)
 
 
 def test_bytes_that_changed_on_the_way_are_refused_by_their_digest(at, talk, tmp_path):
     """The job has the digest of what was written; here the file is another by the time that it is read."""
-    job = {"task": "talk", "kind": "text", "candidate": "net", "graph": str(at / "net.onnx"), "out": "none.npy"}
+    job = {"task": "talk", "kind": "text", "candidate": "net", "engine": "onnxruntime", "out": "none.npy"}
+    job |= {"graph": str(at / "net.onnx")}
     (tmp_path / "job.json").write_text(json.dumps(job | {"sha256": hashlib.sha256(b"others").hexdigest()}))
     command = [sys.executable, "-m", "pipeline.reloading", str(tmp_path / "job.json")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -76,7 +81,7 @@ def test_bytes_that_changed_on_the_way_are_refused_by_their_digest(at, talk, tmp
 
 def test_a_file_that_is_no_graph_is_an_error_and_no_exception(at, talk, tmp_path):
     (tmp_path / "broken.onnx").write_bytes((at / "net.onnx").read_bytes()[:2000])
-    found = reloading.reload(talk, "net", tmp_path / "broken.onnx", tmp_path)
+    found = reload(talk, "net", tmp_path / "broken.onnx", tmp_path)
     assert found.answers is None and found.memory is None
     assert found.error.startswith("it could not be loaded and asked in a fresh process: ")
 
@@ -86,7 +91,7 @@ def test_an_answer_that_is_no_number_is_an_error(at, talk, tmp_path):
         model.graph.initializer.append(numpy_helper.from_array(np.array(np.nan, np.float32), "nothing"))
         behind(model, "Mul", "nothing")
 
-    found = reloading.reload(talk, "net", doctored(at / "net.onnx", tmp_path / "nan.onnx", spoil), tmp_path)
+    found = reload(talk, "net", doctored(at / "net.onnx", tmp_path / "nan.onnx", spoil), tmp_path)
     assert found.answers is None and "an answer is not a finite number" in found.error
 
 
@@ -95,19 +100,19 @@ def test_a_graph_that_fails_at_some_examples_is_an_error(at, talk, tmp_path):
         model.graph.initializer.append(numpy_helper.from_array(np.array([1, 2], np.int64), "one"))
         behind(model, "Reshape", "one")
 
-    found = reloading.reload(talk, "net", doctored(at / "net.onnx", tmp_path / "one.onnx", spoil), tmp_path)
+    found = reload(talk, "net", doctored(at / "net.onnx", tmp_path / "one.onnx", spoil), tmp_path)
     assert found.answers is None and found.error.startswith("it could not be loaded and asked")
 
 
 def test_a_process_that_dies_without_a_word_is_an_error(at, talk, tmp_path, monkeypatch):
     monkeypatch.setattr(reloading.sys, "executable", "/bin/false")
-    found = reloading.reload(talk, "net", at / "net.onnx", tmp_path)
+    found = reload(talk, "net", at / "net.onnx", tmp_path)
     assert found.error == "it could not be loaded and asked in a fresh process: exit code 1"
 
 
 def test_a_process_that_hangs_is_ended(at, talk, tmp_path, monkeypatch):
     monkeypatch.setattr(reloading, "SECONDS", 0.05)
-    found = reloading.reload(talk, "net", at / "net.onnx", tmp_path)
+    found = reload(talk, "net", at / "net.onnx", tmp_path)
     assert found.answers is None and found.error.startswith("it did not answer within ")
 
 
@@ -115,6 +120,6 @@ def test_graphs_of_one_name_do_not_meet(at, talk, tmp_path):
     """Of two reloads into one folder each tells of its own graph."""
     (tmp_path / "other").mkdir()
     scaled = doctored(at / "net.onnx", tmp_path / "other/net.onnx", lambda model: behind(model, "Neg"))
-    first = reloading.reload(talk, "net", at / "net.onnx", tmp_path).answers
-    second = reloading.reload(talk, "net", scaled, tmp_path).answers
+    first = reload(talk, "net", at / "net.onnx", tmp_path).answers
+    second = reload(talk, "net", scaled, tmp_path).answers
     np.testing.assert_allclose(first, second[:, ::-1], atol=1e-5)

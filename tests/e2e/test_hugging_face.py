@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "layer_decay": 0.9,
         "freeze": {"epochs": 1},
     },
-    "compress": {"min_speedup": 0, "target": {"rounds": 10}, "prune": {"levels": []}},
+    "compress": {"min_speedup": 0, "schemes": ["dynamic_int8"], "target": {"rounds": 10}, "prune": {"levels": []}},
     "evaluate": {"resamples": 100},
 }
 TEXTS = ["质量很好，非常喜欢！", "太差了，后悔", "Good phone iPhone6s 好", "房间很旧 😀 服务差", "ｇｏｏｄ 喜"]
@@ -87,10 +87,10 @@ def test_the_served_int8_model_answers_as_the_network(served: Project, monkeypat
 
     monkeypatch.chdir(served.folder)
     entry = served.json("data/compressed/opinions/compress.json")["candidates"]["net"]
-    assert entry["chosen"] == "int8" and entry["scheme"] == "dynamic_int8", entry["reason"]
+    assert entry["chosen"] == entry["scheme"] == "dynamic_int8", entry["reason"]
     assert entry["variants"]["eager"]["validation"]["accuracy"] > 0.9
     receipt = served.json("data/registered/opinions/receipt.json")
-    assert (receipt["candidate"], receipt["variant"]) == ("net", "int8")
+    assert (receipt["candidate"], receipt["variant"]) == ("net", "dynamic_int8")
 
     loaded = network.load(Path("data/models/opinions"))
     tokeniser = wordpiece.build(wordpiece.Config(file=FILE), Path("data/prepared/opinions"))
@@ -100,11 +100,11 @@ def test_the_served_int8_model_answers_as_the_network(served: Project, monkeypat
         expected = loaded.net(torch.from_numpy(ids)).numpy()
     found = {
         name: graphs.answer(graphs.session(Path(f"data/compressed/opinions/net/{name}.onnx")))({"ids": ids})
-        for name in ("fp32", "int8")
+        for name in ("fp32", "dynamic_int8")
     }
     assert np.abs(found["fp32"] - expected).max() < 1e-4
-    assert np.abs(softmax(found["int8"]) - softmax(expected)).max() < 0.05
+    assert np.abs(softmax(found["dynamic_int8"]) - softmax(expected)).max() < 0.05
     answers = json.loads(served.danlu("predict", "opinions", "--json", *TEXTS).stdout)
     assert [answer["label"] for answer in answers] == ["pos", "neg", "pos", "neg", "pos"]
     probabilities = [[answer["probabilities"][name] for name in loaded.target.names] for answer in answers]
-    assert np.abs(np.array(probabilities) - softmax(found["int8"])).max() < 1e-5
+    assert np.abs(np.array(probabilities) - softmax(found["dynamic_int8"])).max() < 1e-5

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline import artifacts, config, metrics, predict, report
+from pipeline import artifacts, config, metrics, network, predict, report
 from pipeline.config import Task
 from pipeline.errors import DataError
 from tests.e2e.project import Project
@@ -143,7 +143,11 @@ def test_the_value_is_told_better_than_by_its_mean_and_its_error_decides(inside:
         assert figure["low"] <= figure["value"] <= figure["high"]
     assert set(inside.json("data/metrics/warmth.json")["net"]["compressed"]) >= {"mae", "mae_low", "r2"}
     compressed = inside.json("data/compressed/warmth/compress.json")["candidates"]["net"]
-    assert compressed["chosen"] == "int8", compressed["reason"]
+    assert compressed["scheme"] == "static_int8", compressed["reason"]
+    rows = {row["name"]: row for row in compressed["levels"]}
+    assert rows["pruned_1"]["epochs"] == 1 and rows["pruned_1"]["cut"] and "control-fp32" in compressed["variants"]
+    saved = network.load(inside.folder / "data/compressed/warmth/net/control").net
+    assert sum(p.numel() for p in saved.parameters()) == compressed["variants"]["control-fp32"]["parameters"]
 
 
 def test_the_labels_are_told_and_measured_each(inside: Project) -> None:
