@@ -142,7 +142,7 @@ def test_a_node_that_is_named_stays_fp32(fp32, tmp_path):
 
 
 def test_a_name_that_no_node_has_is_refused(fp32, tmp_path):
-    with pytest.raises(ConfigError, match="found 'head'; expected a node"):
+    with pytest.raises(ConfigError, match="found 'head' among the nodes to leave fp32; expected nodes"):
         static_int8.compress(
             fp32 / "image.onnx", tmp_path / "int8.onnx", static_int8.Config(fp32=("head",)), feeds(IMAGES)
         )
