@@ -17,7 +17,7 @@ from pipeline.pruning.sensitivity import Cost, Judge
 from pipeline.pruning.tuning import Tuner
 
 log = logging.getLogger(__name__)
-TRIES = 6
+TRIES = 10
 """How often the parts to cut are chosen again until as much is saved as was asked."""
 ENOUGH = 0.02
 """Share of the whole cost by which a network may save less than was asked."""
@@ -65,15 +65,17 @@ def kept(
     """
     asked = {family.name: saving for family in together}
     found: dict[str, int] = {}
+    whole, lacks = sensitivity.whole, dict.fromkeys(asked, 0.0)
     for _ in range(TRIES):
         before, found = found, {}
         for family in together:
-            found |= path.choose(sensitivity.of(family.of), sensitivity.whole, asked[family.name], family.cost)
-        if found == before or not found:
+            found |= path.choose(sensitivity.of(family.of), whole, asked[family.name], family.cost)
+        if not found:
             break
-        whole, (latency, size) = sensitivity.whole, cost(cutting.cut(subject, found))
-        reached = replace(whole, latency_ms=latency, bytes=size)
-        lacks = {f.name: saving - (1 - f.cost(reached) / f.cost(whole)) for f in together}
+        if found != before:
+            latency, size = cost(cutting.cut(subject, found))
+            reached = replace(whole, latency_ms=latency, bytes=size)
+            lacks = {one.name: saving - (1 - one.cost(reached) / one.cost(whole)) for one in together}
         if max(lacks.values()) <= ENOUGH:
             break
         asked = {name: asked[name] + max(0.0, lacks[name]) for name in asked}
