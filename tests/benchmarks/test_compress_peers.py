@@ -45,7 +45,7 @@ def test_hand_over(trained_talk, talk, tmp_path, monkeypatch):
     folder = root / "data/compressed/talk"
     loaded = network.load(root / "data/models/talk")
     export.export(loaded.net, loaded.inputs, folder / "net/fp32.onnx")
-    artifacts.write_json(folder / "compress.json", {"candidates": {"net": {"chosen": "fp32"}}})
+    artifacts.write_json(folder / "compress.json", {"candidates": {"net": {"chosen": "fp32", "graph": "fp32.onnx"}}})
     peers, exchange = load("compress_peers"), load("peers/exchange")
     assert peers.hand_over(talk, root) == 40
     feeds, labels = exchange.read(root, "validation")

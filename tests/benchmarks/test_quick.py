@@ -75,7 +75,7 @@ def compressed_talk(trained_talk, talk, tmp_path, monkeypatch):
     monkeypatch.chdir(root)
     compress.main(talk)
     hour = {"bytes": 1, "latency_ms": {"1": {"median": 3.6e6, "p95": 3.6e6}}}
-    entry = {"chosen": "fp32", "variants": {"fp32": hour}}
+    entry = {"chosen": "fp32", "graph": "fp32.onnx", "variants": {"fp32": hour}}
     artifacts.write_json(root / "data/compressed/talk/compress.json", {"candidates": {"net": entry}})
     (root / "params.yaml").write_text(PARAMS, "utf-8")
     return root
