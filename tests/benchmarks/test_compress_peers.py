@@ -14,6 +14,7 @@ from pipeline import artifacts, export, graphs, network
 from pipeline.examples import ImageInputs
 from pipeline.models import cnn
 from pipeline.targets import Target
+from tests.conftest import SIZES
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -47,7 +48,7 @@ def test_hand_over(trained_talk, talk, tmp_path, monkeypatch):
     export.export(loaded.net, loaded.inputs, folder / "net/fp32.onnx")
     artifacts.write_json(folder / "compress.json", {"candidates": {"net": {"chosen": "fp32", "graph": "fp32.onnx"}}})
     peers, exchange = load("compress_peers"), load("peers/exchange")
-    assert peers.hand_over(talk, root) == 40
+    assert peers.hand_over(talk, root) == SIZES["validation"]
     feeds, labels = exchange.read(root, "validation")
     examples = graphs.of_net(peers.split_of(talk, "validation"), loaded.inputs)
     assert (labels == examples.truth).all() and [feed["ids"].shape[1] for feed in feeds] == examples.lengths.tolist()
