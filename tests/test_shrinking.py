@@ -158,7 +158,7 @@ def test_a_killed_stage_goes_on_with_what_it_measured_cut_and_trained(trained_ta
         with pytest.raises(Killed):
             compress.main(task)
     (folder,) = (root / ".danlu/shrinking").iterdir()
-    assert {"control", "narrowed_1", "pruned_1", "sensitivity.json"} <= {path.name for path in folder.iterdir()}
+    assert {"control", "narrowed-0.5", "pruned-0.5", "sensitivity.json"} <= {path.name for path in folder.iterdir()}
     before = {path.name: path.read_bytes() for path in (root / "data/compressed/.talk.building/net").glob("*.onnx")}
     monkeypatch.setattr(sensitivity, "measure", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(shrinking.networks, "kept", lambda *_: pytest.fail("chosen again"))

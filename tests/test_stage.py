@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import stage
-from pipeline.errors import ChangingError, DataError, TrainingError
+from pipeline.errors import BudgetError, ChangingError, DataError, TrainingError
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize(("error", "code"), [(DataError, 2), (TrainingError, 3), (ChangingError, 4)])
+@pytest.mark.parametrize(("error", "code"), [(DataError, 2), (TrainingError, 3), (BudgetError, 4), (ChangingError, 5)])
 def test_a_known_error_is_one_line_and_its_exit_code(here, capsys, error, code):
     def work():
         raise error("data/raw: found nothing; expected rows; add some")
