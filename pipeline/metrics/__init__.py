@@ -111,15 +111,17 @@ def paired_gains(
     """
     module = of(target.kind)
     facts = [module.facts(truth, answers, target, None) for answers in (a, b)]
+    once = np.ones((1, len(truth)))
+    ranked = not module.measure(facts[0], once, ranked=False).keys() >= set(wanted)
 
     def gains(weights: Array) -> dict[str, Array]:
-        first, second = (module.measure(fact, weights) for fact in facts)
+        first, second = (module.measure(fact, weights, ranked=ranked) for fact in facts)
         for metric in wanted:
             if metric not in first:
                 raise ConfigError(f"metric: found {metric!r}; expected one of {', '.join(first)}")
         return {metric: sign(metric) * (second[metric] - first[metric]) for metric in wanted}
 
-    values = gains(np.ones((1, len(truth))))
+    values = gains(once)
     drawn = [gains(weights) for weights in _resamples(len(truth), seed, resamples)]
     outside = [50 * (1 - level), 50 * (1 + level)]
     found = {}

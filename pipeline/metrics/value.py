@@ -45,10 +45,11 @@ def facts(truth: Array, answers: Array, target: Target, binary: Mapping[str, Seq
     return Facts(truth[:, 0], answers[:, 0])
 
 
-def measure(facts: Facts, weights: Array) -> dict[str, Array]:
+def measure(facts: Facts, weights: Array, *, ranked: bool = True) -> dict[str, Array]:
     """Each metric under each row of `weights` [R, N], as [R]; NaN where a resample does not define it.
 
     r2: 1 - squared errors / squared distances from the mean. spearman: pearson of the ranks, ties at their mean.
+    ranked: with spearman, which puts the examples in order and takes most of the time.
     """
     total = weights.sum(axis=1)
     error = facts.answers - facts.truth
@@ -56,15 +57,16 @@ def measure(facts: Facts, weights: Array) -> dict[str, Array]:
     away = facts.truth - facts.truth.mean()
     around = weights @ away**2 - (weights @ away) ** 2 / total
     around = np.where(around > 1e-12 * (weights @ away**2), around, np.nan)
-    ranks = (_ranks(facts.truth, weights), _ranks(facts.answers, weights))
     one = np.ones((len(weights), 1))
-    return {
+    measured = {
         "r2": 1 - squares / around,
         "mae": weights @ np.abs(error) / total,
         "rmse": np.sqrt(squares / total),
         "pearson": _pearson(facts.truth * one, facts.answers * one, weights),
-        "spearman": _pearson(*ranks, weights),
     }
+    if ranked:
+        measured["spearman"] = _pearson(_ranks(facts.truth, weights), _ranks(facts.answers, weights), weights)
+    return measured
 
 
 def _pearson(x: Array, y: Array, weights: Array) -> Array:
