@@ -24,7 +24,16 @@ def mark(model: "ModelProto") -> None:
 
 def answering(run: Callable[[Feed], Any], *, alone: bool) -> Callable[[Feed], Any]:
     """A function from a batch to outputs [B, …], such as an engine's, for a graph that answers rows alone or not."""
-    return (lambda feed: np.concatenate([run(row) for row in rows(feed)])) if alone else run
+
+    def answer(feed: Feed) -> Any:
+        return run(feed) if _is_row(feed) else np.concatenate([run(row) for row in rows(feed)])
+
+    return answer if alone else run
+
+
+def _is_row(feed: Feed) -> bool:
+    """Whether a batch is one row without padding, as almost all are that are served."""
+    return len(next(iter(feed.values()))) == 1 and ("ids" not in feed or feed["ids"][0, -1] != 0)
 
 
 def rows(feed: Feed) -> Iterator[dict[str, np.ndarray]]:
