@@ -29,9 +29,9 @@ log = logging.getLogger(__name__)
 
 def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
     """The linear model over terms of data/baseline."""
-    source, parameters = linear_source(task, out, settings.target.device)
+    source, numbers = linear_source(task, out, settings.target.device)
     work = weighing.begin(task, source, settings, wanted, out)
-    made = Made("trained", parameters, out / "fp32.onnx", "trained")
+    made = Made("trained", numbers, out / "fp32.onnx", "trained")
     weighing.put_into_graphs(work, made, weighing.calibration(work))
     weighing.put_into_engines(work)
     weighing.reload(work)
@@ -54,12 +54,12 @@ def of_net(
     work = weighing.begin(task, source, settings, wanted, out)
     known = weighing.calibration(work)
     trained = at.export("trained", at.subject.trained, out)
-    weighing.put_into_graphs(work, Made("trained", trained.parameters, trained.graph, "trained"), known)
+    weighing.put_into_graphs(work, Made("trained", trained.numbers, trained.graph, "trained"), known)
     made: dict[str, Shrunk] = {}
 
     def take(one: "Shrunk") -> None:
         made[one.name] = one
-        weighing.put_into_graphs(work, Made(one.name, one.parameters, one.graph, _reference(work, one.name)), known)
+        weighing.put_into_graphs(work, Made(one.name, one.numbers, one.graph, _reference(work, one.name)), known)
 
     for one in at.networks(out, lambda shrunk: work.keeps(f"{shrunk.name}-fp32")):
         take(one)

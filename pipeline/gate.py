@@ -24,7 +24,7 @@ class Variant:
     scheme: str
     engine: str
     bytes: int
-    parameters: int  # of the network
+    numbers: int  # its parameters and buffers
     validation: dict[str, float]
     agreement: float  # with the trained network's answers
     reference: str  # whose quality it is to keep: a network that was trained as long
@@ -39,10 +39,10 @@ class Variant:
         return self.latency_ms[str(batch)]["median"]
 
 
-def faults(graph: Path, stored: Collection[str], parameters: int) -> list[str]:
+def faults(graph: Path, stored: Collection[str], numbers: int) -> list[str]:
     """What is wrong with a graph, whatever it answers: bad scales, weights left in fp32, weights that were cut.
 
-    stored: the types in which its scheme stores weights; none of fp32. parameters: of the network.
+    stored: the types in which its scheme stores weights; none of fp32. numbers: of the network, with its buffers.
     """
     from pipeline import graphs
 
@@ -52,8 +52,8 @@ def faults(graph: Path, stored: Collection[str], parameters: int) -> list[str]:
     every, share = sum(graphs.numbers(graph).values()), graphs.share(graph, stored)
     if stored and share < STORED:
         found.append(f"{share:.1%} of its weights are {' or '.join(sorted(stored))}; expected {STORED:.0%} at least")
-    if every > LARGER * parameters + CONSTANTS:
-        found.append(f"it has {every:,} weights, where its network has {parameters:,}: it was exported at full size")
+    if every > LARGER * numbers + CONSTANTS:
+        found.append(f"it has {every:,} weights, where its network has {numbers:,}: it was exported at full size")
     return found
 
 

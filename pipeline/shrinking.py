@@ -53,7 +53,7 @@ class Shrunk:
     """A network and its fp32 graph; the trained one and the control are such too."""
 
     name: str
-    parameters: int
+    numbers: int
     graph: Path
     made: Network
     smaller: Smaller | None = None
@@ -81,7 +81,7 @@ class Shrinking:
     def export(self, name: str, made: Network, out: Path, smaller: Smaller | None = None) -> Shrunk:
         graph = out / ("fp32.onnx" if name == "trained" else f"{name}-fp32.onnx")
         export.export(made.net, self.data.inputs, graph)
-        return Shrunk(name, cutting.parameters(made.net), graph, made, smaller)
+        return Shrunk(name, cutting.numbers(made.net), graph, made, smaller)
 
     def headline(self, found: np.ndarray) -> float:
         truth = self.data.validation.truth(self.data.target.kind)
@@ -179,7 +179,7 @@ class Shrinking:
             "name": one.name,
             "saving": one.smaller.saving,
             "cut": {name: [kept, counts[name]] for name, kept in sorted(one.smaller.kept.items())},
-            "parameters": one.parameters,
+            "parameters": sum(weights.numel() for weights in one.made.net.parameters()),
             "epochs": self.tuner.epochs,
             "distilled": one.smaller.distilled,
             "before": one.smaller.before,

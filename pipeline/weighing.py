@@ -68,7 +68,7 @@ class Made:
     """A network to put into graphs."""
 
     name: str  # trained, control, pruned_1, …
-    parameters: int
+    numbers: int
     graph: Path  # fp32
     reference: str  # trained or control: whose quality it is to keep
 
@@ -105,9 +105,9 @@ class Work:
         """Takes a graph in; returns the variant's name."""
         name = scheme if made.name == "trained" else f"{made.name}-{scheme}"
         name += f"@{engine}" if engine else ""
-        size, parameters = graph.stat().st_size, made.parameters
+        size, numbers = graph.stat().st_size, made.numbers
         self.judge(name, made, scheme, engine or self.engines[0], size, answers)
-        self.variants[name].rejected = gate.faults(graph, schemes.stored(scheme), parameters)
+        self.variants[name].rejected = gate.faults(graph, schemes.stored(scheme), numbers)
         self.files[name] = graph
         return name
 
@@ -119,7 +119,7 @@ class Work:
             scheme=scheme,
             engine=engine,
             bytes=size,
-            parameters=made.parameters,
+            numbers=made.numbers,
             validation=quality.figures(self.wanted, truth, answers, target),
             agreement=metrics.of(target.kind).agreement(answers, self.answers["eager"], target),
             reference=made.reference,
@@ -283,7 +283,7 @@ def put_into_engines(work: Work) -> None:
             except RuntimeError as error:
                 work.left.append({"name": f"{name}@{engine}", "reason": f"{engine} cannot run it: {_line(error)}"})
                 continue
-            work.add(Made(one.network, one.parameters, path, one.reference), one.scheme, path, answers, engine)
+            work.add(Made(one.network, one.numbers, path, one.reference), one.scheme, path, answers, engine)
 
 
 def reload(work: Work) -> None:

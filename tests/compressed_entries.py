@@ -21,7 +21,7 @@ def variant(network, scheme, size, latency, score, drop=None, rejected=(), **oth
         "scheme": scheme,
         "engine": "onnxruntime",
         "bytes": size,
-        "parameters": size // 4,
+        "numbers": size // 4,
         "latency_ms": taken,
         "memory": 22_000_000 + 9 * size,
         "validation": {"macro_f1": score},

@@ -53,7 +53,7 @@ def test_the_control_comes_first_and_then_each_family_each_with_its_graph(shrunk
     sizes = {name: one.graph.stat().st_size for name, one in made.items()}
     assert sizes["trained"] == sizes["control"] == sizes["sparse"]
     assert sizes["pruned_1"] < sizes["narrowed_1"] <= 0.55 * sizes["trained"]
-    assert made["narrowed_1"].parameters == made["narrowed_1_for_int8"].parameters < made["trained"].parameters
+    assert made["narrowed_1"].numbers == made["narrowed_1_for_int8"].numbers < made["trained"].numbers
 
 
 @pytest.mark.parametrize("name", NAMES[1:])
@@ -68,7 +68,7 @@ def test_what_is_saved_loads_by_its_description_and_answers_as_its_graph(shrunk,
     examples = graphs.of_net(at.data.validation, at.data.inputs)
     expected = graphs.answers(graphs.answer(graphs.session(made[name].graph)), examples)
     np.testing.assert_allclose(found, expected, atol=1e-4)
-    assert sum(value.numel() for value in loaded.net.parameters()) == made[name].parameters
+    assert sum(value.numel() for value in loaded.net.parameters()) == made[name].numbers
 
 
 def test_the_trained_network_is_not_saved_once_more(shrunk, tmp_path):
@@ -86,7 +86,7 @@ def test_what_is_told_has_the_fields_of_the_report(shrunk):
     rows = {row["name"]: row for row in told["levels"]}
     assert list(rows) == ["narrowed_1", "pruned_1", "sparse", "narrowed_1_for_int8"]
     for name, row in rows.items():
-        assert row["epochs"] == 1 and row["parameters"] == made[name].parameters and row["control"] == at.control_score
+        assert row["epochs"] == 1 and row["parameters"] == made[name].numbers and row["control"] == at.control_score
         assert all(0 < kept < count for kept, count in row["cut"].values())
     assert rows["sparse"]["cut"] == {} and "embedding" in rows["narrowed_1"]["cut"]
     assert any(name.startswith("convolutions") for name in rows["pruned_1"]["cut"])

@@ -139,6 +139,6 @@ def _with_rows(subject: Subject, rows: int) -> Network:
     return fresh
 
 
-def parameters(net: nn.Module) -> int:
+def numbers(net: nn.Module) -> int:
     """All numbers that a graph of it has: weights, and buffers such as a norm's statistics."""
     return sum(held.numel() for held in (*net.parameters(), *net.buffers()) if held.is_floating_point())

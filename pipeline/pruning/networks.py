@@ -1,7 +1,8 @@
 """The smaller networks of a trained one, level by level, each fine-tuned, and the control that was trained as long."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,6 +22,8 @@ TRIES = 10
 """How often the parts to cut are chosen again until as much is saved as was asked."""
 ENOUGH = 0.02
 """Share of the whole cost by which a network may save less than was asked."""
+HALVINGS = 2
+"""Networks more that are tried between a level that loses too much and the one before."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,28 @@ def control(subject: Subject, tuner: Tuner, *, distilled: bool) -> Network:
     return made
 
 
+class Levels:
+    """The share to save next: level after level, and once one has failed, half way from it to the last that passed."""
+
+    def __init__(self, levels: Iterable[float]) -> None:
+        self._ahead, self._halvings = deque(levels), HALVINGS
+        self._passed, self._failed = 0.0, 1.0
+
+    def __iter__(self) -> Iterator[float]:
+        while self._ahead:
+            yield self._ahead.popleft()
+
+    def tell(self, saving: float, *, passed: bool) -> None:
+        if passed:
+            self._passed = saving
+        else:
+            self._failed = saving
+            self._ahead.clear()
+        if not self._ahead and self._failed < 1 and self._halvings:
+            self._halvings -= 1
+            self._ahead.append((self._passed + self._failed) / 2)
+
+
 def smaller(
     subject: Subject,
     sensitivity: Sensitivity,
@@ -97,7 +122,7 @@ def smaller(
     cost: Cost,
     goes_on: Callable[[Smaller], bool],
 ) -> Iterator[Smaller]:
-    """Each family's networks from the first level on, until `goes_on` says of one that it lost too much.
+    """Each family's networks by `Levels`: one fails of which `goes_on` says that it lost too much.
 
     The first network is fine-tuned with and without distillation, where that is to be found out; the rest as it was
     better. What is left of each is kept beside the checkpoints: a repeated run goes on with the same networks, however
@@ -106,27 +131,24 @@ def smaller(
     chosen = {"on": True, "off": False}.get(tuner.settings.distil)
     for together in families(sensitivity):
         name = "pruned" if any(family.name == "time" for family in together) else "narrowed"
-        last: dict[str, int] = {}
-        for level, saving in enumerate(tuner.settings.levels, 1):
+        levels, passed = Levels(tuner.settings.levels), dict[tuple[tuple[str, int], ...], bool]()
+        for saving in levels:
+            at = f"{name}-{saving:g}"
             try:
-                left = _kept(tuner, f"{name}-{saving:g}", partial(kept, subject, sensitivity, together, saving, cost))
-            except UncutError as error:  # parts that can be cut alone and not together
-                log.warning("%s_%d: not cut: %s", name, level, error)
+                left = _kept(tuner, at, partial(kept, subject, sensitivity, together, saving, cost))
+                alike = tuple(sorted(left.items()))
+                known = not left or alike in passed
+                made = None if known else _tuned(at, saving, subject, left, tuner, judge, chosen)
+            except (UncutError, TrainingError) as error:  # there are parts that can be cut alone and not together
+                log.warning("%s: %s", at, error)
                 break
-            if not left or left == last:
-                continue
-            last = left
-            try:
-                found = replace(
-                    _tuned(f"{name}-{saving:g}", saving, subject, left, tuner, judge, chosen), name=f"{name}_{level}"
-                )
-            except TrainingError as error:
-                log.warning("%s_%d: %s", name, level, error)
-                break
-            chosen = found.distilled
-            yield found
-            if not goes_on(found):
-                break
+            if made:
+                chosen = made.distilled
+                found = replace(made, name=f"{name}_{len(passed) + 1}")
+                yield found
+                passed[alike] = goes_on(found)
+            if left:
+                levels.tell(saving, passed=passed[alike])
 
 
 def _kept(tuner: Tuner, name: str, chosen: Callable[[], dict[str, int]]) -> dict[str, int]:

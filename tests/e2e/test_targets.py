@@ -148,7 +148,7 @@ def test_the_value_is_told_better_than_by_its_mean_and_its_error_decides(inside:
     rows = {row["name"]: row for row in compressed["levels"]}
     assert rows["pruned_1"]["epochs"] == 1 and rows["pruned_1"]["cut"] and "control-fp32" in compressed["variants"]
     saved = network.load(inside.folder / "data/compressed/warmth/net/control").net
-    assert cutting.parameters(saved) == compressed["variants"]["control-fp32"]["parameters"]
+    assert cutting.numbers(saved) == compressed["variants"]["control-fp32"]["numbers"]
 
 
 def test_the_labels_are_told_and_measured_each(inside: Project) -> None:

@@ -62,7 +62,7 @@ def test_all_parts_together_leave_a_smaller_network_and_the_trained_one_bit_by_b
     assert same(states(found.trained), before) and torch.equal(answers(found.trained), expected)
     after = answers(cut)
     assert after.shape == expected.shape and after.isfinite().all() and not torch.equal(after, expected)
-    assert cutting.parameters(cut.net) < 0.6 * cutting.parameters(found.trained.net)
+    assert cutting.numbers(cut.net) < 0.6 * cutting.numbers(found.trained.net)
     listed = {one.name: one.count for one in cutting.parts(found)[0]}
     assert ALL[name].keys() <= listed.keys() or name == "resnet"
     assert len(cut.stages) == len(found.trained.stages) and not cut.net.training

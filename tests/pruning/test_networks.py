@@ -40,8 +40,8 @@ def subject_and_data():
 
 def cost_of(subject):
     """By parameters: what single cuts save of it adds up but where they meet."""
-    whole = cutting.parameters(subject.trained.net)
-    return lambda made: (cutting.parameters(made.net) / whole, round(1000 * cutting.parameters(made.net) / whole))
+    whole = cutting.numbers(subject.trained.net)
+    return lambda made: (cutting.numbers(made.net) / whole, round(1000 * cutting.numbers(made.net) / whole))
 
 
 def test_each_family_saves_its_own_share(subject_and_data):
@@ -77,7 +77,7 @@ def test_every_level_of_every_family_is_cut_and_tuned(subject_and_data, tmp_path
     found = list(smaller(subject, data, tmp_path)[1])
     assert [one.name for one in found] == ["narrowed_1", "narrowed_2", "pruned_1", "pruned_2"]
     assert [one.saving for one in found] == [0.3, 0.5, 0.3, 0.5]
-    sizes = [cutting.parameters(one.made.net) for one in found]
+    sizes = [cutting.numbers(one.made.net) for one in found]
     assert sizes[0] > sizes[1] and sizes[2] > sizes[3]
     for one in found:
         assert not one.distilled and 0 <= one.before <= 1 and one.after == judge(data)(one.made)[0]
@@ -85,17 +85,36 @@ def test_every_level_of_every_family_is_cut_and_tuned(subject_and_data, tmp_path
     assert any(name.startswith("conv") for name in found[2].kept)
 
 
-def test_a_family_ends_with_the_first_that_is_refused(subject_and_data, tmp_path):
+@pytest.mark.parametrize(
+    ("most", "expected"),
+    [(1, [0.2, 0.4, 0.8]), (0.55, [0.2, 0.4, 0.8, 0.6, 0.5]), (0.65, [0.2, 0.4, 0.8, 0.6, 0.7]), (0, [0.2, 0.1, 0.05])],
+)
+def test_from_the_first_level_that_fails_on_the_way_to_the_one_before_is_halved(most, expected):
+    levels, found = networks.Levels((0.2, 0.4, 0.8)), []
+    for saving in levels:
+        found.append(saving)
+        levels.tell(saving, passed=saving <= most)
+    assert found == pytest.approx(expected)
+
+
+def test_a_family_ends_near_the_first_that_is_refused(subject_and_data, tmp_path):
     subject, data = subject_and_data
     asked = []
 
     def goes_on(one):
         asked.append(one.name)
-        return one.name != "narrowed_1"
+        return one.saving < 0.5
 
-    found = [one.name for one in smaller(subject, data, tmp_path, goes_on, levels=(0.2, 0.3, 0.5))[1]]
-    assert found[:2] == ["narrowed_1", "pruned_1"] and "narrowed_2" not in found
-    assert asked == found
+    found = list(smaller(subject, data, tmp_path, goes_on, levels=(0.5, 0.7))[1])
+    assert [one.name for one in found] == asked
+    assert [(one.name, one.saving) for one in found] == [
+        ("narrowed_1", 0.5),
+        ("narrowed_2", 0.25),  # and of 0.375 nothing else than of 0.25, since words go in 256s
+        ("pruned_1", 0.5),
+        ("pruned_2", 0.25),
+        ("pruned_3", 0.375),
+    ]
+    assert found[1].kept == {"vocabulary": 512} and found[3].kept == {"vocabulary": 512, "convolutions.1": 16}
 
 
 def test_a_repeated_run_cuts_alike_whatever_it_would_measure(subject_and_data, tmp_path):
@@ -136,7 +155,7 @@ def test_the_control_loses_nothing_and_is_trained_for_the_same_epochs(subject_an
     control = networks.control(subject, made, distilled=False)
     next(iter(networks.smaller(subject, TEXT, made, judge(data), cost_of(subject), lambda one: False)))
     assert {len(fit.history) for fit in fits.values()} == {2} and {"control", "narrowed-0.3"} <= fits.keys()
-    assert cutting.parameters(control.net) == cutting.parameters(subject.trained.net)
+    assert cutting.numbers(control.net) == cutting.numbers(subject.trained.net)
     after = subject.trained.net.state_dict()
     assert all(before[name].equal(value) for name, value in after.items())
     assert any(not before[name].equal(value) for name, value in control.net.state_dict().items())

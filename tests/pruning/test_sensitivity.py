@@ -14,7 +14,7 @@ def found():
 
     def cost(made):
         seen.append(made)
-        return cutting.parameters(made.net) / 1e3, 4 * cutting.parameters(made.net)
+        return cutting.numbers(made.net) / 1e3, 4 * cutting.numbers(made.net)
 
     return *sensitivity.measure(subject, "accuracy", judge(data), cost), subject, seen
 
@@ -35,11 +35,11 @@ def test_every_part_is_measured_at_every_share_that_leaves_another_number(found)
 def test_the_whole_is_the_trained_network_and_each_cut_is_made_of_it(found):
     measured, _, subject, seen = found
     assert seen[0] is subject.trained and measured.whole.score > 0.8
-    assert measured.whole.bytes == 4 * cutting.parameters(subject.trained.net)
+    assert measured.whole.bytes == 4 * cutting.numbers(subject.trained.net)
     for group in measured.groups:
         for level in group.levels:
             alone = cutting.cut(subject, {group.name: level.kept})
-            assert level.bytes == 4 * cutting.parameters(alone.net) < measured.whole.bytes
+            assert level.bytes == 4 * cutting.numbers(alone.net) < measured.whole.bytes
             assert level.loss >= 0 and 0 <= level.score <= 1
 
 
