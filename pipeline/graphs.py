@@ -3,7 +3,7 @@
 N examples, B examples of a batch, T tokens or terms, H height, W width, C channels, O outputs.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,17 +87,6 @@ def operators(graph: Path) -> dict[str, int]:
     counted: dict[str, int] = {}
     for node in onnx.load(graph).graph.node:
         counted[node.op_type] = counted.get(node.op_type, 0) + 1
-    return counted
-
-
-def weight_bytes(graph: Path) -> Mapping[str, int]:
-    """Bytes of all constants by their element type, such as {"float32": 1200, "int8": 90000}."""
-    import onnx
-
-    counted: dict[str, int] = {}
-    for tensor in onnx.load(graph).graph.initializer:
-        array: Any = onnx.numpy_helper.to_array(tensor)
-        counted[str(array.dtype)] = counted.get(str(array.dtype), 0) + array.nbytes
     return counted
 
 

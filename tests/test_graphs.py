@@ -11,6 +11,7 @@ from pipeline.examples import Split, TextInputs
 from pipeline.models import lstm
 from pipeline.targets import Target
 from pipeline.texts import Texts
+from tests import graph_bytes
 
 COEFFICIENTS = np.array([[1.0, -2.0, 0.5, 0.0], [0.0, 3.0, -1.0, 2.0]], np.float32)
 INTERCEPT = np.array([0.1, -0.1], np.float32)
@@ -60,7 +61,7 @@ def test_spread_takes_first_and_last():
 def test_what_is_inside_a_graph(tmp_path):
     export.linear(COEFFICIENTS, INTERCEPT, tmp_path / "linear.onnx")
     assert graphs.operators(tmp_path / "linear.onnx")["Gather"] == 1
-    assert graphs.weight_bytes(tmp_path / "linear.onnx")["float32"] == 4 * (5 * 2 + 2)
+    assert graph_bytes.weight_bytes(tmp_path / "linear.onnx")["float32"] == 4 * (5 * 2 + 2)
     assert graphs.quantised(tmp_path / "linear.onnx") == 0
 
 

@@ -9,6 +9,7 @@ from pipeline import export, graphs, variants
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.variants import Calibration
+from tests import graph_bytes
 
 IMAGES, TEXTS = ImageInputs(16, 16, 3, (0.5,) * 3, (0.25,) * 3), TextInputs(500, 12)
 ANY = ("auto",)
@@ -112,7 +113,7 @@ def test_the_parts_of_a_chain_are_applied_one_after_the_other(tmp_path):
     assert found.scheme == "embedding_int4+static_int8" and found.note == "minmax"
     operators = graphs.operators(found.path)
     assert operators["GatherBlockQuantized"] == 1 and operators["DequantizeLinear"] > 1
-    assert graphs.weight_bytes(found.path).get("float32", 0) < 0.1 * graphs.weight_bytes(source)["float32"]
+    assert graph_bytes.weight_bytes(found.path).get("float32", 0) < 0.1 * graph_bytes.weight_bytes(source)["float32"]
     assert variants.distance(known.answers(found.path), known.answers(source)) < 0.1
     onnx.checker.check_model(onnx.load(source))  # which is still the source
 
@@ -163,8 +164,8 @@ def test_the_layer_that_int8_spoils_stays_fp32(tmp_path):
     sizes = {node.name: [t.dims for t in model.graph.initializer if t.name in node.input] for node in model.graph.node}
     (spoilt,) = [name for name, dims in sizes.items() if [32, 16, 3, 3] in dims]
     assert len(left) == len(tried) and left[0] == spoilt
-    kept = graphs.weight_bytes(found.path)["float32"]
-    assert kept < graphs.weight_bytes(source)["float32"] and graphs.quantised(found.path)
+    kept = graph_bytes.weight_bytes(found.path)["float32"]
+    assert kept < graph_bytes.weight_bytes(source)["float32"] and graphs.quantised(found.path)
 
 
 def test_where_no_few_nodes_help_there_is_no_graph(tmp_path):

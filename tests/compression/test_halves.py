@@ -10,6 +10,7 @@ from torch import nn
 from pipeline import export, graphs
 from pipeline.compression import bf16, embedding_int4, fp16
 from pipeline.examples import ImageInputs, TextInputs
+from tests import graph_bytes
 
 IMAGES = ImageInputs(24, 24, 1, (0.5,), (0.25,))
 
@@ -39,8 +40,8 @@ def fp32(tmp_path_factory):
 @pytest.mark.parametrize(("module", "near"), [(fp16, 1e-3), (bf16, 1e-2)])
 def test_half_the_bytes_and_nearly_the_same_answers(fp32, tmp_path, module, near):
     module.compress(fp32, tmp_path / "half.onnx", module.Config(), [])
-    weights = graphs.weight_bytes(tmp_path / "half.onnx")
-    assert weights[module.STORED[0]] * 2 > 0.95 * graphs.weight_bytes(fp32)["float32"]
+    weights = graph_bytes.weight_bytes(tmp_path / "half.onnx")
+    assert weights[module.STORED[0]] * 2 > 0.95 * graph_bytes.weight_bytes(fp32)["float32"]
     assert module.present(tmp_path / "half.onnx") == 2  # the head is too small for a Cast
     feed = {"images": export.sample(IMAGES, 4)}
     before, after = (graphs.answer(graphs.session(path))(feed) for path in (fp32, tmp_path / "half.onnx"))

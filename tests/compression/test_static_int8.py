@@ -11,6 +11,7 @@ from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.models import resnet
 from pipeline.targets import Target
+from tests import graph_bytes
 
 IMAGES, TEXTS = ImageInputs(24, 24, 1, (0.5,), (0.25,)), TextInputs(400, 12)
 
@@ -62,7 +63,7 @@ def fp32(tmp_path_factory):
 def test_smaller_with_nearly_the_same_answers(fp32, tmp_path, name, inputs, method):
     source, target = fp32 / f"{name}.onnx", tmp_path / "int8.onnx"
     static_int8.compress(source, target, static_int8.Config(method), feeds(inputs))
-    weights = graphs.weight_bytes(target)
+    weights = graph_bytes.weight_bytes(target)
     assert target.stat().st_size < source.stat().st_size / 2
     assert weights.get("int8", 0) + weights.get("uint8", 0) > weights["float32"]
     before, after = (graphs.answer(graphs.session(path)) for path in (source, target))

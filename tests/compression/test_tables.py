@@ -9,6 +9,7 @@ from torch import nn
 from pipeline import export, graphs
 from pipeline.compression import _tables, dynamic_int8, embedding_int4, embedding_int8, static_int8
 from pipeline.examples import TextInputs
+from tests import graph_bytes
 
 TEXTS = TextInputs(400, 12)
 
@@ -94,7 +95,7 @@ def test_a_table_takes_that_share_of_its_bytes(tmp_path, module, most):
     source = written(tmp_path, Text(128))
     module.compress(source, tmp_path / "made.onnx", module.Config(), [])
     rest = 4 * (128 * 64 + 64 * 2 + 2) + 8  # and the axis of the maximum
-    before, after = (sum(graphs.weight_bytes(path).values()) - rest for path in (source, tmp_path / "made.onnx"))
+    before, after = (sum(graph_bytes.weight_bytes(path).values()) - rest for path in (source, tmp_path / "made.onnx"))
     assert before == 4 * 400 * 128 and after < most * before
 
 

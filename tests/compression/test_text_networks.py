@@ -11,6 +11,7 @@ from pipeline import compress, config, export, graphs, models, network, quality,
 from pipeline.config import Task
 from pipeline.examples import Split, TextInputs
 from pipeline.targets import Target
+from tests import graph_bytes
 from tests.contracts.test_models import SMALL_BERT
 
 INPUTS = TextInputs(2000, 16)
@@ -61,7 +62,7 @@ def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
     before, after = (graphs.answer(graphs.session(work.files[kind])) for kind in ("fp32", int8))
     one = examples.read(np.arange(7))
     assert np.abs(before(one) - after(one)).max() < 0.05 * max(1, np.abs(before(one)).max())
-    left, whole = (graphs.weight_bytes(work.files[kind])["float32"] for kind in (int8, "fp32"))
+    left, whole = (graph_bytes.weight_bytes(work.files[kind])["float32"] for kind in (int8, "fp32"))
     assert left < LEFT.get(name, 0.15) * whole
     assert work.files[int8].stat().st_size < 0.8 * work.files["fp32"].stat().st_size
 
