@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -257,9 +259,9 @@ COLOURS = ImageInputs(24, 24, 3, (0.2, 0.5, 0.7), (0.3, 0.25, 0.2))
 class Pooled(nn.Module):
     """A stem as ResNet's: the pool after the activation."""
 
-    def __init__(self, inputs, width, rises=True, again=False):
+    def __init__(self, inputs, width, rises=True, again=False, window=7, step=2, pads=(2, 3)):
         super().__init__()
-        self.stem = nn.Conv2d(inputs.channels, width, 7, 2, (2, 3))
+        self.stem = nn.Conv2d(inputs.channels, width, window, step, pads)
         self.pool, self.next = nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, 32, 3, padding=1)
         self.squeeze, self.head = nn.Conv2d(32, 32, 1), nn.Linear(32, 256)
         self.rises, self.again = rises, again
@@ -292,7 +294,7 @@ def after(model, operator):
 
 
 def test_an_activation_goes_behind_the_pool_that_reads_it_for_the_same_answers(tmp_path):
-    model = onnx.load(pooled(COLOURS, 32, tmp_path / "fp32.onnx"))
+    model = onnx.load(pooled(COLOURS, 8, tmp_path / "fp32.onnx"))
     before = logits(model, tmp_path / "before.onnx", COLOURS)
     _maps.pool_first(model, static_int8._kept_fp32(model))
     onnx.checker.check_model(model, full_check=True)
@@ -324,7 +326,7 @@ def loaded(path, folder):
     return onnx.load(folder / "loaded.onnx")
 
 
-@pytest.mark.parametrize(("width", "made_by"), [(32, {"Conv", "FusedConv"}), (64, {"QLinearConv"})])
+@pytest.mark.parametrize(("width", "made_by"), [(8, {"Conv", "FusedConv"}), (64, {"QLinearConv"})])
 def test_what_the_pool_reads_once_loaded(tmp_path, width, made_by):
     """fp32 of an fp32 convolution, codes of an int8 one: no QuantizeLinear between."""
     source, made = pooled(COLOURS, width, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
@@ -335,13 +337,27 @@ def test_what_the_pool_reads_once_loaded(tmp_path, width, made_by):
     assert makers[pool.input[0]].op_type in made_by
 
 
-def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path):
-    source = pooled(COLOURS, 64, tmp_path / "fp32.onnx")
-    model = onnx.load(source)
-    before = logits(model, tmp_path / "before.onnx", COLOURS)
+@pytest.mark.parametrize(
+    ("sides", "stem", "blocks"),
+    [
+        ((24, 24), {}, True),
+        ((25, 24), {}, True),  # one row more is needed below
+        ((24, 31), {"pads": (3, 3)}, True),
+        ((25, 23), {"window": 3, "pads": 1}, True),
+        ((24, 24), {"window": (4, 6), "pads": 0}, True),
+        ((25, 24), {"window": 4, "pads": 0}, False),  # a row would be left over, and make an answer
+        ((24, 24), {"step": 1}, False),
+        ((24, 24), {"step": (2, 1)}, False),
+    ],
+)
+def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path, sides, stem, blocks):
+    inputs = replace(COLOURS, height=sides[0], width=sides[1])
+    model = onnx.load(pooled(inputs, 64, tmp_path / "fp32.onnx", **stem))
+    before = logits(model, tmp_path / "before.onnx", inputs)
     model, overrides = _pixels.read_levels(model, _pixels.stem(model))
     onnx.checker.check_model(model, full_check=True)
-    found = logits(model, tmp_path / "after.onnx", COLOURS)
+    assert ("Split" in {node.op_type for node in model.graph.node}) == blocks
+    found = logits(model, tmp_path / "after.onnx", inputs)
     scale = np.abs(before[0]).max()
     for one, other in zip(before, found):
         np.testing.assert_allclose(one, other, atol=1e-5 * scale)
@@ -350,7 +366,7 @@ def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path):
 
 def test_where_all_means_are_alike_the_padding_is_the_convolutions_own(tmp_path):
     alike = ImageInputs(24, 24, 3, (0.5,) * 3, (0.3, 0.25, 0.2))
-    model = onnx.load(pooled(alike, 64, tmp_path / "fp32.onnx"))
+    model = onnx.load(pooled(alike, 64, tmp_path / "fp32.onnx", step=1))
     before = logits(model, tmp_path / "before.onnx", alike)
     model, _ = _pixels.read_levels(model, _pixels.stem(model))
     assert "Expand" not in {node.op_type for node in model.graph.node}
@@ -358,7 +374,7 @@ def test_where_all_means_are_alike_the_padding_is_the_convolutions_own(tmp_path)
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize(("inputs", "width", "int8"), [(COLOURS, 64, True), (COLOURS, 32, False), (IMAGES, 64, False)])
+@pytest.mark.parametrize(("inputs", "width", "int8"), [(COLOURS, 64, True), (COLOURS, 8, False), (IMAGES, 64, False)])
 def test_a_wide_convolution_over_colours_is_int8(tmp_path, inputs, width, int8):
     source, made = pooled(inputs, width, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
     first = next(node.name for node in onnx.load(source).graph.node if node.op_type == "Conv")
