@@ -18,8 +18,8 @@ def lengths(ids: Tensor) -> Tensor:
 
     Of an empty text its first padding does, so that it has an answer, which more padding does not change.
     """
-    places = torch.arange(1, ids.shape[1] + 1, device=ids.device)
-    return ((ids != 0) * places).amax(dim=1, keepdim=True).clamp(min=1)
+    places = torch.arange(ids.shape[1], device=ids.device)
+    return torch.where(ids != 0, places + 1, 1).amax(dim=1, keepdim=True)
 
 
 def real(ids: Tensor) -> Tensor:

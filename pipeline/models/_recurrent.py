@@ -42,10 +42,10 @@ class Layer(nn.Module):
         self.back = cells(before, width) if directions == "both" else None
 
     def forward(self, x: Tensor, turned: Tensor) -> Tensor:
-        states = _states(self.ahead, x)
+        states: Tensor = self.ahead(x)[0]
         if self.back is None:
             return states
-        return torch.cat([states, _taken(_states(self.back, _taken(x, turned)), turned)], dim=2)
+        return torch.cat([states, _taken(self.back(_taken(x, turned))[0], turned)], dim=2)
 
 
 class Last(nn.Module):
@@ -82,8 +82,11 @@ class Recurrent(nn.Module):
         counted = places < lengths
         turned = torch.where(counted, lengths - 1 - places, places)
         x = self.embedding(ids)  # [B, T, E]
-        for layer in self.layers:
-            x = layer(self.dropout(x), turned)  # [B, T, D]
+        if torch.onnx.is_in_onnx_export():
+            x = _in_graph(self.layers, x, lengths)
+        else:
+            for layer in self.layers:
+                x = layer(self.dropout(x), turned)  # [B, T, D]
         return self.head(self.dropout(self.pooling(x, counted)))
 
 
@@ -92,29 +95,53 @@ def _taken(x: Tensor, places: Tensor) -> Tensor:
     return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
 
 
-def _states(cells: nn.RNNBase, x: Tensor) -> Tensor:
-    """[B, T, values] → states [B, T, D].
+def _in_graph(layers: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    """[B, T, E] and each text's length, int64 [B, 1] → states of the last layer [B, T, D], by the graph's operators.
 
-    In a graph the operator is named here: PyTorch's exporter unrolls RNN, and the second of two LSTM layers, for one
-    number of tokens.
+    Backwards, these turn each text within its own length. One does both directions, unless their widths differ.
     """
-    if not torch.onnx.is_in_onnx_export():
-        states: Tensor = cells(x)[0]
-        return states
-    operator, _, activation = cells.mode.partition("_")
-    attributes: dict[str, Any] = {"hidden_size": cells.hidden_size}
-    attributes |= {"activations": [activation.capitalize()]} if activation else {}
+    x, lengths = x.transpose(0, 1), lengths.squeeze(1).int()
+    for layer in layers:
+        ahead, back = layer.ahead, layer.back
+        if back is None:
+            found = [_operator([ahead], "forward", x, lengths)]
+        elif ahead.hidden_size == back.hidden_size:
+            found = [_operator([ahead, back], "bidirectional", x, lengths)]
+        else:
+            found = [_operator([ahead], "forward", x, lengths), _operator([back], "reverse", x, lengths)]
+        x = _joined(found, (0, 2, 1, 3))  # [T, B, D]
+    return _joined(found, (2, 0, 1, 3))
+
+
+def _joined(states: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """States of directions, [T, directions, B, width] each, in this order of axes and side by side."""
+    return torch.cat([each.permute(*order).flatten(2) for each in states], dim=2)
+
+
+def _operator(cells: Sequence[nn.RNNBase], direction: str, x: Tensor, lengths: Tensor) -> Tensor:
+    """[T, B, values] → states [T, directions, B, width], by the operator that is named here.
+
+    PyTorch's exporter unrolls RNN, and the second of two LSTM layers, for one number of tokens.
+    """
+    operator, _, activation = cells[0].mode.partition("_")
+    attributes: dict[str, Any] = {"hidden_size": cells[0].hidden_size, "direction": direction}
+    attributes |= {"activations": [activation.capitalize()] * len(cells)} if activation else {}
     attributes |= {"linear_before_reset": 1} if operator == "GRU" else {}
-    named = [cells.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-    read, kept, *biases = (_gates(weights, GATES[cells.mode]) for weights in named)
-    found = torch.onnx.ops.symbolic(
+    weights = [torch.stack(each) for each in zip(*map(_weights, cells), strict=True)]
+    return torch.onnx.ops.symbolic(
         operator,
-        [x.transpose(0, 1), read[None], kept[None], torch.cat(biases)[None]],
+        [x, *weights, lengths],
         attributes,
         dtype=x.dtype,
-        shape=(x.shape[1], 1, x.shape[0], cells.hidden_size),
+        shape=(x.shape[0], len(cells), x.shape[1], cells[0].hidden_size),
     )
-    return found.squeeze(1).transpose(0, 1)
+
+
+def _weights(cells: nn.RNNBase) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one direction, by ONNX's order of gates: of what is read, of the state before, and the biases of both."""
+    named = [cells.get_parameter(f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    read, kept, *biases = (_gates(weights, GATES[cells.mode]) for weights in named)
+    return read, kept, torch.cat(biases)
 
 
 def _gates(weights: Tensor, order: Sequence[int]) -> Tensor:

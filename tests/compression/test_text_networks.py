@@ -74,4 +74,4 @@ def test_every_lstm_of_a_graph_gets_int8_weights(tmp_path):
     module = importlib.import_module("pipeline.compression.dynamic_int8")
     module.compress(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", module.Config(), [])
     found = graphs.operators(tmp_path / "int8.onnx")
-    assert found["DynamicQuantizeLSTM"] == 4 and "LSTM" not in found
+    assert found["DynamicQuantizeLSTM"] == 2 and "LSTM" not in found

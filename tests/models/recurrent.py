@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from pipeline import export, graphs
@@ -28,6 +29,18 @@ def states(net, ids):
             found = torch.cat([found, torch.stack(back, dim=1)], dim=2)
         x = found
     return x[0]
+
+
+def answers_alike(net, graph):
+    """By the graph as by the network: texts of all lengths in one batch, an empty one among them, and one alone."""
+    answer = graphs.answer(graphs.session(graph))
+    for count, tokens in ((1, 1), (2, 5), (7, 12)):
+        ids = torch.randint(1, 30, (count, tokens), generator=torch.Generator().manual_seed(0))
+        for k in range(1, count):
+            ids[k, tokens - 2 * k :] = 0
+        with torch.inference_mode():
+            expected = net(ids)
+        torch.testing.assert_close(torch.from_numpy(answer({"ids": ids.numpy()})), expected, atol=1e-4, rtol=1e-4)
 
 
 class Recurrent:
@@ -78,16 +91,22 @@ class Recurrent:
         functional.cross_entropy(answers, torch.tensor([0, 1, 1])).backward()
         assert all(p.grad.isfinite().all() and p.grad.any() for p in net.parameters())
 
-    @pytest.mark.parametrize(("layers", "pooling", "directions"), [(2, "attention", "both"), (1, "last", "one")])
-    def test_the_graph_has_the_operator_and_any_number_of_texts_and_tokens(self, tmp_path, layers, pooling, directions):
+    @pytest.mark.parametrize(
+        ("layers", "pooling", "directions"), [(2, "attention", "both"), (1, "last", "both"), (1, "last", "one")]
+    )
+    def test_the_graph_has_an_operator_a_layer_and_any_number_of_texts_and_tokens(
+        self, tmp_path, layers, pooling, directions
+    ):
         net = built(self.module, pooling=pooling, directions=directions, layers=layers)
         export.export(net, INPUTS, tmp_path / "fp32.onnx")
-        assert graphs.operators(tmp_path / "fp32.onnx")[self.operator] == layers * (2 if directions == "both" else 1)
-        answer = graphs.answer(graphs.session(tmp_path / "fp32.onnx"))
-        for count, tokens in ((1, 1), (2, 5), (7, 12)):
-            ids = torch.randint(1, 30, (count, tokens), generator=torch.Generator().manual_seed(0))
-            ids[-1] = 0
-            ids[0, tokens // 2 + 1 :] = 0
-            with torch.inference_mode():
-                expected = net(ids)
-            torch.testing.assert_close(torch.from_numpy(answer({"ids": ids.numpy()})), expected, atol=1e-4, rtol=1e-4)
+        assert graphs.operators(tmp_path / "fp32.onnx")[self.operator] == layers
+        answers_alike(net, tmp_path / "fp32.onnx")
+
+    def test_the_graph_has_an_operator_a_direction_where_their_widths_differ(self, tmp_path):
+        net = built(self.module, pooling="max")
+        layer = net.layers[0]
+        layer.back = type(layer.back)(8, 4, batch_first=True)
+        net.head = nn.Linear(10, 2)
+        export.export(net, INPUTS, tmp_path / "fp32.onnx")
+        assert graphs.operators(tmp_path / "fp32.onnx")[self.operator] == 2
+        answers_alike(net, tmp_path / "fp32.onnx")
