@@ -10,6 +10,7 @@ from torch import nn
 
 from pipeline import compression, config, export, graphs
 from pipeline.examples import TextInputs
+from tests import graph_bytes
 
 SCHEMES = sorted(found.name for found in pkgutil.iter_modules(compression.__path__) if not found.name.startswith("_"))
 INPUTS = TextInputs(500, 12)
@@ -57,7 +58,7 @@ def test_the_graph_is_one_smaller_file_with_weights_of_the_types_it_says(fp32, m
     assert [file.name for file in target.parent.iterdir()] == ["made.onnx"]
     assert graphs.share(target, module.STORED) > 0.85 and module.present(target) >= 1
     assert graphs.share(fp32, module.STORED) == 0 and module.present(fp32) == 0
-    assert graphs.weight_bytes(target).keys() & set(module.STORED)
+    assert graph_bytes.weight_bytes(target).keys() & set(module.STORED)
 
 
 def test_every_scale_is_sound(made):

@@ -22,6 +22,7 @@ from pipeline.examples import ImageInputs, Split, TextInputs
 from pipeline.fit import objective
 from pipeline.fit.settings import Config
 from pipeline.targets import Target
+from tests import graph_bytes
 
 SMALL_BERT = {"model_type": "bert", "vocab_size": 30, "hidden_size": 32, "num_hidden_layers": 2}
 SMALL_BERT |= {"num_attention_heads": 2, "intermediate_size": 64, "max_position_embeddings": 64}
@@ -241,7 +242,7 @@ def test_its_graph_is_compressed_and_goes_on_answering(name, scheme, exported, t
     ranging = not graphs.operators(graph).keys().isdisjoint(variants.RANGING)
     if scheme == ("dynamic_int8" if ranging else "static_int8"):  # what compress.schemes: auto takes
         assert graphs.quantised(tmp_path / "int8.onnx")
-        before, after = (graphs.weight_bytes(path)["float32"] for path in (graph, tmp_path / "int8.onnx"))
+        before, after = (graph_bytes.weight_bytes(path)["float32"] for path in (graph, tmp_path / "int8.onnx"))
         assert after < 0.95 * before  # how much less a text network's, is a matter of tests/compression/
         if reader == "images":
             assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * graph.stat().st_size
