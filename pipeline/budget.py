@@ -41,6 +41,7 @@ class Budget:
         None, low=0, high=1, unit="share of answers, of values in standard deviations, other than the trained network's"
     )
     bound: Literal["point", "upper_90", "upper_95"] = "point"  # of the drop's paired interval, which must keep max_drop
+    judge: Literal["validation", "folds"] = "validation"  # folds: what is chosen so is made anew in each fold, too
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Limits:
-    """A budget with its defaults filled in for a validation split."""
+    """A budget with its defaults filled in for the rows that judge."""
 
     max_drop: float  # in the headline's unit
     class_drops: Mapping[str, float]  # by judged class, of its recall

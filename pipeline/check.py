@@ -204,10 +204,12 @@ def _misfit(task: Task) -> Iterator[ConfigError]:
 
 def _unfolded(task: Task) -> Iterator[ConfigError]:
     """What cannot be cross-validated, or asks for folds where there are none."""
-    train, wanted, asked = (_section(task, name) for name in ("train", "crossvalidate", "suspects"))
+    train, wanted = (_section(task, name) for name in ("train", "crossvalidate"))
+    asked, judge = _section(task, "suspects").rows, _section(task, "compress").budget.judge
     for require in (
         lambda: folds.require_unseen(wanted, train.init, train.teacher, task.where),
-        lambda: folds.require_some(wanted, asked.rows, task.where),
+        lambda: folds.require_some(wanted, asked, task.where),
+        lambda: folds.require_judges(wanted, judge, task.where),
     ):
         try:
             require()

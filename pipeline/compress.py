@@ -29,13 +29,15 @@ log = logging.getLogger(__name__)
 
 def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
     """The linear model over terms of data/baseline."""
+    from pipeline import judging
+
     source, numbers = linear_source(task, out, settings.target.device)
     work = weighing.begin(task, source, settings, wanted, out)
     made = Made("trained", numbers, out / "fp32.onnx", "trained")
     weighing.put_into_graphs(work, made, weighing.calibration(work))
     weighing.put_into_engines(work)
     weighing.reload(work)
-    entry = weighing.finish(work, artifacts.STATE / "profiles")
+    entry = weighing.finish(work, artifacts.STATE / "profiles", judging.of(work))
     weighing.keep(work, entry)
     return entry
 
@@ -47,7 +49,7 @@ def of_net(
 
     Raises: StoppedError where `stop` says so while one is trained.
     """
-    from pipeline import shrinking
+    from pipeline import judging, shrinking
 
     at = shrinking.begin(task, settings.prune, wanted, settings.target, stop)
     source = net_source(task, at.subject.trained, at.data, settings.target.device)
@@ -71,7 +73,9 @@ def of_net(
         take(at.for_int8(trained, known.feeds, out))
     weighing.put_into_engines(work)
     weighing.reload(work)
-    entry = weighing.finish(work, artifacts.STATE / "profiles") | at.told(made)
+    told = at.told(made)
+    judge = judging.of(work, told["levels"], distilled=at.distilled)
+    entry = weighing.finish(work, artifacts.STATE / "profiles", judge) | told
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
     weighing.keep(work, entry)
     at.save(out, entry["network"], made)
@@ -127,13 +131,14 @@ def linear_source(task: Task, out: Path, device: str = "cpu") -> tuple[Source, i
 
 
 def main(task: Task) -> None:
-    from pipeline import eager, shrinking, training
+    from pipeline import eager, judging, shrinking, training
     from pipeline.tracking.runs import Run
 
     settings = task.section("compress", Config)
     schemes.check(settings.schemes, f"{task.where}.compress.schemes")
     inference.engines(settings.engines, settings.target.device, f"{task.where}.compress.engines")
     eager.require(settings.target.device, f"{task.where}.compress.target.device")
+    judging.require(task, settings)
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
     candidates: dict[str, Callable[[Path], dict[str, Any]]] = {
@@ -150,7 +155,8 @@ def main(task: Task) -> None:
         artifacts.write_json(out / "compress.json", {"candidates": entries, "headline": wanted.headline})
         run.log(0, points(entries, wanted.headline))
         run.artifact(out / "compress.json")
-    shrinking.forget(task)  # not before all is written, since a repeated run goes on with it
+    for kept in (shrinking, judging):
+        kept.forget(task)  # not before all is written, since a repeated run goes on with it
 
 
 def _each(candidates: Mapping[str, Callable[[Path], dict[str, Any]]], out: Path) -> dict[str, Any]:
@@ -186,6 +192,8 @@ def points(entries: Mapping[str, Mapping[str, Any]], headline: str) -> dict[str,
             found |= {f"{at}/{key}": float(figures[key]) for key in ("agreement", "memory") if figures[key] is not None}
             if figures["drop"]:
                 found[f"{at}/drop"] = figures["drop"]["value"]
+            if figures["out_of_fold"]:
+                found[f"{at}/drop_out_of_fold"] = figures["out_of_fold"]["drop"]["value"]
             for batch, taken in figures["latency_ms"].items():
                 found |= {f"{at}/latency_ms_{key}_batch_{batch}": value for key, value in taken.items()}
     return found

@@ -115,6 +115,8 @@ def budget(entry: Mapping[str, Any], headline: str) -> str:
     said = [f"{headline} at most {asked['max_drop']:.3g} {way}, {BOUNDS[asked['bound']]}"]
     if asked["class_drops"]:
         said.append(f"recall {_class_drops(asked['class_drops'])} lower")
+    if folded := next(filter(None, (variant["out_of_fold"] for variant in entry["variants"].values())), None):
+        said.append(_out_of_fold(folded, headline, way))
     if asked["speedup"] is not None:
         said.append(f"at least {asked['speedup']:g}× as fast as eager PyTorch")
     if asked["bytes"] is not None:
@@ -123,6 +125,13 @@ def budget(entry: Mapping[str, Any], headline: str) -> str:
         said.append(f"at most {asked['disagreement']:.1%} of the answers other than the trained network's")
     said.append(f"at least {asked['min_speedup']:g}× as fast as fp32 in ONNX Runtime")
     return "; ".join(said) + "."
+
+
+def _out_of_fold(folded: Mapping[str, Any], headline: str, way: str) -> str:
+    """What was asked where the folds judge."""
+    limits = folded["limits"]
+    recall = f" and recall {_class_drops(limits['class_drops'])} lower" if limits["class_drops"] else ""
+    return f"on {folded['examples']:,} rows out of fold {headline} at most {limits['max_drop']:.3g} {way}{recall}"
 
 
 def _class_drops(allowed: Mapping[str, float]) -> str:
@@ -141,13 +150,19 @@ def words(entry: Mapping[str, Any], headline: str) -> str:
     """Why this one was chosen, what it loses by the paired interval, and how many examples a tighter bound needs."""
     reason = entry["reason"].removeprefix(f"{entry['chosen']}: ")
     said = [reason[:1].upper() + reason[1:].rstrip(".") + "."]
-    drop, allowed = entry["drop"], entry["max_drop"]
+    drop, allowed, chosen = entry["drop"], entry["max_drop"], entry["variants"][entry["chosen"]]
     if drop is not None and entry["chosen"] != "fp32":  # the trained network itself, which loses nothing
+        folded = entry["judged"]["by"] == "folds"
         said.append(
-            f"On {entry['judged']['examples']:,} validation examples it loses {_signed(drop['value'])} {headline} "
-            f"against {entry['variants'][entry['chosen']]['reference']}, {_interval(entry)} "
+            f"On {entry['judged']['examples']:,} {'rows out of fold' if folded else 'validation examples'} it loses "
+            f"{_signed(drop['value'])} {headline} against {chosen['reference']}, {_interval(entry)} "
             f"{_signed(drop['low'])} to {_signed(drop['high'])}."
         )
+        if folded:
+            said.append(
+                f"In each fold it was made anew from the fold's own network; on validation it loses "
+                f"{_signed(chosen['drop']['value'])}."
+            )
         if drop["high"] <= allowed:
             said.append("The whole interval keeps the budget.")
         elif entry["needed_examples"]:
@@ -237,14 +252,16 @@ def _worst(entry: Mapping[str, Any], headline: str) -> float:
     scores = {name: sign * variant["validation"][headline] for name, variant in entry["variants"].items()}
     fair = [scores[n] for n, variant in entry["variants"].items() if n in BESIDE or not variant["rejected"]]
     best = max(scores.values())
-    return sign * (best - 3 * max(best - min(fair), entry["max_drop"]) - 1e-9)
+    return sign * (best - 3 * max(best - min(fair), entry["budget"]["max_drop"]) - 1e-9)
 
 
 def _least(entry: Mapping[str, Any], headline: str) -> float:
     """The headline that the budget still allows: so much worse than the best of the references."""
     variants, sign = entry["variants"], metrics.sign(headline)
     names = {"control-fp32" if variant["reference"] == "control" else "fp32" for variant in variants.values()}
-    return float(sign * (max(sign * variants[name]["validation"][headline] for name in names) - entry["max_drop"]))
+    return float(
+        sign * (max(sign * variants[name]["validation"][headline] for name in names) - entry["budget"]["max_drop"])
+    )
 
 
 def beside(entry: Mapping[str, Any], headline: str) -> str:

@@ -59,6 +59,15 @@ def require_some(config: Config, rows: int, where: str) -> None:
         )
 
 
+def require_judges(config: Config, judge: str, where: str) -> None:
+    """Raises: ConfigError where folds are to judge what compression loses, and there are none."""
+    if judge == "folds" and not config.folds:
+        raise ConfigError(
+            f"{where}.compress.budget.judge: found folds with crossvalidate.folds 0; expected folds, on which all "
+            "rows judge; set crossvalidate.folds: 5, or compress.budget.judge: validation"
+        )
+
+
 @dataclass(frozen=True)
 class Rows:
     """What decides the parts.

@@ -34,9 +34,30 @@ class Variant:
     memory: int | None = None  # bytes that a fresh process takes more
     rejected: list[str] = field(default_factory=list)
     pareto: bool = False
+    out_of_fold: "OutOfFold | None" = None  # where the folds judged it
+
+    @property
+    def lossless(self) -> bool:
+        """Whether it is the trained network itself."""
+        return self.network == "trained" and self.scheme == "fp32"
 
     def median(self, batch: int) -> float:
         return self.latency_ms[str(batch)]["median"]
+
+
+@dataclass(frozen=True)
+class OutOfFold:
+    """What a variant loses that is made anew in every fold, on all rows that the folds hold out."""
+
+    examples: int
+    drop: Interval
+    class_drops: dict[str, Interval]
+    agreement: float
+    limits: Limits  # for so many rows
+
+    @property
+    def among(self) -> str:
+        return f" on {self.examples:,} rows out of fold"
 
 
 def faults(graph: Path, stored: Collection[str], numbers: int) -> list[str]:
@@ -57,18 +78,22 @@ def faults(graph: Path, stored: Collection[str], numbers: int) -> list[str]:
     return found
 
 
-def keeps(variant: Variant, limits: Limits, headline: str) -> list[str]:
-    """The reasons of quality that speak against a variant."""
+def keeps(variant: Variant | OutOfFold, limits: Limits, headline: str) -> list[str]:
+    """The reasons of quality that speak against a variant, or against it in the folds."""
     found = []
+    among = variant.among if isinstance(variant, OutOfFold) else ""
     lower = "lower" if metrics.sign(headline) > 0 else "higher"
     if variant.drop is not None and not bound(variant.drop, limits) <= limits.max_drop:
         at = "" if limits.bound == "point" else f" at the upper end of its {limits.level:.0%} interval"
-        found.append(f"{headline} {bound(variant.drop, limits):.4f} {lower}{at}; at most {limits.max_drop:g} may be")
+        lost = f"{headline} {bound(variant.drop, limits):.4f} {lower}{among}{at}"
+        found.append(f"{lost}; at most {limits.max_drop:g} may be")
     for name, drop in variant.class_drops.items():
         if not drop.value <= limits.class_drops[name]:
-            found.append(f"recall of {name} {drop.value:.3f} lower; at most {limits.class_drops[name]:g} may be")
+            lost = f"recall of {name} {drop.value:.3f} lower{among}"
+            found.append(f"{lost}; at most {limits.class_drops[name]:g} may be")
     if limits.disagreement is not None and 1 - variant.agreement > limits.disagreement:
-        found.append(f"{1 - variant.agreement:.1%} of its answers differ; at most {limits.disagreement:.1%} may")
+        differ = f"{1 - variant.agreement:.1%} of its answers differ{among}"
+        found.append(f"{differ}; at most {limits.disagreement:.1%} may")
     return found
 
 
@@ -156,10 +181,12 @@ def reason(variants: Mapping[str, Variant], chosen: str, headline: str, limits: 
         name, other = min(others, key=lambda item: (len(item[1].rejected), item[1].bytes, item[0]))
         return f"{facts}; no smaller variant passes: against {name}, {' and '.join(other.rejected)}"
     lower, higher = ("lower", "higher") if metrics.sign(headline) > 0 else ("higher", "lower")
-    drop = one.drop.value if one.drop else 0.0
+    drop, among = one.drop.value if one.drop else 0.0, " on validation"
+    if one.out_of_fold:
+        drop, among, limits = one.out_of_fold.drop.value, one.out_of_fold.among, one.out_of_fold.limits
     return (
         f"{facts}, {fp32.median(batch) / one.median(batch):.2f}× as fast and {fp32.bytes / one.bytes:.1f}× smaller "
-        f"than fp32, {headline} {abs(drop):.4f} {lower if drop > 0 else higher} on validation than the "
+        f"than fp32, {headline} {abs(drop):.4f} {lower if drop > 0 else higher}{among} than the "
         f"{one.reference} network; at most {limits.max_drop:g} {lower} was allowed"
     )
 

@@ -43,7 +43,12 @@ class Calibration:
 class Graph:
     path: Path
     scheme: str
-    note: str = ""  # how an int8 graph was calibrated, which nodes are fp32
+    method: str = ""  # by which an int8 graph was calibrated
+    fp32: tuple[str, ...] = ()  # its nodes that stay so
+
+    @property
+    def note(self) -> str:
+        return f"{self.method}; fp32: {', '.join(self.fp32)}" if self.fp32 else self.method
 
 
 def schemes(
@@ -86,30 +91,35 @@ def stored(scheme: str) -> set[str]:
     return {name for part in parts for name in module(part).STORED}
 
 
-def write(source: Path, target: Path, scheme: str, calibration: Calibration) -> Graph | None:
-    """The graph `source` in a scheme; None where nothing in it has such a form."""
+def write(
+    source: Path, target: Path, scheme: str, calibration: Calibration, fp32: tuple[str, ...] = ()
+) -> Graph | None:
+    """The graph `source` in a scheme; None where nothing in it has such a form. fp32: nodes that static int8 leaves.
+
+    Raises: ConfigError for a node that the graph does not have.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        given, note = source, ""
+        given, method = source, ""
         for number, part in enumerate(scheme.split("+")):
             made = Path(folder) / f"{number}.onnx"
             if part == STATIC:
-                note = _calibrated(given, made, calibration)
+                method = _calibrated(given, made, calibration, fp32)
             else:
                 module(part).compress(given, made, module(part).Config(), calibration.feeds)
             if not module(part).present(made):
                 return None
             given = made
         target.write_bytes(given.read_bytes())
-    return Graph(target, scheme, note)
+    return Graph(target, scheme, method, fp32)
 
 
-def _calibrated(source: Path, target: Path, calibration: Calibration) -> str:
+def _calibrated(source: Path, target: Path, calibration: Calibration, fp32: tuple[str, ...]) -> str:
     """Tries the calibration methods and keeps the graph whose validation answers are nearest to the source's."""
     static = module(STATIC)
     expected = calibration.answers(source)
     found: dict[str, tuple[float, bytes]] = {}
     for method in calibration.methods:
-        static.compress(source, target, static.Config(method), calibration.feeds)
+        static.compress(source, target, static.Config(method, fp32), calibration.feeds)
         found[method] = (distance(calibration.answers(target), expected), target.read_bytes())
         log.debug("int8 calibrated by %s: answers %.5f away from fp32", method, found[method][0])
     best = min(found, key=lambda method: (not found[method][0] < np.inf, found[method][0]))  # a NaN is last
@@ -122,17 +132,17 @@ def mixed(
 ) -> Graph | None:
     """A static int8 graph with the nodes in fp32 that it takes to pass; None where no few of them do."""
     static = module(STATIC)
-    ranges = static.measure(source, graph.note, calibration.feeds)
+    ranges = static.measure(source, graph.method, calibration.feeds)
     expected = calibration.answers(source)
 
     def error(tried: Path) -> float:
         return distance(calibration.answers(tried), expected)
 
-    left = static.fallback(source, target, static.Config(graph.note), ranges, error=error, passes=passes)
+    left = static.fallback(source, target, static.Config(graph.method), ranges, error=error, passes=passes)
     if left is None:
         target.unlink(missing_ok=True)
         return None
-    return Graph(target, f"{STATIC}+{MIXED}", f"{graph.note}; fp32: {', '.join(left)}")
+    return Graph(target, f"{STATIC}+{MIXED}", graph.method, left)
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:

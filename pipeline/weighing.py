@@ -16,7 +16,7 @@ from pipeline import budget, gate, inference, latency, metrics, profiling, quali
 from pipeline import variants as schemes
 from pipeline.budget import Budget, Device, Limits
 from pipeline.config import Task, setting
-from pipeline.gate import Variant
+from pipeline.gate import OutOfFold, Variant
 from pipeline.metrics import Interval
 from pipeline.pruning.settings import Prune
 from pipeline.targets import Target
@@ -87,6 +87,7 @@ class Work:
     variants: dict[str, Variant] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
     answers: dict[str, np.ndarray] = field(default_factory=dict)  # of each variant to validation
+    written: dict[str, schemes.Graph] = field(default_factory=dict)  # how each graph was, but fp32
     notes: dict[str, str] = field(default_factory=dict)
     left: list[dict[str, str]] = field(default_factory=list)
 
@@ -129,40 +130,46 @@ class Work:
 
     def compare(self, name: str) -> None:
         """Measures what a variant loses against its reference, on the same resamples."""
-        one, target = self.variants[name], self.source.target
+        one, source = self.variants[name], self.source
         before = self.answers["control-fp32" if one.reference == "control" else "eager"]
-        measured = {self.headline: self.headline} | {name: f"recall/{name}" for name in self.limits.class_drops}
-        gains = metrics.paired_gains(
-            self.source.validation.truth,
-            before,
-            self.answers[name],
-            list(measured.values()),
-            target,
-            seed=self.wanted.seed,
-            resamples=self.wanted.resamples,
-            level=self.limits.level,
+        one.drop, one.class_drops = lost(
+            self.wanted, self.limits, source.validation.truth, before, self.answers[name], source.target
         )
-        drops = {key: Interval(0 - gain.value, 0 - gain.high, 0 - gain.low) for key, gain in gains.items()}
-        one.drop = drops[self.headline]
-        one.class_drops = {key: drops[metric] for key, metric in measured.items() if key != self.headline}
 
     def keeps(self, name: str) -> bool:
         """Whether a variant is there, and within the budget of quality."""
         return name in self.variants and not gate.keeps(self.variants[name], self.limits, self.headline)
 
     def unfit(self, answers: np.ndarray) -> str:
-        """Why answers cannot be judged at all, or nothing."""
-        if not np.isfinite(answers).all():
-            return "an answer is not a finite number"
-        truth, target = self.source.validation.truth, self.source.target
-        if self.headline not in quality.figures(self.wanted, truth, answers, target):
-            return f"its answers are so alike that {self.headline} is not defined"
-        return ""
+        """Why answers to validation cannot be judged at all, or nothing."""
+        return unfit(self.wanted, self.source.validation.truth, answers, self.source.target)
 
     def leave(self, name: str, reason: str, graph: Path) -> None:
         """Names what is no variant, and takes its file away."""
         self.left.append({"name": name, "reason": reason})
         graph.unlink(missing_ok=True)
+
+
+def lost(
+    wanted: quality.Config, limits: Limits, truth: np.ndarray, before: np.ndarray, after: np.ndarray, target: Target
+) -> tuple[Interval, dict[str, Interval]]:
+    """The drops of the headline and of each judged class's recall from one's answers [N, O] to another's, in pairs."""
+    measured = {wanted.headline: wanted.headline} | {name: f"recall/{name}" for name in limits.class_drops}
+    metric_names, seed, resamples = list(measured.values()), wanted.seed, wanted.resamples
+    gains = metrics.paired_gains(
+        truth, before, after, metric_names, target, seed=seed, resamples=resamples, level=limits.level
+    )
+    drops = {key: Interval(0 - gain.value, 0 - gain.high, 0 - gain.low) for key, gain in gains.items()}
+    return drops[wanted.headline], {key: drops[name] for key, name in measured.items() if key != wanted.headline}
+
+
+def unfit(wanted: quality.Config, truth: np.ndarray, answers: np.ndarray, target: Target) -> str:
+    """Why answers [N, O] cannot be judged at all, or nothing."""
+    if not np.isfinite(answers).all():
+        return "an answer is not a finite number"
+    if wanted.headline not in quality.figures(wanted, truth, answers, target):
+        return f"its answers are so alike that {wanted.headline} is not defined"
+    return ""
 
 
 def begin(task: Task, source: Source, settings: Config, wanted: quality.Config, out: Path) -> Work:
@@ -191,7 +198,7 @@ def compile_in_16_bits(work: Work) -> None:
         try:
             answers = graphs.answers(call, source.validation, source.target.kind)
         except RuntimeError as error:
-            work.left.append({"name": name, "reason": f"PyTorch cannot compile it: {_line(error)}"})
+            work.left.append({"name": name, "reason": f"PyTorch cannot compile it: {line(error)}"})
             continue
         if not np.isfinite(answers).all():
             work.left.append({"name": name, "reason": f"in {scheme} an answer is not a finite number"})
@@ -199,7 +206,8 @@ def compile_in_16_bits(work: Work) -> None:
         work.judge(name, Made("trained", 0, work.out, "trained"), scheme, "pytorch", source.eager_bytes, answers)
 
 
-def _line(error: Exception) -> str:
+def line(error: Exception) -> str:
+    """What it says, on one line."""
     return " ".join(str(error).split())[:200]
 
 
@@ -228,11 +236,12 @@ def put_into_graphs(work: Work, made: Made, known: schemes.Calibration) -> None:
             found = schemes.write(made.graph, target, scheme, known)
             reason = work.unfit(answers := work.asked(target)) if found else "nothing in its graph has such a form"
         except Exception as error:  # noqa: BLE001 - what a scheme or the engine raises speaks against this variant alone
-            found, reason = None, f"it cannot be made: {type(error).__name__}: {_line(error)}"
+            found, reason = None, f"it cannot be made: {type(error).__name__}: {line(error)}"
         if found is None or reason:
             work.leave(target.stem, reason, target)
             continue
         name = work.add(made, scheme, target, answers)
+        work.written[name] = found
         work.notes[name] = "; ".join(filter(None, (found.note, _in_fp32(target, scheme))))
         if scheme == schemes.STATIC and work.keeps(fp32) and not work.keeps(name):
             _mix(work, made, found, known)
@@ -268,7 +277,7 @@ def _mix(work: Work, made: Made, found: schemes.Graph, known: schemes.Calibratio
             held.pop(name, None)
         work.left.append({"name": made.name, "reason": "int8 loses too much, whichever few nodes stay fp32"})
     else:
-        work.notes[name] = mixed.note
+        work.notes[name], work.written[name] = mixed.note, mixed
 
 
 def put_into_engines(work: Work) -> None:
@@ -281,7 +290,7 @@ def put_into_engines(work: Work) -> None:
             try:
                 answers = work.asked(path, engine)
             except RuntimeError as error:
-                work.left.append({"name": f"{name}@{engine}", "reason": f"{engine} cannot run it: {_line(error)}"})
+                work.left.append({"name": f"{name}@{engine}", "reason": f"{engine} cannot run it: {line(error)}"})
                 continue
             work.add(Made(one.network, one.numbers, path, one.reference), one.scheme, path, answers, engine)
 
@@ -304,10 +313,14 @@ def _spread(work: Work) -> float:
     return work.source.target.std
 
 
-def finish(work: Work, profiles: Path) -> dict[str, Any]:
-    """The choice among all variants: the entry of compress.json.
+Judge = Callable[[str], OutOfFold | str]
+"""What a variant loses in the folds, by its name, or why it cannot be made there."""
 
-    Raises: BudgetError where none keeps what the budget asks for.
+
+def finish(work: Work, profiles: Path, judge: Judge | None = None) -> dict[str, Any]:
+    """The choice among all variants: the entry of compress.json. judge: asked about what validation would choose.
+
+    Raises: BudgetError where none keeps what the budget asks for; what `judge` raises.
     """
     settings, source = work.settings, work.source
     device, known = settings.target, work.variants
@@ -321,12 +334,16 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
     gate.mark_pareto(work.variants, work.headline, batch)
     for name, one in sorted(work.variants.items(), key=lambda item: item[1].bytes):
         log.info("%s: %s bytes, %s", name, f"{one.bytes:,}", "; ".join(one.rejected) or "nothing speaks against it")
-    chosen = gate.choose(work.variants, work.limits, batch)
+    chosen = _choice(work, batch, judge)
     one, median = work.variants[chosen], {n: v.median(batch) for n, v in work.variants.items() if v.latency_ms}
+    drop, limits, examples = one.drop, work.limits, len(source.validation)
+    if one.out_of_fold:
+        drop, limits, examples = one.out_of_fold.drop, one.out_of_fold.limits, one.out_of_fold.examples
+    by = "folds" if one.out_of_fold else "validation"
     return {
         "budget": asdict(work.limits) | {"min_speedup": settings.min_speedup},
         "target": asdict(device) | {"processor": latency.processor()},
-        "judged": {"examples": len(source.validation), "classes": list(work.limits.class_drops)},
+        "judged": {"by": by, "examples": examples, "classes": list(limits.class_drops)},
         "variants": {name: asdict(variant) for name, variant in work.variants.items()},
         "notes": {name: note for name, note in work.notes.items() if note},
         "chosen": chosen,
@@ -336,13 +353,29 @@ def finish(work: Work, profiles: Path) -> dict[str, Any]:
         "graph": work.files[chosen].name,
         "reason": gate.reason(work.variants, chosen, work.headline, work.limits, batch),
         "speedup": {"vs_eager": median["eager"] / median[chosen], "vs_onnx_fp32": median["fp32"] / median[chosen]},
-        "drop": asdict(one.drop) if one.drop else None,
-        "max_drop": work.limits.max_drop,
-        "needed_examples": gate.needed(one.drop, work.limits, len(source.validation)),
+        "drop": asdict(drop) if drop else None,
+        "max_drop": limits.max_drop,
+        "needed_examples": gate.needed(drop, limits, examples),
         "left": work.left,
         "sensitivity": None,
         "levels": [],
     }
+
+
+def _choice(work: Work, batch: int, judge: Judge | None) -> str:
+    """The smallest variant that keeps the budget on validation, and where there is a `judge`, in the folds too."""
+    while True:
+        name = gate.choose(work.variants, work.limits, batch)
+        one = work.variants[name]
+        if judge is None or one.lossless or one.out_of_fold:
+            return name
+        found = judge(name)
+        if isinstance(found, str):
+            one.rejected.append(found)
+        else:
+            one.out_of_fold = found
+            one.rejected += gate.keeps(found, found.limits, work.headline)
+        log.info("%s in the folds: %s", name, "; ".join(one.rejected) or "nothing speaks against it")
 
 
 def keep(work: Work, entry: Mapping[str, Any]) -> None:

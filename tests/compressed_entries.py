@@ -31,6 +31,7 @@ def variant(network, scheme, size, latency, score, drop=None, rejected=(), **oth
         "class_drops": {} if drop is None else {"mono_ok": interval(0.8 * drop, 0.03)},
         "rejected": list(rejected),
         "pareto": False,
+        "out_of_fold": None,
     }
     return found | other
 
@@ -129,7 +130,7 @@ def of_images():
     return {
         "budget": budget(),
         "target": target(),
-        "judged": {"examples": 494, "classes": ["mono_ok", "poly_ok"]},
+        "judged": {"by": "validation", "examples": 494, "classes": ["mono_ok", "poly_ok"]},
         "variants": with_pareto(variants),
         "notes": {"pruned_2-static_int8": "percentile", "static_int8+mixed": "entropy; fp32: stem.0, head"},
         "chosen": "pruned_2-static_int8",
@@ -178,7 +179,7 @@ def of_texts(many=52):
             max_drop=0.01, class_drops={"好评": 0.05, "差评": 0.05}, speedup=3.0, bytes=2_000_000, bound="upper_95"
         ),
         "target": target(),
-        "judged": {"examples": 1682, "classes": ["好评", "差评"]},
+        "judged": {"by": "validation", "examples": 1682, "classes": ["好评", "差评"]},
         "variants": with_pareto(variants),
         "notes": {},
         "chosen": "pruned_1-embedding_int4+dynamic_int8",
@@ -207,7 +208,7 @@ def of_terms():
     return {
         "budget": budget(max_drop=0.01, class_drops={"好评": 0.05, "差评": 0.05}),
         "target": target(),
-        "judged": {"examples": 1682, "classes": ["好评", "差评"]},
+        "judged": {"by": "validation", "examples": 1682, "classes": ["好评", "差评"]},
         "variants": with_pareto(variants),
         "notes": {},
         "chosen": "fp32",

@@ -64,7 +64,7 @@ def test_both_candidates_have_their_graphs_and_figures(compressed):
                 assert 0 < taken["median"] <= taken["p95"]
         assert set(found["variants"]["fp32"]["latency_ms"]) == {"1", "32"}
         assert found["max_drop"] == found["budget"]["max_drop"] == 0.02
-        assert found["judged"] == {"examples": 240, "classes": ["bad", "good"]}
+        assert found["judged"] == {"by": "validation", "examples": 240, "classes": ["bad", "good"]}
         assert found["drop"] is None or found["drop"]["low"] <= found["drop"]["value"] <= found["drop"]["high"]
         times = {key: value["latency_ms"]["1"]["median"] for key, value in found["variants"].items() if
                  value["latency_ms"]}  # fmt: skip

@@ -189,7 +189,7 @@ class Short:
     def __init__(self, *commands: tuple[str, ...]) -> None:
         self.commands, self.started = commands, list[int]()
 
-    def __call__(self, number: int, stem: Path) -> running._Running:
+    def __call__(self, number: int, stem: Path, module: str) -> running._Running:
         stem.with_suffix(".log").touch()
         command = self.commands[number][min(self.started.count(number), len(self.commands[number]) - 1)]
         self.started.append(number)

@@ -206,6 +206,10 @@ def test_impossible_settings_are_named(section: dict[str, object], words: str) -
 @pytest.mark.parametrize(
     ("sections", "words"),
     [
+        (
+            {"compress": {"budget": {"judge": "folds"}}},
+            "compress.budget.judge: found folds with crossvalidate.folds 0; expected folds",
+        ),
         ({"suspects": {"rows": 10}}, "suspects.rows: found 10 with crossvalidate.folds 0; expected folds"),
         (
             {"crossvalidate": {"folds": 5}, "train": {"init": {"model": "models:/x@champion"}}},

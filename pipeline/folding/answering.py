@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,8 @@ LATER = {
         "profiling",
         "shrinking",
         "weighing",
+        "judging",
+        "folding/compressed",
         "fit/fake_int8",
     ),
     *("graphs", "latency", "predict", "initialise", "errors", "wording", "stage", "ranks", "config", "quality"),
@@ -87,23 +89,34 @@ def collected(task: Task, wanted: folds.Config, again: str = "") -> list[Fold]:
 
     Raises: ConfigError, DataError for what cannot be folded, and what running.run raises.
     """
+    values, train = settled(task, wanted)
+    root = artifacts.STATE / "folds" / f"{task.name}-{fingerprint(task, wanted, values)}"
+    stems = [root / str(number) for number in range(wanted.folds)]
+    if again and missing(stems):
+        log.info("%s", again)
+    make(task, wanted, values, train, stems, lambda number: {"folder": str(stems[number].absolute())})
+    forget_others(root, task)
+    return [Fold.read(stem) for stem in stems]
+
+
+def settled(task: Task, wanted: folds.Config) -> tuple[dict[str, Any], settings.Config]:
+    """What tune left, for a fold, and how that trains. Raises: ConfigError for what has seen every fold."""
     values = refit.settled(artifacts.read_json(artifacts.folder("tuned", task.name) / "values.json"))
     train = config.parse(settings.Config, values["train"], f"data/tuned/{task.name}/values.json: train")
     folds.require_unseen(wanted, train.init, train.teacher, task.where)
-    root = artifacts.STATE / "folds" / f"{task.name}-{fingerprint(task, wanted, values)}"
-    stems = [root / str(number) for number in range(wanted.folds)]
-    missing = [number for number, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
-    for stem in stems:
-        if stem.with_suffix(".json").is_file():  # a run may have been killed between the answers and this
-            _tidy(stem)
-    if missing:
-        if again:
-            log.info("%s", again)
-        _make(task, wanted, values, train, stems, missing)
-    for old in root.parent.glob(f"{task.name}-{'[0-9a-f]' * 16}"):  # not those of a task named like this one
+    return values, train
+
+
+def missing(stems: Sequence[Path]) -> list[int]:
+    """The numbers of the folds that have not ended."""
+    return [number for number, stem in enumerate(stems) if not stem.with_suffix(".json").is_file()]
+
+
+def forget_others(root: Path, task: Task) -> None:
+    """Drops what lies beside `root` of this task, but of none that is named like it."""
+    for old in root.parent.glob(f"{task.name}-{'[0-9a-f]' * 16}"):
         if old != root:
             shutil.rmtree(old, ignore_errors=True)
-    return [Fold.read(stem) for stem in stems]
 
 
 def _tidy(stem: Path) -> None:
@@ -113,15 +126,22 @@ def _tidy(stem: Path) -> None:
         stem.with_suffix(suffix).unlink(missing_ok=True)
 
 
-def _make(
+def make(
     task: Task,
     wanted: folds.Config,
     values: Mapping[str, Any],
     train: settings.Config,
     stems: Sequence[Path],
-    missing: Sequence[int],
+    more: Callable[[int], Mapping[str, Any]],
+    module: str = "pipeline.folding.refit",
 ) -> None:
-    _write_jobs(task, wanted, values, stems, missing)
+    """Runs the folds that have not ended. more: of a fold's job, by its number; `folder` is where the fold works."""
+    left = missing(stems)
+    for number in set(range(len(stems))) - set(left):  # a run may have been killed between the answers and this
+        _tidy(stems[number])
+    if not left:
+        return
+    _write_jobs(task, wanted, values, {number: stems[number] for number in left}, more)
 
     def on_end(number: int, seconds: float) -> None:
         _tidy(stems[number])
@@ -129,14 +149,18 @@ def _make(
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         log.info("%s: fold %d of %d: %s; %.0f s", task.name, number + 1, wanted.folds, told, seconds)
 
-    limit = running.at_once(wanted.workers, len(missing), train)
-    log.info("%s: %d folds to fit, %d at once where memory allows", task.name, len(missing), limit)
+    limit = running.at_once(wanted.workers, len(left), train)
+    log.info("%s: %d folds to fit, %d at once where memory allows", task.name, len(left), limit)
     with training.stopping() as stop:
-        running.run([(number, stems[number]) for number in missing], limit, on_end, stop)
+        running.run([(number, stems[number]) for number in left], limit, on_end, stop, module)
 
 
 def _write_jobs(
-    task: Task, wanted: folds.Config, values: Mapping[str, Any], stems: Sequence[Path], missing: Iterable[int]
+    task: Task,
+    wanted: folds.Config,
+    values: Mapping[str, Any],
+    stems: Mapping[int, Path],
+    more: Callable[[int], Mapping[str, Any]],
 ) -> None:
     """What each process reads: its settings, and every accepted row's side."""
     shares = task.of_kind("prepare", "preparation")[1].shares
@@ -144,11 +168,11 @@ def _write_jobs(
     rows = folds.read(task)
     found = folds.drawn(rows, wanted, place)
     job = {"task": task.name, "kind": task.kind, "sections": dict(task.raw), "values": dict(values)}
-    for number in missing:
+    for number, stem in stems.items():
         sided = folds.fold(rows, found, number, shares[1] / (shares[0] + shares[1]), wanted, place)
-        with artifacts.whole(stems[number].with_suffix(".npy")) as building, building.open("wb") as file:
+        with artifacts.whole(stem.with_suffix(".npy")) as building, building.open("wb") as file:
             np.save(file, sided)
-        artifacts.write_json(stems[number].with_suffix(".job"), job)
+        artifacts.write_json(stem.with_suffix(".job"), {**job, **more(number)})
     if rows.out.any():
         log.info("%s: %s rows that the source tests on take part in no fold", task.name, f"{rows.out.sum():,}")
 
@@ -157,7 +181,7 @@ def fingerprint(task: Task, wanted: folds.Config, values: Mapping[str, Any]) -> 
     """A hash of all that decides the answers."""
     said = {name: task.raw[name] for name in SECTIONS} | {"kind": task.kind, "values": values}
     said |= {"folds": wanted.folds, "split": wanted.kind, "seed": wanted.seed}
-    said |= {"versions": dict(_versions())}
+    said |= {"versions": dict(versions(LIBRARIES))}
     digest = hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode())
     for path in [*_code(task.kind, values["model"]["name"]), *_data(task)]:
         with path.open("rb") as file:
@@ -165,9 +189,10 @@ def fingerprint(task: Task, wanted: folds.Config, values: Mapping[str, Any]) -> 
     return digest.hexdigest()[:16]
 
 
-def _versions() -> Iterator[tuple[str, str]]:
-    for name in LIBRARIES:
-        with contextlib.suppress(metadata.PackageNotFoundError):  # transformers is an extra
+def versions(packages: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Of those that are installed: some are extras."""
+    for name in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             yield name, metadata.version(name)
 
 

@@ -3,7 +3,7 @@
 It walks the stages from split to train in a folder of its own, and leaves the answers of baseline and network to what
 the fold holds out. That every fold learns vocabulary, terms, vectors and statistics anew on its own train part alone
 follows from this: it runs the stages' own code on a project that holds nothing else. This is the one module that
-imports stages; none of them knows of it.
+imports stages; none of them knows of it. `folding.compressed` goes on from it.
 N examples, O outputs.
 """
 
@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from pipeline.fit.settings import Config
 from pipeline.folding import workspace
 
 HELD_OUT = ("validation", "test")
+STAGES = (split, prepare, featurize)
+"""What a fold walks before anything learns."""
 ERROR = ".error.json"
 
 
@@ -43,14 +45,15 @@ def settled(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def refit(task: Task, values: Mapping[str, Any]) -> dict[str, dict[str, np.ndarray]]:
     """Answers [N, O] of each candidate to what is held out; the current folder is the fold's own."""
-    for one in (split, prepare, featurize):
+    for one in STAGES:
         one.main(task)
     simple = baseline.fit(task).probabilities
     found = {"baseline": {side: np.asarray(simple[side]) for side in HELD_OUT}}
-    return found | {"net": _net(task, values)}
+    return found | {"net": net(task, values)}
 
 
-def _net(task: Task, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+def net(task: Task, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The network's answers [N, O] to what is held out; it stays in data/models."""
     from pipeline import network
 
     where = f"data/tuned/{task.name}/values.json"
@@ -100,7 +103,8 @@ def _noted(stem: Path) -> Iterator[None]:
         sys.exit(known.exit_code)
 
 
-def main() -> None:
+def work(do: Callable[[Path, Task, Mapping[str, Any]], None]) -> None:
+    """Does the job that the command line names, in the fold's own folder; `do` gets its path without suffix."""
     # Read when torch is imported: threads that wait by spinning would take the cores of the other folds.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
@@ -110,9 +114,13 @@ def main() -> None:
     job = artifacts.read_json(Path(sys.argv[1]))
     task = Task(job["task"], job["kind"], job["sections"])
     with _noted(stem):
-        workspace.make(stem, task.name, np.load(f"{stem}.npy", allow_pickle=False))
-        os.chdir(stem)
-        leave(stem, task, refit(task, job["values"]))
+        workspace.make(Path(job["folder"]), task.name, np.load(f"{stem}.npy", allow_pickle=False))
+        os.chdir(job["folder"])
+        do(stem, task, job)
+
+
+def main() -> None:
+    work(lambda stem, task, job: leave(stem, task, refit(task, job["values"])))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,15 @@ def at_once(asked: int | None, folds: int, train: Config) -> int:
 
 
 def run(
-    jobs: Sequence[tuple[int, Path]], limit: int, on_end: Callable[[int, float], None], stop: Callable[[], bool]
+    jobs: Sequence[tuple[int, Path]],
+    limit: int,
+    on_end: Callable[[int, float], None],
+    stop: Callable[[], bool],
+    module: str = "pipeline.folding.refit",
 ) -> None:
     """Returns when every fold, its number and the job's path without suffix, has left its answers.
+
+    module: what each process runs.
 
     A fold that has run beside others and whose process the system has killed, as it does for want of memory, is started
     once more when nothing else runs; from then on one works at a time.
@@ -68,9 +74,9 @@ def run(
     try:
         while waiting or running:
             if stop():
-                raise StoppedError("crossvalidate: stopped; finished folds are kept; run again to go on")
+                raise StoppedError("folds: stopped; finished folds are kept; run again to go on")
             while waiting and _may_start(running, limit, needed):
-                running.append(_start(*waiting.pop(0)))
+                running.append(_start(*waiting.pop(0), module))
             for one in running:
                 one.beside |= len(running) > 1  # said here, since the system may kill all of them at once
             time.sleep(POLL)
@@ -99,7 +105,7 @@ def _may_start(running: Sequence[_Running], limit: int, needed: int) -> bool:
     return memory.free() > most + sum(max(0, most - one.now) for one in running)
 
 
-def _start(number: int, stem: Path) -> _Running:
+def _start(number: int, stem: Path, module: str) -> _Running:
     own = {
         rank.STARTER: str(os.getpid()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),  # until the training sets train.threads
@@ -108,7 +114,7 @@ def _start(number: int, stem: Path) -> _Running:
     stem.with_suffix(ERROR).unlink(missing_ok=True)
     with stem.with_suffix(".log").open("ab") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.folding.refit", str(stem.with_suffix(".job"))],
+            [sys.executable, "-m", module, str(stem.with_suffix(".job"))],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -138,7 +138,7 @@ def smaller(
                 left = _kept(tuner, at, partial(kept, subject, sensitivity, together, saving, cost))
                 alike = tuple(sorted(left.items()))
                 known = not left or alike in passed
-                made = None if known else _tuned(at, saving, subject, left, tuner, judge, chosen)
+                made = None if known else tuned(at, saving, subject, left, tuner, judge, chosen)
             except (UncutError, TrainingError) as error:  # there are parts that can be cut alone and not together
                 log.warning("%s: %s", at, error)
                 break
@@ -160,7 +160,7 @@ def _kept(tuner: Tuner, name: str, chosen: Callable[[], dict[str, int]]) -> dict
     return left
 
 
-def _tuned(
+def tuned(
     name: str,
     saving: float,
     subject: Subject,
@@ -169,6 +169,7 @@ def _tuned(
     judge: Judge,
     chosen: bool | None,
 ) -> Smaller:
+    """A network of which so many of each part are left; distilled as chosen, or whichever loses less on validation."""
     tried: list[tuple[float, Any]] = []
     before = 0.0
     for distilled in (False, True) if chosen is None else (chosen,):

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline import artifacts, config, parts
+from pipeline import arrivals, artifacts, baseline, config, featurize, parts, prepare, split, train
 from pipeline.config import Task
 from pipeline.search import values as search_values
 
@@ -99,3 +99,12 @@ def inside(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("DANLU_RUN", "the flow has checked params.yaml")
+
+
+def trained(made: Task) -> None:
+    """Walks the stages from split to train, as a run does before compress."""
+    validated = artifacts.folder("validated", NAME)
+    contents = [arrivals.keys(part["content"]) for part in parts.each(validated / "accepted", ["content"])]
+    arrivals.extend(artifacts.folder("order", NAME), np.concatenate(contents))
+    for stage in (split, prepare, featurize, baseline, train):
+        stage.main(made)
