@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, inference, prepared, quality, reloading, stage, weighing
+from pipeline import artifacts, inference, making, prepared, quality, reloading, stage, weighing
 from pipeline import variants as schemes
 from pipeline.config import Task
 from pipeline.errors import BudgetError
@@ -34,9 +34,9 @@ def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -
     source, numbers = linear_source(task, out, settings.target.device)
     work = weighing.begin(task, source, settings, wanted, out)
     made = Made("trained", numbers, out / "fp32.onnx", "trained")
-    weighing.put_into_graphs(work, made, weighing.calibration(work))
-    weighing.put_into_engines(work)
-    weighing.reload(work)
+    making.put_into_graphs(work, made, making.calibration(work))
+    making.put_into_engines(work)
+    making.reload(work)
     entry = weighing.finish(work, artifacts.STATE / "profiles", judging.of(work))
     weighing.keep(work, entry)
     return entry
@@ -54,14 +54,14 @@ def of_net(
     at = shrinking.begin(task, settings.prune, wanted, settings.target, stop)
     source = net_source(task, at.subject.trained, at.data, settings.target.device)
     work = weighing.begin(task, source, settings, wanted, out)
-    known = weighing.calibration(work)
+    known = making.calibration(work)
     trained = at.export("trained", at.subject.trained, out)
-    weighing.put_into_graphs(work, Made("trained", trained.numbers, trained.graph, "trained"), known)
+    making.put_into_graphs(work, Made("trained", trained.numbers, trained.graph, "trained"), known)
     made: dict[str, Shrunk] = {}
 
     def take(one: "Shrunk") -> None:
         made[one.name] = one
-        weighing.put_into_graphs(work, Made(one.name, one.numbers, one.graph, _reference(work, one.name)), known)
+        making.put_into_graphs(work, Made(one.name, one.numbers, one.graph, _reference(work, one.name)), known)
 
     for one in at.networks(out, lambda shrunk: work.keeps(f"{shrunk.name}-fp32")):
         take(one)
@@ -71,8 +71,8 @@ def of_net(
         if "control" not in made:
             take(at.control(out))
         take(at.for_int8(trained, known.feeds, out))
-    weighing.put_into_engines(work)
-    weighing.reload(work)
+    making.put_into_engines(work)
+    making.reload(work)
     told = at.told(made)
     judge = judging.of(work, told["levels"], distilled=at.distilled)
     entry = weighing.finish(work, artifacts.STATE / "profiles", judge) | told

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline import compress, eager, export, graphs, inference, prepared, quality, weighing
+from pipeline import compress, eager, export, graphs, inference, making, prepared, quality, weighing
 from pipeline.config import Task, parse
 from pipeline.errors import ConfigError, DataError
 from pipeline.examples import ImageInputs, Split
@@ -233,7 +233,7 @@ def test_where_nothing_has_a_form_in_a_scheme_fp32_stays_and_it_is_said(tmp_path
     source = Source("net", eager, 100, examples, examples, AB)
     settings = parse(compress.Config, {"schemes": ["dynamic_int8"], "examples": 8, "target": {"rounds": 10}}, "s")
     work = weighing.begin(Task("toy", "image", {}), source, settings, WANTED, tmp_path)
-    weighing.put_into_graphs(work, Made("trained", 20, tmp_path / "fp32.onnx", "trained"), weighing.calibration(work))
+    making.put_into_graphs(work, Made("trained", 20, tmp_path / "fp32.onnx", "trained"), making.calibration(work))
     found = weighing.finish(work, tmp_path / "profiles")
     assert found["chosen"] == "fp32" and found["variants"].keys() == {"eager", "fp32"}
     assert found["left"] == [{"name": "dynamic_int8", "reason": "nothing in its graph has such a form"}]

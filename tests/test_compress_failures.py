@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pipeline import compress, export, shrinking, variants, weighing
+from pipeline import compress, export, reloading, shrinking, variants
 from pipeline.errors import BudgetError
 from tests.compressing_talk import STATIC, changed, entries, of_net
 
@@ -136,6 +136,6 @@ def test_a_graph_that_answers_otherwise_in_a_fresh_process_is_caught(trained_tal
 
 
 def test_where_fp32_does_not_work_nothing_is_served(trained_talk, talk, monkeypatch, tmp_path):
-    monkeypatch.setattr(weighing.reloading, "SECONDS", 0.01)
+    monkeypatch.setattr(reloading, "SECONDS", 0.01)
     with pytest.raises(BudgetError, match="found no graph that works, fp32 neither: it did not answer within"):
         of_net(trained_talk, changed(talk, **STATIC), monkeypatch, tmp_path)

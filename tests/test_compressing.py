@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from pipeline import compressing
+from pipeline import compressing, tradeoff
 from tests import compressed_entries
 
 
@@ -49,7 +49,7 @@ def test_the_words_say_what_was_asked_why_and_how_sure_it_is(images, texts):
 
 def test_where_the_folds_judged_the_words_speak_of_their_rows_and_of_validation_beside(images):
     """The chart is of validation, and its line is the drop that is allowed there."""
-    chosen, before = images["variants"][images["chosen"]], compressing._least(images, "macro_f1")
+    chosen, before = images["variants"][images["chosen"]], tradeoff._least(images, "macro_f1")
     drop = compressed_entries.interval(0.0041, 0.0052)
     limits = compressed_entries.budget(max_drop=0.01, class_drops={"mono_ok": 0.05})
     chosen["out_of_fold"] = {"examples": 1633, "drop": drop, "class_drops": {}, "agreement": 0.97, "limits": limits}
@@ -64,7 +64,7 @@ def test_where_the_folds_judged_the_words_speak_of_their_rows_and_of_validation_
         "each fold it was made anew from the fold's own network; on validation it loses 0.016. The whole interval "
         "keeps the budget."
     )
-    assert compressing._least(images, "macro_f1") == before
+    assert tradeoff._least(images, "macro_f1") == before
 
 
 def test_the_table_is_sorted_by_size_and_says_of_each_what_it_is_worth(images):
@@ -110,18 +110,18 @@ def test_of_very_many_variants_the_chart_has_those_that_matter(images):
         images["variants"][f"tried_{number}"] = compressed_entries.variant(
             "trained", "fp16", 900_000 + number, 0.7, 0.82, 0.005, ["slower than fp32"]
         )
-    drawn = compressing._drawn(images)
-    assert len(drawn) == compressing.DRAWN
+    drawn = tradeoff._drawn(images)
+    assert len(drawn) == tradeoff.DRAWN
     telling = {name for name, variant in images["variants"].items() if variant["pareto"]}
     assert telling | {"eager", "fp32", "control-fp32", images["chosen"]} <= set(drawn)
-    assert "more" in compressing.beside(images, "macro_f1")
-    assert dots(compressing.tradeoff(images, "macro_f1")) <= compressing.DRAWN + 1
+    assert "more" in tradeoff.beside(images, "macro_f1")
+    assert dots(tradeoff.chart(images, "macro_f1")) <= tradeoff.DRAWN + 1
 
 
 def test_of_an_error_the_lower_is_drawn_higher_and_loses_the_less(images):
     for variant in images["variants"].values():
         variant["validation"]["mae"] = 1.2 - variant["validation"]["macro_f1"]
-    assert compressing._least(images, "mae") == pytest.approx(1.2 - 0.827 + 0.02)
+    assert tradeoff._least(images, "mae") == pytest.approx(1.2 - 0.827 + 0.02)
     assert "mae at most 0.02 higher" in shown(images, "mae")["budget"]
     assert dots(shown(images, "mae")["chart"]) == dots(shown(images)["chart"])
     expected = shown(images)["heat"]["rows"]
@@ -135,8 +135,8 @@ def test_of_an_error_the_lower_is_drawn_higher_and_loses_the_less(images):
 
 def test_the_line_joins_what_is_faster_than_all_better_ones():
     places = [(1.0, 0.5), (2.0, 0.4), (3.0, 0.6), (0.5, 0.3), (3.0, 0.55)]
-    assert compressing._front(places, 1.0) == [(0.5, 0.3), (1.0, 0.5), (3.0, 0.6)]
-    assert compressing._front(places, -1.0) == [(0.5, 0.3)]
+    assert tradeoff._front(places, 1.0) == [(0.5, 0.3), (1.0, 0.5), (3.0, 0.6)]
+    assert tradeoff._front(places, -1.0) == [(0.5, 0.3)]
 
 
 def test_the_heat_map_is_darkest_where_most_is_lost(images):
@@ -190,7 +190,7 @@ def test_a_graph_at_fault_was_not_timed_and_is_no_dot(images):
     (row,) = [row for row in found["others"] if row["name"] == "static_int8+mixed"]
     assert row["times"] == [None, None] and row["memory"] == "–"
     assert row["reasons"] == ["scales that are no positive numbers: stem.0.scale"]
-    assert "static_int8+mixed" not in compressing._drawn(images)
+    assert "static_int8+mixed" not in tradeoff._drawn(images)
 
 
 def test_classes_may_have_drops_of_their_own_and_intervals_the_level_of_their_bound(images):
@@ -219,7 +219,7 @@ def test_one_batch_size_is_one_column(images):
     assert found["batches"] == [32] and len(found["rows"][0]["times"]) == 1
     assert compressing.latency_tile(images)["note"] == "21.4× as fast as eager PyTorch, batch 32"
     images["target"]["batch_sizes"] = [8, 1, 32, 4]
-    assert compressing._batches(images) == [8, 32]  # the first decides
+    assert tradeoff.batches(images) == [8, 32]  # the first decides
 
 
 def test_sizes_and_times_have_the_digits_that_say_something():

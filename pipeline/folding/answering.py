@@ -45,6 +45,8 @@ LATER = {
         "profiling",
         "shrinking",
         "weighing",
+        "making",
+        "tradeoff",
         "judging",
         "folding/compressed",
         "fit/fake_int8",

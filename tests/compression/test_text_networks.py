@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import compress, config, export, graphs, models, network, quality, weighing
+from pipeline import compress, config, export, graphs, making, models, network, quality, weighing
 from pipeline.config import Task
 from pipeline.examples import Split, TextInputs
 from pipeline.targets import Target
@@ -55,7 +55,7 @@ def test_every_model_gets_a_smaller_graph_that_answers_alike(name, tmp_path):
     wanted = quality.settled(quality.Config(resamples=100), "classes", "evaluate")
     work = weighing.begin(Task("talk", "text", {}), source, SETTINGS, wanted, tmp_path)
     made = weighing.Made("trained", sum(p.numel() for p in net.parameters()), tmp_path / "fp32.onnx", "trained")
-    weighing.put_into_graphs(work, made, weighing.calibration(work))
+    making.put_into_graphs(work, made, making.calibration(work))
     found, int8 = weighing.finish(work, tmp_path / "profiles"), "dynamic_int8" if name in DYNAMIC else "static_int8"
     assert {"eager", "fp32", "fp16", int8} <= found["variants"].keys()
     assert not found["variants"]["fp32"]["rejected"] and found["chosen"] in found["variants"]
