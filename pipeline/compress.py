@@ -27,8 +27,10 @@ __all__ = ["Config", "main"]
 log = logging.getLogger(__name__)
 
 
-def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -> dict[str, Any]:
-    """The linear model over terms of data/baseline."""
+def of_linear(
+    task: Task, settings: Config, wanted: quality.Config, out: Path, stop: Callable[[], bool] = lambda: False
+) -> dict[str, Any]:
+    """The linear model over terms of data/baseline. Raises: StoppedError where `stop` says so while folds judge."""
     from pipeline import judging
 
     source, numbers = linear_source(task, out, settings.target.device)
@@ -37,7 +39,7 @@ def of_linear(task: Task, settings: Config, wanted: quality.Config, out: Path) -
     making.put_into_graphs(work, made, making.calibration(work))
     making.put_into_engines(work)
     making.reload(work)
-    entry = weighing.finish(work, artifacts.STATE / "profiles", judging.of(work))
+    entry = weighing.finish(work, artifacts.STATE / "profiles", judging.of(work, stop))
     weighing.keep(work, entry)
     return entry
 
@@ -74,7 +76,7 @@ def of_net(
     making.put_into_engines(work)
     making.reload(work)
     told = at.told(made)
-    judge = judging.of(work, told["levels"], distilled=at.distilled)
+    judge = judging.of(work, stop, told["levels"], distilled=at.distilled)
     entry = weighing.finish(work, artifacts.STATE / "profiles", judge) | told
     entry["left"] += [{"name": name, "reason": reason} for name, reason in at.left.items()]
     weighing.keep(work, entry)
@@ -145,7 +147,7 @@ def main(task: Task) -> None:
         "net": lambda out: of_net(task, settings, wanted, out, stop)
     }
     if task.kind == "text":
-        candidates["baseline"] = lambda out: of_linear(task, settings, wanted, out)
+        candidates["baseline"] = lambda out: of_linear(task, settings, wanted, out, stop)
     with (
         training.stopping() as stop,
         Run(task.name, "compress", asdict(settings), live=False) as run,

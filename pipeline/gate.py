@@ -78,10 +78,9 @@ def faults(graph: Path, stored: Collection[str], numbers: int) -> list[str]:
     return found
 
 
-def keeps(variant: Variant | OutOfFold, limits: Limits, headline: str) -> list[str]:
-    """The reasons of quality that speak against a variant, or against it in the folds."""
+def keeps(variant: Variant | OutOfFold, limits: Limits, headline: str, among: str = "") -> list[str]:
+    """The reasons of quality that speak against a variant, or against it in the folds. among: which rows say so."""
     found = []
-    among = variant.among if isinstance(variant, OutOfFold) else ""
     lower = "lower" if metrics.sign(headline) > 0 else "higher"
     if variant.drop is not None and not bound(variant.drop, limits) <= limits.max_drop:
         at = "" if limits.bound == "point" else f" at the upper end of its {limits.level:.0%} interval"
@@ -156,10 +155,9 @@ def nearest(variants: Mapping[str, Variant], limits: Limits, batch: int) -> str:
     """The variant that could be served and lacks the least, each lack as a share of what is asked."""
 
     def lack(variant: Variant) -> float:
-        over = [bound(variant.drop, limits) / max(limits.max_drop, 1e-3) - 1] if variant.drop else []
-        over += [d.value / max(limits.class_drops[name], 1e-3) - 1 for name, d in variant.class_drops.items()]
-        if limits.disagreement is not None:
-            over.append((1 - variant.agreement) / max(limits.disagreement, 1e-3) - 1)
+        over = _over(variant, limits)
+        if variant.out_of_fold:
+            over += _over(variant.out_of_fold, variant.out_of_fold.limits)
         if limits.bytes is not None:
             over.append(variant.bytes / limits.bytes - 1)
         if limits.speedup is not None:
@@ -168,6 +166,15 @@ def nearest(variants: Mapping[str, Variant], limits: Limits, batch: int) -> str:
 
     timed = {name: one for name, one in variants.items() if one.engine != "pytorch" and one.latency_ms}
     return min(timed, key=lambda name: (lack(timed[name]), timed[name].bytes, name))
+
+
+def _over(one: Variant | OutOfFold, limits: Limits) -> list[float]:
+    """By how much each loss is above what is allowed, as a share of that."""
+    over = [bound(one.drop, limits) / max(limits.max_drop, 1e-3) - 1] if one.drop else []
+    over += [drop.value / max(limits.class_drops[name], 1e-3) - 1 for name, drop in one.class_drops.items()]
+    if limits.disagreement is not None:
+        over.append((1 - one.agreement) / max(limits.disagreement, 1e-3) - 1)
+    return over
 
 
 def reason(variants: Mapping[str, Variant], chosen: str, headline: str, limits: Limits, batch: int) -> str:

@@ -6,7 +6,7 @@ have ended. N examples of all folds' test parts, O outputs.
 
 import hashlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,33 +15,38 @@ import numpy as np
 
 from pipeline import artifacts, budget, folds, metrics, weighing
 from pipeline.config import Task
+from pipeline.errors import StoppedError
 from pipeline.folding import answering
 from pipeline.folding.compressed import Recipe
 from pipeline.gate import OutOfFold
 from pipeline.weighing import Config, Judge, Work
 
-LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "torch-pruning")
+LIBRARIES = ("onnx", "onnx-ir", "onnxscript", "onnxruntime", "onnxruntime-gpu", "openvino", "nncf", "torch-pruning")
 CODE = (
     *("compression/*", "engines/*", "pruning/*", "fit/fake_int8", "folding/compressed", "export", "graphs"),
-    *("inference", "reloading", "shapes", "shrinking", "variants"),
+    *("inference", "reloading", "rowwise", "shapes", "shrinking", "variants"),
 )
 """Modules that decide a variant's answers, beside those that decide a fold's."""
 WORKPLACE = "fold-"
+Stop = Callable[[], bool]
 
 
 def require(task: Task, settings: Config) -> None:
-    """Raises: ConfigError where folds are to judge and there are none, or what they train has seen all of them."""
+    """Raises: ConfigError where folds are to judge and there are none, or what they train has seen all of them;
+    DataError for rows that cannot be divided.
+    """
     if settings.budget.judge == "folds":
         wanted = task.section("crossvalidate", folds.Config)
         folds.require_judges(wanted, settings.budget.judge, task.where)
         answering.settled(task, wanted)
+        folds.drawn(folds.read(task), wanted, str(artifacts.folder("validated", task.name)))
 
 
-def of(work: Work, levels: Sequence[Mapping[str, Any]] = (), *, distilled: bool = False) -> Judge | None:
+def of(work: Work, stop: Stop, levels: Sequence[Mapping[str, Any]] = (), *, distilled: bool = False) -> Judge | None:
     """None where validation alone judges. levels: of the smaller networks, as compress.json has them."""
     if work.settings.budget.judge != "folds":
         return None
-    return lambda name: judged(work, recipe(work, name, levels, distilled=distilled))
+    return lambda name: judged(work, recipe(work, name, levels, distilled=distilled), stop)
 
 
 def recipe(work: Work, name: str, levels: Sequence[Mapping[str, Any]], *, distilled: bool) -> Recipe:
@@ -55,7 +60,7 @@ def recipe(work: Work, name: str, levels: Sequence[Mapping[str, Any]], *, distil
         network="cut" if cut else base if base == one.network else "trained",
         cut=cut,
         for_int8=base != one.network,
-        distilled=distilled,
+        distilled=distilled and (one.network, one.reference) != ("trained", "trained"),
         reference=one.reference,
         scheme=one.scheme,
         method=written.method if written else "",
@@ -64,13 +69,13 @@ def recipe(work: Work, name: str, levels: Sequence[Mapping[str, Any]], *, distil
     )
 
 
-def judged(work: Work, recipe: Recipe) -> OutOfFold | str:
+def judged(work: Work, recipe: Recipe, stop: Stop) -> OutOfFold | str:
     """What a recipe loses in the folds, or why it cannot be followed there.
 
     Raises: ConfigError, DataError for what cannot be folded; TrainingError, StoppedError.
     """
     found: list[dict[str, np.ndarray]] = []
-    for number, one in enumerate(each := collected(work.task, recipe), 1):
+    for number, one in enumerate(each := collected(work.task, recipe, stop), 1):
         if isinstance(one, str):
             return f"in fold {number} of {len(each)} {one}"
         found.append(one)
@@ -84,8 +89,13 @@ def judged(work: Work, recipe: Recipe) -> OutOfFold | str:
     return OutOfFold(len(truth), drop, class_drops, agreement, limits)
 
 
-def collected(task: Task, recipe: Recipe) -> list[dict[str, np.ndarray] | str]:
-    """Of each fold the arrays of `compressed.answered`, or why it could not follow the recipe."""
+def collected(task: Task, recipe: Recipe, stop: Stop) -> list[dict[str, np.ndarray] | str]:
+    """Of each fold the arrays of `compressed.answered`, or why it could not follow the recipe.
+
+    Raises: StoppedError where `stop` says so, ConfigError, DataError, TrainingError.
+    """
+    if stop():
+        raise StoppedError("compress: stopped before the folds judge; run again to go on")
     wanted = task.section("crossvalidate", folds.Config)
     values, train = answering.settled(task, wanted)
     root = (artifacts.STATE / "judging" / f"{task.name}-{fingerprint(task, wanted, values)}").absolute()
@@ -94,7 +104,7 @@ def collected(task: Task, recipe: Recipe) -> list[dict[str, np.ndarray] | str]:
     def more(number: int) -> dict[str, Any]:
         return {"folder": str(root / f"{WORKPLACE}{number}"), "recipe": asdict(recipe)}
 
-    answering.make(task, wanted, values, train, stems, more, "pipeline.folding.compressed")
+    answering.make(task, wanted, values, train, stems, more, stop, "pipeline.folding.compressed")
     answering.forget_others(root, task)
     return [_read(stem) for stem in stems]
 

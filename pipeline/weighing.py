@@ -267,7 +267,7 @@ def _choice(work: Work, batch: int, judge: Judge | None) -> str:
             one.rejected.append(found)
         else:
             one.out_of_fold = found
-            one.rejected += gate.keeps(found, found.limits, work.headline)
+            one.rejected += gate.keeps(found, found.limits, work.headline, found.among)
         log.info("%s in the folds: %s", name, "; ".join(one.rejected) or "nothing speaks against it")
 
 

@@ -1,6 +1,5 @@
 """Folds that judge what compression has chosen: real processes, one a fold, and answers that are planted."""
 
-import contextlib
 from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from pipeline import artifacts, compress, folds, judging, training, variants
+from pipeline import artifacts, compress, folds, judging, variants
 from pipeline.config import Task
-from pipeline.errors import ConfigError, StoppedError
+from pipeline.errors import ConfigError, DataError, StoppedError
 from pipeline.folding import answering, running
 from pipeline.folding.compressed import Recipe
 from pipeline.gate import Variant
@@ -36,6 +35,10 @@ FOLDED = project.TEXT | {
 }
 ANSWERS = ("reference", "variant")
 INT8 = Recipe("net", "trained", {}, False, False, "trained", "static_int8", "minmax", (), "onnxruntime")
+
+
+def never() -> bool:
+    return False
 
 
 def rows() -> list[dict[str, Any]]:
@@ -127,21 +130,15 @@ def test_a_stopped_stage_goes_on_after_the_folds_that_have_ended_and_another_rec
         started.append(number)
         return start(number, stem, module)
 
-    @contextlib.contextmanager
-    def after_the_first() -> Any:
-        yield lambda: (root / recipe.digest / "0.json").is_file()
-
     monkeypatch.setattr(running, "_start", watched)
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "stopping", after_the_first)
-        with pytest.raises(StoppedError, match="finished folds are kept; run again to go on"):
-            judging.collected(task, recipe)
+    with pytest.raises(StoppedError, match="finished folds are kept; run again to go on"):
+        judging.collected(task, recipe, (root / recipe.digest / "0.json").is_file)
     assert started == [0]
-    found = judging.collected(task, recipe)
+    found = judging.collected(task, recipe, never)
     assert started == [0, 1] and all(not isinstance(one, str) and len(one["truth"]) == ROWS // 2 for one in found)
     trained = {path: path.stat().st_mtime_ns for path in root.glob("fold-*/.danlu/checkpoints/*/last.pt")}
     assert len(trained) == 2 and not list(root.glob("fold-*/data"))
-    other = judging.collected(task, replace(recipe, method="entropy"))
+    other = judging.collected(task, replace(recipe, method="entropy"), never)
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
     assert np.array_equal(other[0]["trained"], found[0]["trained"])  # type: ignore[index]
     judging.forget(task)
@@ -159,6 +156,12 @@ def test_what_decides_the_answers_is_in_the_fingerprint(task: Task) -> None:
     assert len({of(), of(replace(wanted, seed=1)), of(examples=17), of(prune={"epochs": 3})}) == 4
 
 
+def test_a_stage_that_was_asked_to_stop_begins_no_fold(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_start", lambda *given: pytest.fail("a fold was started"))
+    with pytest.raises(StoppedError, match="stopped before the folds judge"):
+        judging.collected(task, replace(INT8, method="percentile", fp32=("new",)), lambda: True)
+
+
 def planted(monkeypatch: pytest.MonkeyPatch, *, wrong: int, count: int = 1600) -> list[Recipe]:
     """Folds in which static int8 answers so many of each class wrongly that the trained network answers rightly.
 
@@ -168,7 +171,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, *, wrong: int, count: int = 1600) -
     truth = np.arange(count) % 2
     right = np.eye(2)[truth]
 
-    def collected(task: Task, recipe: Recipe) -> list[dict[str, np.ndarray] | str]:
+    def collected(task: Task, recipe: Recipe, stop: Any) -> list[dict[str, np.ndarray] | str]:
         asked.append(recipe)
         variant = right.copy()
         if recipe.scheme == "static_int8":
@@ -248,7 +251,10 @@ def test_what_a_fold_cannot_make_is_not_served(
         ("sparse-static_int8", {"network": "sparse", "reference": "control"}),
         ("sparse_for_int8-static_int8", {"network": "trained", "for_int8": True}),
         ("control-static_int8", {"network": "control", "reference": "trained"}),
-        ("static_int8+mixed", {"network": "trained", "fp32": ("head",), "scheme": "static_int8+mixed"}),
+        (
+            "static_int8+mixed",  # nothing is trained, so it is the same however networks are tuned
+            {"network": "trained", "fp32": ("head",), "scheme": "static_int8+mixed", "distilled": False},
+        ),
     ],
 )
 def test_a_recipe_says_how_a_variant_was_made(name: str, expected: dict[str, Any]) -> None:
@@ -280,6 +286,18 @@ def test_a_pruned_networks_recipe_has_what_is_left_of_each_part(
     (level,) = [row for row in entry["levels"] if row["name"] == entry["network"]]
     assert recipe.network == "cut" and recipe.cut == level["cut"] and not recipe.distilled
     assert recipe.reference == entry["variants"][entry["chosen"]]["reference"]
+
+
+def test_rows_that_make_no_folds_are_refused_before_anything_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.inside(tmp_path, monkeypatch)
+    task = project.task(FOLDED, crossvalidate={"folds": 9})
+    project.write(project.texts(16))
+    project.tuned(task)
+    with pytest.raises(DataError, match=r"data/validated/toy: found 8 examples or groups of \w+.*expected 9 or more"):
+        compress.main(task)
+    assert not Path("data/compressed").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ B examples, H height, W width, C channels of the pixels, O channels of the answe
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +20,12 @@ import numpy as np
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+WIDE = 64
+"""Channels of the answer, at least, where there are no blocks."""
 PRODUCTS = 576
-"""O·K·L, at least: with fewer, gathering windows of a few bytes a pixel costs int8 what its arithmetic saves (at 224 px
-with a pool behind it: 7×7 to 32 channels takes 0.58 ms in fp32 and 0.41 in int8, 3×3 to 32 takes 0.19 and 0.23)."""
+"""O·K·L, at least, where there are blocks: with fewer, gathering windows of a few bytes a pixel costs int8 what its
+arithmetic saves (at 224 px with a pool behind it: 7×7 to 32 channels takes 0.58 ms in fp32 and 0.41 in int8, 3×3 to 32
+takes 0.19 and 0.23)."""
 SCALE, ZERO = "grey_scale", "grey_zero"
 
 
@@ -49,17 +53,19 @@ def stem(model: "ModelProto") -> Stem | None:
         own = all(readers[name] == 1 for name in (transpose.output[0], read.output[0], *constants))
         if own and set(constants) <= set(shapes) and transpose.input[0] == graph.input[0].name:
             found = Stem(transpose, read, node)
-            return found if _suits(found, shapes[node.input[1]], shapes[read.input[1]]) else None
+            return found if _suits(model, found, shapes[node.input[1]], shapes[read.input[1]]) else None
     return None
 
 
-def _suits(found: Stem, weights: tuple[int, ...], scale: tuple[int, ...]) -> bool:
+def _suits(model: "ModelProto", found: Stem, weights: tuple[int, ...], scale: tuple[int, ...]) -> bool:
     """Whether it is a plain convolution of two dimensions over several channels of what came last, and large enough."""
     outputs, channels, *window = weights
     given = _attributes(found.convolution)
     plain = given.get("group", 1) == 1 and given.get("auto_pad", b"NOTSET") == b"NOTSET"
     turned = _attributes(found.transpose).get("perm") == [0, 3, 1, 2] and _attributes(found.read).get("axis") == 1
-    return plain and turned and scale == (channels,) and channels > 1 and outputs * math.prod(window) >= PRODUCTS
+    if not plain or not turned or scale != (channels,) or channels < 2:
+        return False
+    return outputs * math.prod(window) >= PRODUCTS if _more(model, found, window) is not None else outputs >= WIDE
 
 
 def read_levels(model: "ModelProto", found: Stem) -> tuple["ModelProto", dict[str, Any]]:
@@ -98,7 +104,7 @@ def _size(model: "ModelProto") -> list[int]:
     return [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
 
 
-def _more(model: "ModelProto", found: Stem, window: tuple[int, ...]) -> tuple[int, int] | None:
+def _more(model: "ModelProto", found: Stem, window: Sequence[int]) -> tuple[int, int] | None:
     """Rows below and columns to the right that blocks of two need beside the padding; None where blocks do not do."""
     given = _attributes(found.convolution)
     if given.get("strides") != [2, 2] or given.get("dilations", [1, 1]) != [1, 1]:
@@ -157,7 +163,7 @@ def _border(model: "ModelProto", found: Stem, more: tuple[int, int]) -> list[int
     graph, images, means = model.graph, model.graph.input[0], found.read.input[2]
     top, left, bottom, right = _attributes(found.convolution).get("pads", [0] * 4)
     size = _size(model)
-    nodes = [helper.make_node("Shape", [images.name], ["border_batch"], "border_batch", start=0, end=1)]
+    nodes = []
     wide = images.name
     for axis, ends in ((2, (left, right + more[1])), (1, (top, bottom + more[0]))):
         parts = [wide]
@@ -175,6 +181,8 @@ def _border(model: "ModelProto", found: Stem, more: tuple[int, int]) -> list[int
         wide = f"border_{axis}"
         nodes.append(helper.make_node("Concat", parts, [wide], axis=axis))
         size[axis - 1] += sum(ends)
+    if nodes:
+        nodes.insert(0, helper.make_node("Shape", [images.name], ["border_batch"], "border_batch", start=0, end=1))
     at = list(graph.node).index(found.transpose)
     for node in reversed(nodes):
         graph.node.insert(at, node)

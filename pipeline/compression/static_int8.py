@@ -57,7 +57,7 @@ HEAD_SHARE = 0.02
 FEW_CHANNELS = 4
 """A convolution that reads at most so many channels stays fp32: gathering its windows byte by byte costs int8 more
 than its arithmetic saves (2.7 times fp32's time for 5×5 over one channel), and it is the one that int8 blurs most. One
-over several channels of the pixels with a wide answer is the exception: see `_pixels.stem`."""
+over several channels of the pixels that makes many is the exception: see `_pixels.stem`."""
 CHUNK = 16
 """Calibration batches whose activations are held at once."""
 
@@ -299,7 +299,7 @@ def _spread(node: "NodeProto", weights: tuple[int, ...], read: Sequence[int]) ->
 
 
 def _kept_fp32(model: Any) -> list[str]:
-    """The names of convolutions over the pixels themselves but for a wide one, of last layers with a small share of all
+    """The names of convolutions over the pixels themselves but for large ones, of last layers with a small share of all
     weights, and of products of a value with itself, whose largest would leave the others few of the 256 steps.
     """
     from onnx import numpy_helper

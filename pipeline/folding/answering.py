@@ -96,7 +96,8 @@ def collected(task: Task, wanted: folds.Config, again: str = "") -> list[Fold]:
     stems = [root / str(number) for number in range(wanted.folds)]
     if again and missing(stems):
         log.info("%s", again)
-    make(task, wanted, values, train, stems, lambda number: {"folder": str(stems[number].absolute())})
+    with training.stopping() as stop:
+        make(task, wanted, values, train, stems, lambda number: {"folder": str(stems[number].absolute())}, stop)
     forget_others(root, task)
     return [Fold.read(stem) for stem in stems]
 
@@ -135,6 +136,7 @@ def make(
     train: settings.Config,
     stems: Sequence[Path],
     more: Callable[[int], Mapping[str, Any]],
+    stop: Callable[[], bool],
     module: str = "pipeline.folding.refit",
 ) -> None:
     """Runs the folds that have not ended. more: of a fold's job, by its number; `folder` is where the fold works."""
@@ -153,8 +155,7 @@ def make(
 
     limit = running.at_once(wanted.workers, len(left), train)
     log.info("%s: %d folds to fit, %d at once where memory allows", task.name, len(left), limit)
-    with training.stopping() as stop:
-        running.run([(number, stems[number]) for number in left], limit, on_end, stop, module)
+    running.run([(number, stems[number]) for number in left], limit, on_end, stop, module)
 
 
 def _write_jobs(

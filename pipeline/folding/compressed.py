@@ -1,6 +1,6 @@
 """One fold in which a variant is made anew: `python -m pipeline.folding.compressed JOB`, JOB being a JSON file.
 
-The fold fits its own network or linear model on its own train part, as refit does, goes by the variant's recipe, and
+The fold fits its own network or linear model on its own train part, by refit, goes by the variant's recipe, and
 leaves what comes of it: answers to what the fold holds out.
 N examples, O outputs.
 """
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline import artifacts, baseline, inference, prepared, quality, reloading, training, variants, weighing
+from pipeline import artifacts, inference, prepared, quality, reloading, training, variants, weighing
 from pipeline.config import Task
-from pipeline.errors import TrainingError
+from pipeline.errors import PipelineError, StoppedError
 from pipeline.folding import refit
 
 if TYPE_CHECKING:
@@ -66,6 +66,8 @@ def answered(task: Task, values: Mapping[str, Any], recipe: Recipe) -> dict[str,
     tested, kind = reloading.examples_of(task, recipe.candidate, "test")
     feeds = train.spread(settings.examples)
 
+    first = inference.BY_DEVICE[settings.target.device][0]
+
     def answers(graph: Path, engine: str) -> np.ndarray:
         from pipeline import graphs
 
@@ -80,11 +82,11 @@ def answered(task: Task, values: Mapping[str, Any], recipe: Recipe) -> dict[str,
             trained = refit.net(task, values)["test"]
             made = _networks(task, values, recipe, feeds, out)
             graph = made["variant"]
-            reference = answers(made["control"], "onnxruntime") if "control" in made else trained
+            reference = answers(made["control"], first) if "control" in made else trained
         graph = _in_scheme(graph, recipe, feeds, out / "variant.onnx")
         try:
             variant = answers(graph, recipe.engine)
-        except RuntimeError as error:
+        except Exception as error:  # ONNX Runtime's own have no base of theirs
             raise UnmadeError(f"{recipe.engine} cannot run it: {weighing.line(error)}") from error
     return {"truth": tested.truth, "trained": trained, "reference": reference, "variant": variant}
 
@@ -93,7 +95,7 @@ def _linear(task: Task, out: Path) -> tuple[np.ndarray, Path]:
     """What the fold's linear model answers to the test part, and its graph."""
     from pipeline import export
 
-    fitted, graph = baseline.fit(task), out / "fp32.onnx"
+    fitted, graph = refit.linear(task), out / "fp32.onnx"
     export.linear(fitted.arrays["coefficients"], fitted.arrays["intercept"], graph)
     return np.asarray(fitted.probabilities["test"]), graph
 
@@ -113,10 +115,12 @@ def _networks(
         at = shrinking.begin(task, prune, wanted, stop=stop)
         at.distilled = recipe.distilled
         at.tuner = replace(at.tuner, folder=at.folder / ("distilled" if recipe.distilled else "plain"))
-        found = {"control": at.control(out).graph} if recipe.reference == "control" else {}
         try:
+            found = {"control": at.control(out).graph} if recipe.reference == "control" else {}
             return found | {"variant": _network(at, recipe, feeds, out).graph}
-        except (UncutError, TrainingError) as error:
+        except StoppedError:
+            raise
+        except (UncutError, PipelineError) as error:
             raise UnmadeError(f"its network cannot be made: {weighing.line(error)}") from error
 
 

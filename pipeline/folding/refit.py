@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from pipeline import artifacts, baseline, config, featurize, prepare, prepared, 
 from pipeline.config import Task
 from pipeline.fit.settings import Config
 from pipeline.folding import workspace
+
+if TYPE_CHECKING:
+    from pipeline.baselines.linear import Linear
 
 HELD_OUT = ("validation", "test")
 STAGES = (split, prepare, featurize)
@@ -47,9 +50,14 @@ def refit(task: Task, values: Mapping[str, Any]) -> dict[str, dict[str, np.ndarr
     """Answers [N, O] of each candidate to what is held out; the current folder is the fold's own."""
     for one in STAGES:
         one.main(task)
-    simple = baseline.fit(task).probabilities
+    simple = linear(task).probabilities
     found = {"baseline": {side: np.asarray(simple[side]) for side in HELD_OUT}}
     return found | {"net": net(task, values)}
+
+
+def linear(task: Task) -> "Linear":
+    """The linear model, with its answers."""
+    return baseline.fit(task)
 
 
 def net(task: Task, values: Mapping[str, Any]) -> dict[str, np.ndarray]:

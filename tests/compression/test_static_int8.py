@@ -357,6 +357,8 @@ def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path, sides,
     model, overrides = _pixels.read_levels(model, _pixels.stem(model))
     onnx.checker.check_model(model, full_check=True)
     assert ("Split" in {node.op_type for node in model.graph.node}) == blocks
+    read = {name for node in model.graph.node for name in node.input} | {model.graph.output[0].name}
+    assert all(read & set(node.output) for node in model.graph.node)
     found = logits(model, tmp_path / "after.onnx", inputs)
     scale = np.abs(before[0]).max()
     for one, other in zip(before, found):
@@ -374,9 +376,19 @@ def test_where_all_means_are_alike_the_padding_is_the_convolutions_own(tmp_path)
         np.testing.assert_allclose(one, other, atol=1e-5)
 
 
-@pytest.mark.parametrize(("inputs", "width", "int8"), [(COLOURS, 64, True), (COLOURS, 8, False), (IMAGES, 64, False)])
-def test_a_wide_convolution_over_colours_is_int8(tmp_path, inputs, width, int8):
-    source, made = pooled(inputs, width, tmp_path / "fp32.onnx"), tmp_path / "int8.onnx"
+@pytest.mark.parametrize(
+    ("inputs", "width", "step", "int8"),
+    [
+        (COLOURS, 64, 2, True),
+        (COLOURS, 32, 2, True),
+        (COLOURS, 8, 2, False),
+        (COLOURS, 64, 1, True),
+        (COLOURS, 32, 1, False),  # without blocks it costs more than it saves
+        (IMAGES, 64, 2, False),
+    ],
+)
+def test_a_large_convolution_over_colours_is_int8(tmp_path, inputs, width, step, int8):
+    source, made = pooled(inputs, width, tmp_path / "fp32.onnx", step=step), tmp_path / "int8.onnx"
     first = next(node.name for node in onnx.load(source).graph.node if node.op_type == "Conv")
     assert (first in static_int8.quantisable(source)) == int8
     ranges = static_int8.measure(source, "minmax", feeds(inputs))

@@ -16,6 +16,7 @@ from dvc.dependency import ParamsDependency
 from dvc.repo import Repo
 from ruamel.yaml import YAML
 
+from pipeline import judging
 from pipeline.folding import answering
 from pipeline.initial import settings as initial
 from pipeline.tokenisers import _words
@@ -232,6 +233,20 @@ def test_the_folds_answers_depend_on_all_code_that_decides_them_and_none_that_no
     of_any_kind = everything(Stage("folding/refit", "", None, set(), set(), set()))
     assert hashed - reached - set().union(*of_any_kind) == set()
     assert f"pipeline/models/{model}.py" in hashed and "pipeline/models/cnn.py" not in hashed
+
+
+@pytest.mark.parametrize(("kind", "model"), [("image", "resnet"), ("text", "textcnn")])
+def test_what_folds_say_of_a_variant_depends_on_all_code_that_decides_it(kind: str, model: str) -> None:
+    """Beside what decides a fold's answers: what makes the variant, and asks it."""
+    task = {"kind": kind, "model": {"name": model}}
+    package = ROOT / "pipeline"
+    hashed = {path.relative_to(ROOT).as_posix() for path in answering._code(kind, model)}
+    own = (path for pattern in judging.CODE for path in package.glob(f"{pattern}.py"))
+    hashed |= {path.relative_to(ROOT).as_posix() for path in own}
+    weigh = {f"pipeline/{name}.py" for name in ("budget", "gate", "latency", "profiling", "quality", "weighing")}
+    other = {"image": "text", "text": "image"}[kind]
+    reached = closure("pipeline/folding/compressed.py", task) - weigh  # these make no answer
+    assert {path for path in reached - hashed - EXCLUDED if Path(path).stem not in (other, "ranks")} == set()
 
 
 def test_what_measures_time_or_takes_every_core_runs_alone() -> None:

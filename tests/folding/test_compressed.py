@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import artifacts, folds, graphs, variants
+from pipeline import artifacts, folds, graphs, inference, variants
 from pipeline.config import Task
 from pipeline.folding import compressed, workspace
 from pipeline.folding.compressed import Recipe, UnmadeError
@@ -72,10 +72,53 @@ def test_the_network_itself_is_its_own_reference(answered: Any) -> None:
 def test_every_kind_of_recipe_is_followed(answered: Any, recipe: Recipe, names: list[str]) -> None:
     found = answered(recipe)
     assert found["variant"].shape == found["reference"].shape == found["trained"].shape == (48, 2)
-    assert not np.array_equal(found["variant"], found["trained"])
+    assert not np.allclose(found["variant"], found["trained"], atol=1e-5)  # a graph in fp32 differs by rounding alone
     assert (recipe.reference == "control") != np.array_equal(found["reference"], found["trained"])
     trained = [str(path) for path in Path(".danlu/shrinking").glob("*/*/*")]
     assert all(any(name in path for path in trained) for name in names)
+
+
+def test_the_control_in_fp32_is_the_reference_of_the_others(answered: Any) -> None:
+    control = answered(replace(PLAIN, network="control"))
+    np.testing.assert_array_equal(control["variant"], answered(CUT)["reference"])
+
+
+def test_the_variants_own_engine_is_asked(answered: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    real = inference.engine
+    monkeypatch.setattr(inference, "engine", lambda name: (asked.append(name), real("onnxruntime"))[1])
+    answered(replace(CUT, engine="openvino"))
+    assert asked == ["onnxruntime", "openvino"]  # the control's and the variant's
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no kernel"), type("Fail", (Exception,), {})("no kernel")])
+def test_a_graph_that_its_engine_cannot_run_is_named(
+    answered: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What ONNX Runtime raises has no base but Exception."""
+
+    def load(*given: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(inference, "engine", lambda name: SimpleNamespace(load=load))
+    with pytest.raises(UnmadeError, match="onnxruntime cannot run it: no kernel"):
+        answered(replace(PLAIN, candidate="baseline"))
+
+
+def test_a_fold_of_images_is_answered_by_a_smaller_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.inside(tmp_path, monkeypatch)
+    task = project.task(project.IMAGE | {"compress": SECTIONS["compress"]})
+    project.write(project.images(48))
+    values = project.tuned(task)
+    rows = folds.read(task)
+    sided = folds.fold(rows, folds.drawn(rows, TWO, "rows"), 0, 1 / 9, TWO, "rows")
+    workspace.make(tmp_path / "fold", "toy", sided)
+    monkeypatch.chdir(tmp_path / "fold")
+    cut = {"blocks.3.body.0": [64, 128]}
+    recipe = replace(CUT, cut=cut, scheme="static_int8", method="minmax")
+    found = compressed.answered(task, values, recipe)
+    assert found["truth"].shape == (24,) and found["variant"].shape == found["reference"].shape == (24, 2)
+    assert not np.allclose(found["variant"], found["reference"], atol=1e-5)
 
 
 @pytest.fixture
