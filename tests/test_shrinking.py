@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import artifacts, compress, config, graphs, network, quality, shrinking, variants, weighing
+from pipeline import artifacts, compress, config, graphs, making, network, quality, shrinking, variants
 from pipeline.fit.settings import Config as Train
 from pipeline.pruning import l1, sensitivity
 from pipeline.pruning.settings import Prune
@@ -154,7 +154,7 @@ def test_a_killed_stage_goes_on_with_what_it_measured_cut_and_trained(trained_ta
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(weighing, "reload", die)
+        patch.setattr(making, "reload", die)
         with pytest.raises(Killed):
             compress.main(task)
     (folder,) = (root / ".danlu/shrinking").iterdir()
