@@ -190,7 +190,7 @@ def timed(
     torch.set_num_threads(threads)
     try:
         clock = time.thread_time if threads == 1 else time.perf_counter
-        taken = latency.measure({"eager": eagerly(net), **calls}, examples, rounds, clock)
+        taken = latency.measure({"eager": eagerly(net), **calls}, examples, rounds, clock, threads)
     finally:
         torch.set_num_threads(before)
     return {name: found.median for name, found in taken.items()}

@@ -222,13 +222,16 @@ class Cost:
         self.examples = profiling.batches_of(self.validation, device.batch_sizes[0])[:TIMED]
         self.threads, self.clock = device.threads, time.thread_time if device.threads == 1 else time.perf_counter
         self.whole, self.bytes = self._call(shrinking.subject.trained)
-        self.latency = known or latency.measure({"": self.whole}, self.examples, ROUNDS, self.clock)[""].median
+        self.latency = (
+            known or latency.measure({"": self.whole}, self.examples, ROUNDS, self.clock, self.threads)[""].median
+        )
 
     def __call__(self, made: Network) -> tuple[float, int]:
         if made is self.shrinking.subject.trained:
             return self.latency, self.bytes
         call, size = self._call(made)
-        found = latency.measure({"whole": self.whole, "cut": call}, self.examples, ROUNDS, self.clock)
+        calls = {"whole": self.whole, "cut": call}
+        found = latency.measure(calls, self.examples, ROUNDS, self.clock, self.threads)
         return self.latency * found["cut"].median / found["whole"].median, size
 
     def _call(self, made: Network) -> tuple[Callable[[graphs.Feed], np.ndarray], int]:
