@@ -70,9 +70,8 @@ def _measured(
     try:
         for size in device.batch_sizes:
             rounds = max(LEAST, device.rounds // size)
-            for name, taken in latency.measure(
-                calls, batches_of(examples, size), rounds, clock, device.threads
-            ).items():
+            batches = batches_of(examples, size)
+            for name, taken in latency.measure(calls, batches, rounds, clock, device.threads).items():
                 found[name][str(size)] = asdict(taken)
     finally:
         torch.set_num_threads(threads)

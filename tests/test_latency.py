@@ -37,5 +37,20 @@ def test_a_thread_clock_leaves_out_sleep():
     assert found["sleep"].median < 0.9
 
 
+def test_threads_of_the_one_before_have_gone_to_sleep_when_a_block_counts(monkeypatch):
+    """Each answers for a while first, where there are several threads."""
+    monkeypatch.setattr(latency, "SPIN", 0.01)
+    order = []
+    calls = {name: lambda _, name=name: order.append((name, time.perf_counter())) for name in "ab"}
+    latency.measure(calls, examples=[0], rounds=1, threads=2)
+    began = [k for k in range(len(order)) if k == 0 or order[k][0] != order[k - 1][0]]
+    ends = [*began[1:], len(order)]
+    for first, end in zip(began, ends):
+        assert order[end - latency.BLOCK][1] - order[first][1] >= 0.01
+    alone = []
+    latency.measure({"a": alone.append}, examples=[0], rounds=1)
+    assert len(alone) == (latency.WARM_UP + 1) * (latency.WARMING + latency.BLOCK)
+
+
 def test_the_processor_has_a_name():
     assert "cores" in latency.processor()
