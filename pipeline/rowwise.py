@@ -33,7 +33,10 @@ def answering(run: Callable[[Feed], Any], *, alone: bool) -> Callable[[Feed], An
 
 def _is_row(feed: Feed) -> bool:
     """Whether a batch is one row without padding, as almost all are that are served."""
-    return len(next(iter(feed.values()))) == 1 and ("ids" not in feed or bool(feed["ids"][0, -1:].all()))
+    if len(next(iter(feed.values()))) != 1:
+        return False
+    ids = feed.get("ids")
+    return ids is None or bool(ids.size and ids.item(-1))
 
 
 def rows(feed: Feed) -> Iterator[dict[str, np.ndarray]]:
