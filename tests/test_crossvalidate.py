@@ -34,8 +34,7 @@ WRONG = range(0, 120, 12)  # every tenth label of a class
 
 def flipped(count: int = 120) -> list[dict[str, Any]]:
     rows = project.texts(count)
-    for k in WRONG:
-        rows[k]["label"] = {"good": "bad", "bad": "good"}[rows[k]["label"]]
+    project.flip(rows, WRONG)
     rows[1]["text"] = "=1+1" + rows[1]["text"]
     return rows
 

@@ -1,7 +1,7 @@
 """A small task as validate and tune leave it, in the current folder."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,12 @@ def texts(count: int, seed: int = 0) -> list[dict[str, Any]]:
         words = [*random.choice(CHARACTERS, 9), *random.choice(TELLING[label], 3)]
         rows.append({"id": f"t:{k}", "label": label, "text": "".join(random.permutation(words))})
     return rows
+
+
+def flip(rows: Sequence[dict[str, Any]], numbers: Iterable[int]) -> None:
+    """Gives these rows the other label."""
+    for k in numbers:
+        rows[k]["label"] = {"good": "bad", "bad": "good"}[rows[k]["label"]]
 
 
 def images(count: int, seed: int = 0) -> list[dict[str, Any]]:
