@@ -184,8 +184,8 @@ def leave(stem: Path, task: Task, values: Mapping[str, Any], recipe: Recipe) -> 
     with artifacts.whole(stem.with_suffix(".npz")) as building, building.open("wb") as file:
         np.savez(file, **arrays)
     counts = artifacts.read_json(artifacts.folder("prepared", task.name) / "meta.json")["counts"]
-    artifacts.write_json(stem.with_suffix(".json"), {"counts": counts, "failed": failed})
     shutil.rmtree(artifacts.DATA)  # checkpoints stay: another recipe of this fold trains no network of its own
+    artifacts.write_json(stem.with_suffix(".json"), {"counts": counts, "failed": failed})
 
 
 def _do(stem: Path, task: Task, job: Mapping[str, Any]) -> None:
