@@ -139,8 +139,15 @@ class Shrinking:
 
         Raises: TrainingError, StoppedError.
         """
-        name, subject = f"{one.name}_for_int8", self.subject
-        kept = one.smaller.kept if one.smaller else {}
+        name, smaller = f"{one.name}_for_int8", None
+        made = self.held_in_int8(name, one.smaller.kept if one.smaller else {}, feeds)
+        if one.smaller:
+            smaller = replace(one.smaller, name=name, made=made, distilled=self.distilled, after=self.judge(made)[0])
+        return self.export(name, made, out, smaller)
+
+    def held_in_int8(self, name: str, kept: Mapping[str, int], feeds: Sequence[graphs.Feed]) -> Network:
+        """kept: how many are left of each part that is cut."""
+        subject = self.subject
         made = cutting.cut(subject, kept)
         folded = fake_int8.pairs(made.net)
         fake_int8.prepare(made.net, feeds)
@@ -148,10 +155,7 @@ class Shrinking:
         self.tuner.tune(name, made, distilled=self.distilled)
         fake_int8.finish(made.net)
         fake_int8.unfold(made.net, folded)
-        smaller = None
-        if one.smaller:
-            smaller = replace(one.smaller, name=name, made=made, distilled=self.distilled, after=self.judge(made)[0])
-        return self.export(name, made, out, smaller)
+        return made
 
     def sensitivity(self) -> Sensitivity:
         """Measured once; a killed run goes on with what was measured."""

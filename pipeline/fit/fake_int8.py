@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_weights, parametrize
 
-from pipeline.compression.static_int8 import FEW_CHANNELS, HEAD_SHARE
+from pipeline.compression._fp32 import FEW_CHANNELS, HEAD_SHARE
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 LAYERS = (*CONVOLUTIONS, nn.Linear)

@@ -111,10 +111,9 @@ def _networks(
     target = prepared.target(artifacts.folder("prepared", task.name))
     wanted = quality.check(task.section("evaluate", quality.Config), target, f"{task.where}.evaluate")
     prune = task.section("compress", weighing.Config).prune
+    prune = replace(prune, distil="on" if recipe.distilled else "off")
     with training.stopping() as stop:
         at = shrinking.begin(task, prune, wanted, stop=stop)
-        at.distilled = recipe.distilled
-        at.tuner = replace(at.tuner, folder=at.folder / ("distilled" if recipe.distilled else "plain"))
         try:
             found = {"control": at.control(out).graph} if recipe.reference == "control" else {}
             return found | {"variant": _network(at, recipe, feeds, out).graph}
@@ -126,21 +125,19 @@ def _networks(
 
 def _network(at: "Shrinking", recipe: Recipe, feeds: "Sequence[Feed]", out: Path) -> "Shrunk":
     from pipeline.pruning import networks
-    from pipeline.pruning.networks import Smaller
-    from pipeline.shrinking import Shrunk
 
-    left, trained = _left(at, recipe), at.subject.trained
-    name = f"cut_{_digest(dict(left))}" if left else "trained"
+    left = _left(at, recipe)
+    name = f"cut_{_digest(left)}" if left else "trained"
     if recipe.for_int8:
-        smaller = Smaller(name, 0.0, left, trained, recipe.distilled, 0.0, 0.0)
-        return at.for_int8(Shrunk(name, 0, out, trained, smaller), feeds, out)
+        name += "_for_int8"
+        return at.export(name, at.held_in_int8(name, left, feeds), out)
     if recipe.network == "control":
         return at.control(out)
     if recipe.network == "sparse":
         assert at.settings.sparse is not None
         return at.sparse(out, at.settings.sparse)
     if recipe.network == "trained":
-        return at.export("trained", trained, out)
+        return at.export(name, at.subject.trained, out)
     smaller = networks.tuned(name, 0.0, at.subject, left, at.tuner, at.judge, recipe.distilled)
     return at.export(name, smaller.made, out, smaller)
 

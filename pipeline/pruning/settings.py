@@ -38,6 +38,6 @@ class Prune:
         if list(self.levels) != sorted(set(self.levels)):
             raise ValueError(f"levels: found {list(self.levels)}; expected rising shares, such as [0.35, 0.55]")
 
-    def tuned(self, epochs: int) -> int:
+    def epochs_after(self, epochs: int) -> int:
         """Epochs of fine-tuning after a training of so many."""
         return self.epochs if self.epochs is not None else max(2, round(epochs / 3))

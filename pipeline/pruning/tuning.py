@@ -36,7 +36,7 @@ class Tuner:
 
     @property
     def epochs(self) -> int:
-        return self.settings.tuned(self.train.epochs)
+        return self.settings.epochs_after(self.train.epochs)
 
     def config(self, *, distilled: bool) -> Config:
         """The settings of the training, shorter, at a lower rate, with a teacher where asked for."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from pipeline import export, graphs, network
-from pipeline.compression import _maps, _pixels, static_int8
+from pipeline.compression import _fp32, _maps, _pixels, static_int8
 from pipeline.errors import ConfigError
 from pipeline.examples import ImageInputs, TextInputs
 from pipeline.models import resnet
@@ -296,7 +296,7 @@ def after(model, operator):
 def test_an_activation_goes_behind_the_pool_that_reads_it_for_the_same_answers(tmp_path):
     model = onnx.load(pooled(COLOURS, 8, tmp_path / "fp32.onnx"))
     before = logits(model, tmp_path / "before.onnx", COLOURS)
-    _maps.pool_first(model, static_int8._kept_fp32(model))
+    _maps.pool_first(model, _fp32.nodes(model))
     onnx.checker.check_model(model, full_check=True)
     assert after(model, "Conv") == ["MaxPool"] and after(model, "MaxPool") == ["Relu"]
     for one, other in zip(before, logits(model, tmp_path / "after.onnx", COLOURS)):
@@ -307,13 +307,13 @@ def test_an_activation_goes_behind_the_pool_that_reads_it_for_the_same_answers(t
 def test_a_pool_stays_where_the_activation_may_fall_or_is_read_twice(tmp_path, how):
     model = onnx.load(pooled(COLOURS, 32, tmp_path / "fp32.onnx", **how))
     before = model.SerializeToString(deterministic=True)
-    _maps.pool_first(model, static_int8._kept_fp32(model))
+    _maps.pool_first(model, _fp32.nodes(model))
     assert model.SerializeToString(deterministic=True) == before
 
 
 def test_a_pool_over_codes_stays_behind_its_activation(tmp_path):
     model = onnx.load(pooled(COLOURS, 64, tmp_path / "fp32.onnx"))  # whose first convolution becomes int8
-    _maps.pool_first(model, static_int8._kept_fp32(model))
+    _maps.pool_first(model, _fp32.nodes(model))
     assert after(model, "Conv") == ["Relu"] and after(model, "Relu") == ["MaxPool"]
 
 

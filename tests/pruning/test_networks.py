@@ -159,4 +159,4 @@ def test_the_control_loses_nothing_and_is_trained_for_the_same_epochs(subject_an
     after = subject.trained.net.state_dict()
     assert all(before[name].equal(value) for name, value in after.items())
     assert any(not before[name].equal(value) for name, value in control.net.state_dict().items())
-    assert made.epochs == 2 and made.settings.tuned(TRAIN.epochs) == 2
+    assert made.epochs == 2 and made.settings.epochs_after(TRAIN.epochs) == 2

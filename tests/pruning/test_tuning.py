@@ -44,7 +44,7 @@ def test_the_rate_is_lower_the_epochs_are_fewer_and_nothing_starts_or_freezes(su
 
 @pytest.mark.parametrize(("asked", "epochs", "tuned"), [(None, 30, 10), (None, 4, 2), (None, 1, 2), (7, 30, 7)])
 def test_a_third_of_the_epochs_unless_so_many_are_asked_for(asked, epochs, tuned):
-    assert Prune(epochs=asked).tuned(epochs) == tuned
+    assert Prune(epochs=asked).epochs_after(epochs) == tuned
 
 
 def test_there_is_a_teacher_only_where_it_is_distilled(subject_and_data, tmp_path):
