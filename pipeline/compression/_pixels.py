@@ -4,7 +4,8 @@ ONNX Runtime's int8 convolution reads codes of one scale and one zero point, and
 of each channel go into the weights and the bias, and pixels of the mean stand for the padding: the same answer.
 
 A convolution that steps by two reads blocks of 2×2 pixels as one pixel of 4·C channels, so that it gathers fewer and
-longer pieces: 7×7 at 224 px takes 0.58 ms in place of 0.78, the blocks made.
+longer pieces: 7×7 at 224 px takes 0.58 ms in place of 0.78, the blocks made. One to few channels reads blocks of 2×4
+and makes two answers of each, side by side, as 2·O channels: a kernel fills its registers.
 
 B examples, H height, W width, C channels of the pixels, O channels of the answer, K×L the size of a window.
 """
@@ -22,10 +23,15 @@ if TYPE_CHECKING:
 
 WIDE = 64
 """Channels of the answer, at least, where there are no blocks."""
-PRODUCTS = 576
+PRODUCTS = 400
 """O·K·L, at least, where there are blocks: with fewer, gathering windows of a few bytes a pixel costs int8 what its
-arithmetic saves (at 224 px with a pool behind it: 7×7 to 32 channels takes 0.58 ms in fp32 and 0.41 in int8, 3×3 to 32
-takes 0.19 and 0.23)."""
+arithmetic saves (at 224 px with a pool behind it: 5×5 to 16 channels takes 0.24 ms in fp32 and 0.19 in int8, 3×3 to 32
+takes 0.21 and 0.23)."""
+NARROW = 32
+"""Channels of the answer, at most, where two answers are made at a time (7×7 at 224 px with a pool: to 16 channels 0.26
+ms in place of 0.36, to 32 0.39 in place of 0.42, to 64 0.66 in place of 0.62)."""
+GROWTH = 0.08
+"""Share of the graph's weights, at most, that it has more for two answers at a time: zeros around the windows."""
 SCALE, ZERO = "grey_scale", "grey_zero"
 
 
@@ -36,6 +42,15 @@ class Stem:
     transpose: "NodeProto"
     read: "NodeProto"
     convolution: "NodeProto"
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """How a convolution reads blocks of two rows and `2·answers` columns."""
+
+    answers: int  # that it makes of each, side by side
+    made: tuple[int, int]  # answers, top to bottom and left to right
+    lacking: tuple[int, int]  # rows below and columns to the right, beside the padding
 
 
 def stem(model: "ModelProto") -> Stem | None:
@@ -65,7 +80,7 @@ def _suits(model: "ModelProto", found: Stem, weights: tuple[int, ...], scale: tu
     turned = _attributes(found.transpose).get("perm") == [0, 3, 1, 2] and _attributes(found.read).get("axis") == 1
     if not plain or not turned or scale != (channels,) or channels < 2:
         return False
-    return outputs * math.prod(window) >= PRODUCTS if _more(model, found, window) is not None else outputs >= WIDE
+    return outputs * math.prod(window) >= PRODUCTS if _blocks(model, found, weights) else outputs >= WIDE
 
 
 def read_levels(model: "ModelProto", found: Stem) -> tuple["ModelProto", dict[str, Any]]:
@@ -82,11 +97,11 @@ def read_levels(model: "ModelProto", found: Stem) -> tuple["ModelProto", dict[st
     weights = arrays[node.input[1]] * scale[:, None, None]
     shift = weights.sum((2, 3), dtype=np.float64) @ (float(zero) - means)
     bias = arrays[node.input[2]] + shift if len(node.input) > 2 else shift
-    more = _more(model, found, weights.shape[2:])
-    if more is not None or (means != zero).any():
-        size = _border(model, found, more or (0, 0))
-        if more is not None:
-            weights = _by_blocks(model, found, weights, size)
+    blocks = _blocks(model, found, weights.shape)
+    if blocks or (means != zero).any():
+        size = _border(model, found, blocks.lacking if blocks else (0, 0))
+        if blocks:
+            weights, bias = _by_blocks(model, found, weights, size, blocks), np.tile(bias, blocks.answers)
     weighed = {f"{node.name}_weights": weights, f"{node.name}_bias": bias.astype(np.float32)}
     levels = {SCALE: np.array(1, np.float32), ZERO: np.array(zero)}
     node.input[1:] = list(weighed)
@@ -104,59 +119,109 @@ def _size(model: "ModelProto") -> list[int]:
     return [dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim][1:]
 
 
-def _more(model: "ModelProto", found: Stem, window: Sequence[int]) -> tuple[int, int] | None:
-    """Rows below and columns to the right that blocks of two need beside the padding; None where blocks do not do."""
-    given = _attributes(found.convolution)
+def _blocks(model: "ModelProto", found: Stem, weights: Sequence[int]) -> Blocks | None:
+    """weights: O, C, K, L. None where blocks do not do."""
+    given, (outputs, channels, *window) = _attributes(found.convolution), weights
     if given.get("strides") != [2, 2] or given.get("dilations", [1, 1]) != [1, 1]:
         return None
     pads = given.get("pads", [0] * 4)
-    more = []
-    for axis, length in enumerate(window):
-        wide = _size(model)[axis] + pads[axis] + pads[axis + 2]
-        steps = (wide - length) // 2
-        more.append(2 * (steps + (length + 1) // 2) - wide)
-    return (more[0], more[1]) if min(more) >= 0 else None
+    wide = [_size(model)[axis] + pads[axis] + pads[axis + 2] for axis in (0, 1)]
+    made = [(length - reach) // 2 + 1 for length, reach in zip(wide, window)]
+    for answers in (2, 1):
+        reached = _reached(window[0], 1), _reached(window[1], answers)
+        lacking = 2 * made[0] + reached[0] - 2 - wide[0], 2 * made[1] + reached[1] - 2 * answers - wide[1]
+        more = (answers * math.prod(reached) - math.prod(window)) * outputs * channels
+        suits = answers == 1 or (outputs <= NARROW and made[1] % 2 == 0 and more <= GROWTH * _weights(model))
+        if min(lacking) >= 0 and suits:
+            return Blocks(answers, (made[0], made[1]), lacking)
+    return None
 
 
-def _by_blocks(model: "ModelProto", found: Stem, weights: np.ndarray, size: list[int]) -> np.ndarray:
-    """Lets the convolution step by one over blocks of 2×2 pixels of the images of `size` H, W, C, and returns its
-    weights [O, C, K, L] as [O, 4·C, K/2, L/2], K and L rounded up: a block's rows, then its columns, then channels.
+def _weights(model: "ModelProto") -> int:
+    return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == tensor.FLOAT)
+
+
+def _reached(window: int, answers: int) -> int:
+    """Pixels, in whole blocks of `2·answers`, that so many windows two pixels apart reach over."""
+    return 2 * answers * math.ceil((window + 2 * (answers - 1)) / (2 * answers))
+
+
+def _by_blocks(
+    model: "ModelProto", found: Stem, weights: np.ndarray, size: Sequence[int], blocks: Blocks
+) -> np.ndarray:
+    """Lets the convolution step by one over blocks of the images of `size` H, W, C; returns what it weighs them by, of
+    its weights [O, C, K, L]: for each of the answers side by side O, of a block's rows the columns, and of these C.
     """
     from onnx import helper, numpy_helper
 
-    graph, (height, width, channels) = model.graph, size
+    graph, node, (height, width, channels) = model.graph, found.convolution, size
+    across = 2 * blocks.answers
     constants = {
-        "blocks_shape": np.array([0, height // 2, 2, width // 2, 2 * channels], np.int64),
+        "blocks_shape": np.array([0, height // 2, 2, width // across, across * channels], np.int64),
         "blocks_rows": np.array([1, 1], np.int64),
         "blocks_axis": np.array([2], np.int64),
     }
     graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in constants.items())
     upper, lower = (["blocks_upper", "blocks_lower"], ["blocks_above", "blocks_below"])
-    nodes = [
+    _insert(
+        model,
+        found.transpose,
         helper.make_node("Reshape", [found.transpose.input[0], "blocks_shape"], ["blocks_paired"]),
         helper.make_node("Split", ["blocks_paired", "blocks_rows"], upper, axis=2),
         *(helper.make_node("Squeeze", [a, "blocks_axis"], [b]) for a, b in zip(upper, lower)),
         helper.make_node("Concat", lower, ["blocks"], axis=3),
-    ]
-    at = list(graph.node).index(found.transpose)
-    for node in reversed(nodes):
-        graph.node.insert(at, node)
+    )
     found.transpose.input[0] = "blocks"
     outputs, _, *window = weights.shape
-    even = np.pad(weights, [(0, 0), (0, 0), *((0, length % 2) for length in window)])
-    rows, columns = (length // 2 for length in even.shape[2:])
-    for attribute in found.convolution.attribute:
+    spread = np.zeros(
+        (blocks.answers, outputs, channels, _reached(window[0], 1), _reached(window[1], blocks.answers)), np.float32
+    )
+    for number, one in enumerate(spread):
+        one[:, :, : window[0], 2 * number : 2 * number + window[1]] = weights
+    rows, columns = spread.shape[3] // 2, spread.shape[4] // across
+    for attribute in node.attribute:
         if attribute.name == "strides":
             attribute.ints[:] = [1, 1]
         elif attribute.name == "kernel_shape":
             attribute.ints[:] = [rows, columns]
-    parted = even.reshape(outputs, channels, rows, 2, columns, 2)
-    return parted.transpose(0, 3, 5, 1, 2, 4).reshape(outputs, 4 * channels, rows, columns)
+    if blocks.answers > 1:
+        _apart(model, node, outputs, blocks)
+    parted = spread.reshape(blocks.answers * outputs, channels, rows, 2, columns, across)
+    return parted.transpose(0, 3, 5, 1, 2, 4).reshape(len(parted), 2 * across * channels, rows, columns)
 
 
-def _border(model: "ModelProto", found: Stem, more: tuple[int, int]) -> list[int]:
-    """Puts pixels of the mean around the images in place of the convolution's padding, and `more` below and to the
-    right; returns the images' H, W, C then.
+def _apart(model: "ModelProto", node: "NodeProto", outputs: int, blocks: Blocks) -> None:
+    """Lays answers that a convolution made side by side as channels beside each other, behind its activation: channels
+    last this moves nothing, and so does ONNX Runtime's int8 convolution leave them.
+    """
+    from onnx import helper, numpy_helper
+
+    graph = model.graph
+    readers = [other for other in graph.node if node.output[0] in other.input]
+    last = readers[0] if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") else node
+    name, shape = last.output[0], np.array([0, *blocks.made, outputs], np.int64)
+    graph.initializer.append(numpy_helper.from_array(shape, "apart_shape"))
+    for other in graph.node:
+        other.input[:] = ["apart" if read == name else read for read in other.input]
+    after = list(graph.node).index(last) + 1
+    _insert(
+        model,
+        graph.node[after],
+        helper.make_node("Transpose", [name], ["apart_last"], "apart_last", perm=[0, 2, 3, 1]),
+        helper.make_node("Reshape", ["apart_last", "apart_shape"], ["apart_wide"], "apart_wide"),
+        helper.make_node("Transpose", ["apart_wide"], ["apart"], "apart", perm=[0, 3, 1, 2]),
+    )
+
+
+def _insert(model: "ModelProto", before: "NodeProto", *nodes: "NodeProto") -> None:
+    at = list(model.graph.node).index(before)
+    for node in reversed(nodes):
+        model.graph.node.insert(at, node)
+
+
+def _border(model: "ModelProto", found: Stem, lacking: tuple[int, int]) -> list[int]:
+    """Puts pixels of the mean around the images in place of the convolution's padding, and those that are lacking
+    below and to the right; returns the images' H, W, C then.
     """
     from onnx import helper, numpy_helper
 
@@ -165,7 +230,7 @@ def _border(model: "ModelProto", found: Stem, more: tuple[int, int]) -> list[int
     size = _size(model)
     nodes = []
     wide = images.name
-    for axis, ends in ((2, (left, right + more[1])), (1, (top, bottom + more[0]))):
+    for axis, ends in ((2, (left, right + lacking[1])), (1, (top, bottom + lacking[0]))):
         parts = [wide]
         for end, count in zip(("before", "after"), ends):
             if not count:
@@ -183,9 +248,7 @@ def _border(model: "ModelProto", found: Stem, more: tuple[int, int]) -> list[int
         size[axis - 1] += sum(ends)
     if nodes:
         nodes.insert(0, helper.make_node("Shape", [images.name], ["border_batch"], "border_batch", start=0, end=1))
-    at = list(graph.node).index(found.transpose)
-    for node in reversed(nodes):
-        graph.node.insert(at, node)
+    _insert(model, found.transpose, *nodes)
     found.transpose.input[0] = wide
     for attribute in found.convolution.attribute:
         if attribute.name == "pads":

@@ -259,11 +259,11 @@ COLOURS = ImageInputs(24, 24, 3, (0.2, 0.5, 0.7), (0.3, 0.25, 0.2))
 class Pooled(nn.Module):
     """A stem as ResNet's: the pool after the activation."""
 
-    def __init__(self, inputs, width, rises=True, again=False, window=7, step=2, pads=(2, 3)):
+    def __init__(self, inputs, width, rises=True, again=False, window=7, step=2, pads=(2, 3), next=32):
         super().__init__()
         self.stem = nn.Conv2d(inputs.channels, width, window, step, pads)
-        self.pool, self.next = nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, 32, 3, padding=1)
-        self.squeeze, self.head = nn.Conv2d(32, 32, 1), nn.Linear(32, 256)
+        self.pool, self.next = nn.MaxPool2d(3, 2, 1), nn.Conv2d(width, next, 3, padding=1)
+        self.squeeze, self.head = nn.Conv2d(next, next, 1), nn.Linear(next, 256)
         self.rises, self.again = rises, again
 
     def forward(self, images):
@@ -317,10 +317,11 @@ def test_a_pool_over_codes_stays_behind_its_activation(tmp_path):
     assert after(model, "Conv") == ["Relu"] and after(model, "Relu") == ["MaxPool"]
 
 
-def loaded(path, folder):
-    """The graph as ONNX Runtime runs it, before it is laid out for this CPU."""
+def loaded(path, folder, *, laid_out=False):
+    """The graph as ONNX Runtime runs it, before it is laid out for this CPU, or after."""
+    level = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if laid_out else level.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = str(folder / "loaded.onnx")
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return onnx.load(folder / "loaded.onnx")
@@ -337,26 +338,47 @@ def test_what_the_pool_reads_once_loaded(tmp_path, width, made_by):
     assert makers[pool.input[0]].op_type in made_by
 
 
+def test_answers_that_were_made_side_by_side_are_moved_by_nothing(tmp_path):
+    source, made = pooled(COLOURS, 16, tmp_path / "fp32.onnx", next=256), tmp_path / "int8.onnx"
+    static_int8.compress(source, made, static_int8.Config(), feeds(COLOURS))
+    model = loaded(made, tmp_path, laid_out=True)
+    nodes = list(model.graph.node)
+    stem = next(k for k, node in enumerate(nodes) if node.op_type == "QLinearConv")
+    assert [node.op_type for node in nodes[stem : stem + 3]] == ["QLinearConv", "Reshape", "NhwcMaxPool"]
+    before, found = (graphs.answer(graphs.session(path)) for path in (source, made))
+    for feed in feeds(COLOURS):
+        assert np.abs(before(feed) - found(feed)).max() < 0.05 * np.abs(before(feed)).max()
+
+
 @pytest.mark.parametrize(
-    ("sides", "stem", "blocks"),
+    ("sides", "width", "stem", "answers"),
     [
-        ((24, 24), {}, True),
-        ((25, 24), {}, True),  # one row more is needed below
-        ((24, 31), {"pads": (3, 3)}, True),
-        ((25, 23), {"window": 3, "pads": 1}, True),
-        ((24, 24), {"window": (4, 6), "pads": 0}, True),
-        ((25, 24), {"window": 4, "pads": 0}, False),  # a row would be left over, and make an answer
-        ((24, 24), {"step": 1}, False),
-        ((24, 24), {"step": (2, 1)}, False),
+        ((24, 24), 64, {}, 1),
+        ((25, 24), 64, {}, 1),  # one row more is needed below
+        ((24, 31), 64, {"pads": (3, 3)}, 1),
+        ((25, 23), 64, {"window": 3, "pads": 1}, 1),
+        ((24, 24), 64, {"window": (4, 6), "pads": 0}, 1),
+        ((25, 24), 64, {"window": 4, "pads": 0}, 0),  # a row would be left over, and make an answer
+        ((24, 24), 64, {"step": 1}, 0),
+        ((24, 24), 64, {"step": (2, 1)}, 0),
+        ((24, 24), 16, {"next": 256}, 2),
+        ((25, 22), 16, {"next": 256, "pads": (3, 4)}, 2),
+        ((24, 22), 16, {"next": 256, "window": 5}, 2),
+        ((24, 26), 16, {"next": 256, "window": (6, 9), "pads": (0, 2)}, 1),  # an odd number of answers beside another
+        ((24, 24), 16, {"next": 256, "window": (6, 9), "pads": (0, 2), "rises": False}, 2),
+        ((24, 24), 16, {"next": 32}, 1),  # the windows would be a large part of the network
     ],
 )
-def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path, sides, stem, blocks):
+def test_grey_levels_are_read_by_one_scale_for_the_same_answers(tmp_path, sides, width, stem, answers):
     inputs = replace(COLOURS, height=sides[0], width=sides[1])
-    model = onnx.load(pooled(inputs, 64, tmp_path / "fp32.onnx", **stem))
+    model = onnx.load(pooled(inputs, width, tmp_path / "fp32.onnx", **stem))
     before = logits(model, tmp_path / "before.onnx", inputs)
     model, overrides = _pixels.read_levels(model, _pixels.stem(model))
     onnx.checker.check_model(model, full_check=True)
-    assert ("Split" in {node.op_type for node in model.graph.node}) == blocks
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    first = next(node for node in model.graph.node if node.op_type == "Conv")
+    in_blocks = "Split" in {node.op_type for node in model.graph.node}
+    assert in_blocks * sizes[first.input[1]][0] == answers * width
     read = {name for node in model.graph.node for name in node.input} | {model.graph.output[0].name}
     assert all(read & set(node.output) for node in model.graph.node)
     found = logits(model, tmp_path / "after.onnx", inputs)
@@ -380,7 +402,7 @@ def test_where_all_means_are_alike_the_padding_is_the_convolutions_own(tmp_path)
     ("inputs", "width", "step", "int8"),
     [
         (COLOURS, 64, 2, True),
-        (COLOURS, 32, 2, True),
+        (COLOURS, 16, 2, True),
         (COLOURS, 8, 2, False),
         (COLOURS, 64, 1, True),
         (COLOURS, 32, 1, False),  # without blocks it costs more than it saves
