@@ -18,8 +18,8 @@ HEAD_SHARE = 0.02
 """A last layer with at most this share of the weights stays fp32: it costs no size, a faster graph, surer answers."""
 FEW_CHANNELS = 4
 """A convolution that reads at most so many channels stays fp32: gathering its windows byte by byte costs int8 more
-than its arithmetic saves (2.7 times fp32's time for 5×5 over one channel), and it is the one that int8 blurs most. One
-over several channels of the pixels that makes many is the exception: see `_pixels.stem`."""
+than its arithmetic saves (2.7 times fp32's time for 5×5 over one channel), and it is the one that int8 blurs most. A
+large one over the pixels of several channels is the exception: see `_pixels.stem`."""
 
 
 def nodes(model: "ModelProto") -> list[str]:

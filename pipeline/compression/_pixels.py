@@ -4,8 +4,9 @@ ONNX Runtime's int8 convolution reads codes of one scale and one zero point, and
 of each channel go into the weights and the bias, and pixels of the mean stand for the padding: the same answer.
 
 A convolution that steps by two reads blocks of 2×2 pixels as one pixel of 4·C channels, so that it gathers fewer and
-longer pieces: 7×7 at 224 px takes 0.58 ms in place of 0.78, the blocks made. One to few channels reads blocks of 2×4
-and makes two answers of each, side by side, as 2·O channels: a kernel fills its registers.
+longer pieces: 7×7 at 224 px takes 0.58 ms in place of 0.78, the blocks made. Where O is small it reads blocks of 2×4
+and makes two answers of each, side by side, as 2·O channels, which fill a kernel's registers. All this suits ONNX
+Runtime, whose int8 keeps channels last; OpenVINO, which does not, moves the answers once more.
 
 B examples, H height, W width, C channels of the pixels, O channels of the answer, K×L the size of a window.
 """
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
 
 WIDE = 64
 """Channels of the answer, at least, where there are no blocks."""
-PRODUCTS = 400
+PRODUCTS = 576
 """O·K·L, at least, where there are blocks: with fewer, gathering windows of a few bytes a pixel costs int8 what its
-arithmetic saves (at 224 px with a pool behind it: 5×5 to 16 channels takes 0.24 ms in fp32 and 0.19 in int8, 3×3 to 32
-takes 0.21 and 0.23)."""
+arithmetic saves (at 224 px with a pool behind it: 7×7 to 32 channels takes 0.60 ms in fp32 and 0.39 in int8, 3×3 to 32
+takes 0.21 and 0.23; 5×5 to 16 gains 0.05 there, in whole networks of 64 to 128 px next to nothing)."""
 NARROW = 32
 """Channels of the answer, at most, where two answers are made at a time (7×7 at 224 px with a pool: to 16 channels 0.26
 ms in place of 0.36, to 32 0.39 in place of 0.42, to 64 0.66 in place of 0.62)."""
 GROWTH = 0.08
 """Share of the graph's weights, at most, that it has more for two answers at a time: zeros around the windows."""
+ACTIVATIONS = ("Relu", "Clip")
+"""Those that ONNX Runtime's quantiser takes into what is before them."""
 SCALE, ZERO = "grey_scale", "grey_zero"
 
 
@@ -131,14 +134,28 @@ def _blocks(model: "ModelProto", found: Stem, weights: Sequence[int]) -> Blocks 
         reached = _reached(window[0], 1), _reached(window[1], answers)
         lacking = 2 * made[0] + reached[0] - 2 - wide[0], 2 * made[1] + reached[1] - 2 * answers - wide[1]
         more = (answers * math.prod(reached) - math.prod(window)) * outputs * channels
-        suits = answers == 1 or (outputs <= NARROW and made[1] % 2 == 0 and more <= GROWTH * _weights(model))
-        if min(lacking) >= 0 and suits:
+        narrow = outputs <= NARROW and made[1] % 2 == 0 and more <= GROWTH * _weights(model)
+        if min(lacking) >= 0 and (answers == 1 or (narrow and _may_move(model, found.convolution))):
             return Blocks(answers, (made[0], made[1]), lacking)
     return None
 
 
 def _weights(model: "ModelProto") -> int:
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == tensor.FLOAT)
+
+
+def _may_move(model: "ModelProto", node: "NodeProto") -> bool:
+    """Whether what `_apart` makes is read by no activation: ONNX Runtime's quantiser takes one for the end of what is
+    before it, whose range it must know.
+    """
+    name = _last(model, node).output[0]
+    return not any(other.op_type in ACTIVATIONS for other in model.graph.node if name in other.input)
+
+
+def _last(model: "ModelProto", node: "NodeProto") -> "NodeProto":
+    """The activation that alone reads what a node makes, else the node."""
+    readers = [other for other in model.graph.node if node.output[0] in other.input]
+    return readers[0] if len(readers) == 1 and readers[0].op_type in ACTIVATIONS else node
 
 
 def _reached(window: int, answers: int) -> int:
@@ -191,14 +208,13 @@ def _by_blocks(
 
 
 def _apart(model: "ModelProto", node: "NodeProto", outputs: int, blocks: Blocks) -> None:
-    """Lays answers that a convolution made side by side as channels beside each other, behind its activation: channels
-    last this moves nothing, and so does ONNX Runtime's int8 convolution leave them.
+    """Lays answers that a convolution made side by side, as channels, beside each other, behind its activation. Where
+    channels come last, as in ONNX Runtime's int8, this moves nothing.
     """
     from onnx import helper, numpy_helper
 
     graph = model.graph
-    readers = [other for other in graph.node if node.output[0] in other.input]
-    last = readers[0] if len(readers) == 1 and readers[0].op_type in ("Relu", "Clip") else node
+    last = _last(model, node)
     name, shape = last.output[0], np.array([0, *blocks.made, outputs], np.int64)
     graph.initializer.append(numpy_helper.from_array(shape, "apart_shape"))
     for other in graph.node:

@@ -2,7 +2,8 @@
 
 Rounding passes gradients straight through, and what lies outside of a range none, after Jacob et al., arXiv 1712.05877.
 Which layers, and how, is as in compression/static_int8.py: signed weights with a scale a channel, unsigned inputs with
-one range a layer. B examples, C channels that a layer writes.
+one range a layer; but a large convolution over the pixels, which becomes int8 there, is left as it is here: what it
+reads is exact. B examples, C channels that a layer writes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

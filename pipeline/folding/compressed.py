@@ -138,7 +138,7 @@ def _network(at: "Shrinking", recipe: Recipe, feeds: "Sequence[Feed]", out: Path
         return at.sparse(out, at.settings.sparse)
     if recipe.network == "trained":
         return at.export(name, at.subject.trained, out)
-    smaller = networks.tuned(name, 0.0, at.subject, left, at.tuner, at.judge, recipe.distilled)
+    smaller = networks.tuned(name, 0.0, at.subject, left, at.tuner, at.judge, at.distilled)
     return at.export(name, smaller.made, out, smaller)
 
 

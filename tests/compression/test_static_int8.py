@@ -350,6 +350,51 @@ def test_answers_that_were_made_side_by_side_are_moved_by_nothing(tmp_path):
         assert np.abs(before(feed) - found(feed)).max() < 0.05 * np.abs(before(feed)).max()
 
 
+class Branched(nn.Module):
+    """A stem whose answer is read several times, its activation among the readers."""
+
+    def __init__(self, how):
+        super().__init__()
+        self.stem, self.how = nn.Conv2d(3, 16, 7, 2, 3), how
+        self.ahead, self.next = nn.Conv2d(16, 16, 3, padding=1), nn.Conv2d(16, 256, 3, 2, 1)
+        self.head = nn.Linear(256, 256)
+
+    def forward(self, images):
+        c = self.stem(images)
+        relu = nn.functional.relu6 if self.how == "clipped twice" else torch.relu
+        x = {
+            "before the activation": lambda: c + self.ahead(relu(c)),
+            "beside the activation": lambda: relu(c) + c,
+            "clipped twice": lambda: relu(torch.relu(c)) + torch.relu(c),
+            "clipped": lambda: nn.functional.relu6(c),
+            "activated, then twice": lambda: relu(c) + self.ahead(relu(c)),
+        }[self.how]()
+        return self.head(torch.relu(self.next(x)).mean(dim=(2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("how", "answers"),
+    [
+        ("before the activation", 1),
+        ("beside the activation", 1),
+        ("clipped twice", 1),
+        ("clipped", 2),
+        ("activated, then twice", 2),
+    ],
+)
+def test_a_stem_is_int8_whatever_reads_its_answer(tmp_path, how, answers):
+    torch.manual_seed(0)
+    source, made = tmp_path / "fp32.onnx", tmp_path / "int8.onnx"
+    export.export(network.Normalised(Branched(how), COLOURS).eval(), COLOURS, source)
+    static_int8.compress(source, made, static_int8.Config(), feeds(COLOURS))
+    sizes = {tensor.name: list(tensor.dims) for tensor in onnx.load(made).graph.initializer}
+    (stem,) = (dims for name, dims in sizes.items() if "weights_quantized" in name and dims[1:2] in ([12], [24]))
+    assert stem[0] == answers * 16
+    before, found = (graphs.answer(graphs.session(path)) for path in (source, made))
+    for feed in feeds(COLOURS):
+        assert np.abs(before(feed) - found(feed)).max() < 0.05 * np.abs(before(feed)).max()
+
+
 @pytest.mark.parametrize(
     ("sides", "width", "stem", "answers"),
     [
@@ -363,7 +408,7 @@ def test_answers_that_were_made_side_by_side_are_moved_by_nothing(tmp_path):
         ((24, 24), 64, {"step": (2, 1)}, 0),
         ((24, 24), 16, {"next": 256}, 2),
         ((25, 22), 16, {"next": 256, "pads": (3, 4)}, 2),
-        ((24, 22), 16, {"next": 256, "window": 5}, 2),
+        ((24, 22), 32, {"next": 256, "window": 5}, 2),
         ((24, 26), 16, {"next": 256, "window": (6, 9), "pads": (0, 2)}, 1),  # an odd number of answers beside another
         ((24, 24), 16, {"next": 256, "window": (6, 9), "pads": (0, 2), "rises": False}, 2),
         ((24, 24), 16, {"next": 32}, 1),  # the windows would be a large part of the network

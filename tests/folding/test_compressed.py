@@ -60,7 +60,7 @@ def test_the_network_itself_is_its_own_reference(answered: Any) -> None:
     ("recipe", "names"),
     [
         (CUT, ["control", "cut_"]),
-        (replace(CUT, scheme="static_int8", method="minmax", distilled=True), ["control", "cut_"]),
+        (replace(CUT, scheme="static_int8", method="minmax", distilled=True), []),
         (replace(CUT, scheme="static_int8", method="minmax", for_int8=True), ["control", "_for_int8"]),
         (replace(PLAIN, network="control"), ["control"]),
         (replace(PLAIN, network="sparse", reference="control"), ["control", "sparse"]),
@@ -79,7 +79,7 @@ def test_every_kind_of_recipe_is_followed(answered: Any, recipe: Recipe, names: 
 
 
 def test_a_distilled_network_is_not_taken_for_one_that_learnt_from_labels_alone(answered: Any) -> None:
-    """Though both are trained in the same folder."""
+    """Checkpoints are kept between recipes."""
     plain, distilled = answered(CUT), answered(replace(CUT, distilled=True))
     for name in ("reference", "variant"):
         assert not np.allclose(plain[name], distilled[name], atol=1e-5)
@@ -184,6 +184,23 @@ def test_what_failed_is_left_in_the_place_of_answers(
     compressed.leave(tmp_path / "0", fold[1], fold[2], PLAIN)
     assert artifacts.read_json(tmp_path / "0.json") == {"counts": {"test": 48}, "failed": "no such form"}
     assert not Path("data").exists() and os.listdir(tmp_path) and not np.load(tmp_path / "0.npz").files
+
+
+def test_a_fold_has_ended_when_its_data_is_gone(
+    fold: tuple[Path, Task, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Killed in between, it is made again: else its data would stay."""
+    monkeypatch.chdir(tmp_path)
+    artifacts.write_json(Path("data/prepared/toy/meta.json"), {"counts": {"test": 48}})
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compressed, "answered", lambda *given: {})
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        compressed.leave(tmp_path / "0", fold[1], fold[2], PLAIN)
+    assert (tmp_path / "0.npz").is_file() and not (tmp_path / "0.json").exists()
 
 
 @pytest.mark.parametrize(("whole", "left"), [(1024, 512), (3000, 1536), (500, 256), (200, None)])
