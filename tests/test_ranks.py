@@ -197,6 +197,7 @@ def test_a_rank_that_dies_too_often_is_named(tmp_path, monkeypatch):
         start(tmp_path, ["images"])
 
 
+@pytest.mark.slow
 def test_a_rank_that_stands_still_ends_the_run_within_patience_and_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SIGNALS", f"1:6:{signal.SIGSTOP.value}")
     before = psutil.Process().children(recursive=True)
@@ -232,6 +233,7 @@ def test_a_batch_too_large_for_one_rank_is_computed_in_more_parts_by_all(tmp_pat
     assert "in 1 parts (no room for 5); all ranks start again" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_stopped_run_leaves_a_checkpoint_and_ends_as_the_unbroken_one(two, tmp_path, monkeypatch):
     monkeypatch.setenv("SLOW", "0.1")
     begun = []

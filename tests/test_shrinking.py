@@ -139,6 +139,7 @@ def test_where_every_part_is_left_nothing_is_trained(root, talk, monkeypatch, tm
     assert at.left == {"all": "not cut: planted"}
 
 
+@pytest.mark.slow
 def test_a_killed_stage_goes_on_with_what_it_measured_cut_and_trained(trained_talk, talk, monkeypatch, tmp_path):
     """It dies after all networks are trained; the run after it measures and cuts nothing anew, and writes the same."""
     root = tmp_path / "talk"

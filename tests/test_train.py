@@ -225,6 +225,7 @@ def test_several_processes_leave_one_model_one_history_and_one_run(by_ranks):
         assert not list((artifacts.STATE / left).iterdir())
 
 
+@pytest.mark.slow
 def test_several_processes_stop_with_a_checkpoint_at_sigterm(by_ranks):
     with by_ranks(epochs=10_000, patience=10_000) as process:
         assert process.stderr

@@ -71,6 +71,7 @@ def test_dvc_repro_alone_agrees_and_needs_no_activated_environment(finished: Pro
     assert no_python.stderr.count("\n") == 1 and "make setup" in no_python.stderr
 
 
+@pytest.mark.slow
 def test_one_added_file_runs_that_task_alone(finished: Project) -> None:
     before = finished.hashes("raw", "validated", "prepared")
     added = finished.folder / "photos/cells/fine/added.png"

@@ -253,6 +253,7 @@ print(found.found.parts)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a limit of memory that Linux keeps")
+@pytest.mark.slow
 def test_a_real_limit_of_memory_is_survived(tmp_path):
     """A batch of 64 keeps 64 × 64 × 96 × 96 floats at least twice: over 300 MB."""
     script = LIMITED.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path), spare=280)

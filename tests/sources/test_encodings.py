@@ -64,10 +64,10 @@ def reviews() -> list[str]:
 def test_real_texts_in_gb18030_are_read_as_that(
     tmp_path: Path, reviews: list[str], size: int, script: str | None
 ) -> None:
-    path = tmp_path / "a.txt"
+    path, converter = tmp_path / "a.txt", opencc.OpenCC(script) if script else None
     for start in range(0, len(reviews) - size, max(size, 20)):
         text = "\n".join(reviews[start : start + size])
-        path.write_text(opencc.OpenCC(script).convert(text) if script else text, "gb18030")
+        path.write_text(converter.convert(text) if converter else text, "gb18030")
         assert _encodings.detect(path) == ("gb18030", "")
 
 
@@ -76,9 +76,9 @@ def test_real_texts_in_gb18030_are_read_as_that(
 def test_real_texts_in_big5_and_its_extensions_are_never_taken_for_gb18030(
     tmp_path: Path, reviews: list[str], size: int, script: str, codec: str
 ) -> None:
-    path = tmp_path / "a.txt"
+    path, converter = tmp_path / "a.txt", opencc.OpenCC(script)
     for start in range(0, len(reviews) - size, max(size, 20)):
-        text = opencc.OpenCC(script).convert("\n".join(reviews[start : start + size]))
+        text = converter.convert("\n".join(reviews[start : start + size]))
         path.write_text(text, codec, errors="ignore")
         with pytest.raises(DataError, match=r"gb18030 or of big5.*set source\.encoding: big5"):
             _encodings.detect(path)
