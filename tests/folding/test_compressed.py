@@ -171,27 +171,30 @@ def test_a_recipe_that_a_fold_cannot_follow_is_named(answered: Any, recipe: Reci
         answered(recipe)
 
 
-def test_what_failed_is_left_in_the_place_of_answers(
-    fold: tuple[Path, Task, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+@pytest.fixture
+def walked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A fold's folder with what `leave` reads there."""
     monkeypatch.chdir(tmp_path)
     artifacts.write_json(Path("data/prepared/toy/meta.json"), {"counts": {"test": 48}})
+    return tmp_path
 
+
+def test_what_failed_is_left_in_the_place_of_answers(
+    fold: tuple[Path, Task, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, walked: Path
+) -> None:
     def fails(*given: Any) -> None:
         raise UnmadeError("no such form")
 
     monkeypatch.setattr(compressed, "answered", fails)
-    compressed.leave(tmp_path / "0", fold[1], fold[2], PLAIN)
-    assert artifacts.read_json(tmp_path / "0.json") == {"counts": {"test": 48}, "failed": "no such form"}
-    assert not Path("data").exists() and os.listdir(tmp_path) and not np.load(tmp_path / "0.npz").files
+    compressed.leave(walked / "0", fold[1], fold[2], PLAIN)
+    assert artifacts.read_json(walked / "0.json") == {"counts": {"test": 48}, "failed": "no such form"}
+    assert not Path("data").exists() and os.listdir(walked) and not np.load(walked / "0.npz").files
 
 
 def test_a_fold_has_ended_when_its_data_is_gone(
-    fold: tuple[Path, Task, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    fold: tuple[Path, Task, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, walked: Path
 ) -> None:
     """Killed in between, it is made again: else its data would stay."""
-    monkeypatch.chdir(tmp_path)
-    artifacts.write_json(Path("data/prepared/toy/meta.json"), {"counts": {"test": 48}})
 
     def killed(*given: Any) -> None:
         raise KeyboardInterrupt
@@ -199,8 +202,8 @@ def test_a_fold_has_ended_when_its_data_is_gone(
     monkeypatch.setattr(compressed, "answered", lambda *given: {})
     monkeypatch.setattr(shutil, "rmtree", killed)
     with pytest.raises(KeyboardInterrupt):
-        compressed.leave(tmp_path / "0", fold[1], fold[2], PLAIN)
-    assert (tmp_path / "0.npz").is_file() and not (tmp_path / "0.json").exists()
+        compressed.leave(walked / "0", fold[1], fold[2], PLAIN)
+    assert (walked / "0.npz").is_file() and not (walked / "0.json").exists()
 
 
 @pytest.mark.parametrize(("whole", "left"), [(1024, 512), (3000, 1536), (500, 256), (200, None)])
